@@ -1,0 +1,46 @@
+"""Every error a user can cause or meet.
+
+::
+
+    SixgigError
+    ├── ModelFileError   a bad, hostile or unsupported model file
+    ├── BudgetError      does not fit the stated budget
+    ├── EngineError      library missing, wrong version, layout mismatch, libgomp missing
+    ├── ReadError        the disk failed while a model was running
+    └── UsageError       a bad option value
+
+Each message says what is wrong, gives the numbers, and names the cure.
+"""
+
+
+class SixgigError(Exception):
+    """Root of the tree; ``str()`` is "what; numbers; cure" without the empty parts."""
+
+    def __init__(self, what: str, numbers: str = "", cure: str = "") -> None:
+        super().__init__(what, numbers, cure)
+        self.what = what
+        self.numbers = numbers
+        self.cure = cure
+
+    def __str__(self) -> str:
+        return "; ".join(part for part in (self.what, self.numbers, self.cure) if part)
+
+
+class ModelFileError(SixgigError):
+    """A model file that is damaged, lies about itself, or is of a kind we do not support."""
+
+
+class BudgetError(SixgigError):
+    """The model or the context does not fit the stated budget."""
+
+
+class EngineError(SixgigError):
+    """llama.cpp's library is missing, of another version, or laid out differently."""
+
+
+class ReadError(SixgigError):
+    """A read failed while running; ``numbers`` carries file, offset and errno."""
+
+
+class UsageError(SixgigError):
+    """An option has a value we cannot use."""

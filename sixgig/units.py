@@ -1,0 +1,72 @@
+"""Bytes and seconds as people write and read them."""
+
+import math
+import re
+
+from sixgig.errors import UsageError
+
+_BINARY = "BKMGTP"
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:([KMGT])(I?B)?|B)?", re.ASCII)
+_MAX_BYTES = 2**63 - 1
+_CURE = "write a size such as 6G, 512M or 1.5GiB"
+
+
+def parse_size(text: str) -> int:
+    """Bytes in `text`, rounded down: "6G" and "6GiB" are 6 * 1024**3, "6GB" is 6 * 1000**3, "6" is 6.
+
+    Raises UsageError for anything else, for nothing at all, and for 2**63 or more.
+    """
+    match = _SIZE.fullmatch(text.strip().upper())
+    if match is None:
+        raise UsageError(f"{text[:40]!r} is not a size", cure=_CURE)
+    digits, prefix, suffix = match.groups()
+    base = 1000 if suffix == "B" else 1024
+    size_bytes = _scale(digits, base ** _BINARY.index(prefix or "B"))
+    if size_bytes > _MAX_BYTES:
+        raise UsageError(f"{text[:40]!r} is larger than any memory", f"at most {_MAX_BYTES} bytes", _CURE)
+    return size_bytes
+
+
+def _scale(digits: str, factor: int) -> int:
+    """`digits` times `factor`, rounded down, in exact integer arithmetic (32 digits either side kept)."""
+    whole, _, fraction = digits.partition(".")
+    whole, fraction = whole.lstrip("0")[:32], fraction[:32]
+    return int(whole or "0") * factor + int(fraction or "0") * factor // 10 ** len(fraction)
+
+
+def format_bytes(size_bytes: float) -> str:
+    """Binary units with two decimals, "1.23 GiB"; whole bytes below 1 KiB."""
+    if abs(size_bytes) < 1024:
+        return f"{size_bytes:.0f} B"
+    value = float(size_bytes)
+    for prefix in _BINARY[1:]:
+        value /= 1024
+        if abs(value) < 1023.995 or prefix == _BINARY[-1]:
+            break
+    return f"{value:.2f} {prefix}iB"
+
+
+def format_rate(bytes_per_s: float) -> str:
+    """A bandwidth, "1.08 GiB/s"; "unknown" when it is not a finite number."""
+    return f"{format_bytes(bytes_per_s)}/s" if math.isfinite(bytes_per_s) else "unknown"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration in the unit that suits it: "12 µs", "3.4 ms", "5.21 s", "3 min 20 s", "2 h 05 min"."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    if seconds < 0:
+        return "-" + format_seconds(-seconds)
+    return _short(seconds) if seconds < 59.995 else _long(round(seconds))
+
+
+def _short(seconds: float) -> str:
+    if seconds == 0 or seconds >= 0.9995:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1e3:.1f} ms" if seconds >= 0.9995e-3 else f"{seconds * 1e6:.0f} µs"
+
+
+def _long(seconds: int) -> str:
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
