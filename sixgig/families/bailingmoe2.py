@@ -1,0 +1,6 @@
+"""Ling 2 and Ring 2."""
+
+from sixgig.families.blocks import MIXTURE, SELECTION_BIAS
+from sixgig.families.family import Family, RouterRule
+
+FAMILY = Family("bailingmoe2", MIXTURE, RouterRule(selection_bias=SELECTION_BIAS))

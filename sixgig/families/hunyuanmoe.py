@@ -1,0 +1,6 @@
+"""Hunyuan with experts, one shared expert."""
+
+from sixgig.families.blocks import MIXTURE
+from sixgig.families.family import Family, RouterRule
+
+FAMILY = Family("hunyuan-moe", MIXTURE, RouterRule())

@@ -1,0 +1,6 @@
+"""Llama 4: every layer or every other layer routed (top 1), one shared expert."""
+
+from sixgig.families.blocks import MIXTURE
+from sixgig.families.family import Family, RouterRule
+
+FAMILY = Family("llama4", MIXTURE, RouterRule())

@@ -1,0 +1,6 @@
+"""Qwen2 and Qwen2.5, dense."""
+
+from sixgig.families.blocks import DENSE
+from sixgig.families.family import Family
+
+FAMILY = Family("qwen2", DENSE)
