@@ -1,0 +1,18 @@
+"""The C boundary to the pinned llama.cpp library, and nothing else."""
+
+from sixgig.llamacpp.layout import check_layout
+from sixgig.llamacpp.library import Library, load_library
+from sixgig.llamacpp.pin import WHEEL, WHEEL_VERSION
+from sixgig.llamacpp.structs import Batch, ContextParams, ModelParams, SamplerChainParams
+
+__all__ = [
+    "WHEEL",
+    "WHEEL_VERSION",
+    "Batch",
+    "ContextParams",
+    "Library",
+    "ModelParams",
+    "SamplerChainParams",
+    "check_layout",
+    "load_library",
+]
