@@ -21,14 +21,15 @@ def parse_size(text: str) -> int:
         raise UsageError(f"{text[:40]!r} is not a size", cure=_CURE)
     digits, prefix, suffix = match.groups()
     base = 1000 if suffix == "B" else 1024
-    size_bytes = _scale(digits, base ** _BINARY.index(prefix or "B"))
+    size_bytes = _scale(digits, base, _BINARY.index(prefix or "B"))
     if size_bytes > _MAX_BYTES:
         raise UsageError(f"{text[:40]!r} is larger than any memory", f"at most {_MAX_BYTES} bytes", _CURE)
     return size_bytes
 
 
-def _scale(digits: str, factor: int) -> int:
-    """`digits` times `factor`, rounded down, in exact integer arithmetic (32 digits either side kept)."""
+def _scale(digits: str, base: int, power: int) -> int:
+    """`digits` times base**power, rounded down, in exact integer arithmetic (32 digits either side kept)."""
+    factor: int = base**power
     whole, _, fraction = digits.partition(".")
     whole, fraction = whole.lstrip("0")[:32], fraction[:32]
     return int(whole or "0") * factor + int(fraction or "0") * factor // 10 ** len(fraction)
