@@ -1,0 +1,1 @@
+"""Tiny random models that llama.cpp really loads, one function per architecture."""

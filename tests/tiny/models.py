@@ -1,0 +1,188 @@
+"""Builds a tiny random model of any supported kind: `build("qwen35moe", path)`.
+
+Routing depends on the token (large embeddings, small layer outputs), so experts come and go as in a real model.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gguf import ExpertGatingFuncType
+
+from tests.tiny.sheet import Sheet, Sizes
+
+
+def _qwen35moe(sheet: Sheet) -> None:
+    """Every fourth layer attends, the others are Gated DeltaNet; one gated shared expert."""
+    sizes, writer = sheet.sizes, sheet.writer
+    writer.add_expert_shared_feed_forward_length(sizes.expert_width)
+    sheet.head_metadata(n_rotary=32)
+    writer.add_rope_dimension_sections([6, 5, 5, 0])
+    writer.add_full_attention_interval(4)
+    writer.add_ssm_conv_kernel(4)
+    writer.add_ssm_state_size(32)
+    writer.add_ssm_group_count(4)
+    writer.add_ssm_time_step_rank(8)
+    writer.add_ssm_inner_size(256)
+    for number in range(sizes.n_layers):
+        layer = f"blk.{number}."
+        sheet.norm(layer + "attn_norm", sizes.width)
+        if number % 4 == 3:
+            sheet.attention(layer, qk_norm=True, q_rows=2)
+        else:
+            _delta_net(sheet, layer)
+        sheet.norm(layer + "post_attention_norm", sizes.width)
+        sheet.experts(layer)
+        sheet.exact(layer + "ffn_gate_inp_shexp.weight", (sizes.width,))
+        sheet.feed_forward(layer, "_shexp", sizes.expert_width)
+
+
+def _delta_net(sheet: Sheet, layer: str, key: int = 128, value: int = 256, n_value_heads: int = 8) -> None:
+    width = sheet.sizes.width
+    sheet.matrix(layer + "attn_qkv", 2 * key + value, width)
+    sheet.matrix(layer + "attn_gate", value, width)
+    sheet.exact(layer + "ssm_conv1d.weight", (2 * key + value, 4), deviation=0.5)
+    sheet.exact(layer + "ssm_dt.bias", (n_value_heads,))
+    sheet.exact(layer + "ssm_a", (n_value_heads,), mean=-1.0)
+    sheet.matrix(layer + "ssm_beta", n_value_heads, width)
+    sheet.matrix(layer + "ssm_alpha", n_value_heads, width)
+    sheet.norm(layer + "ssm_norm", value // n_value_heads)
+    sheet.matrix(layer + "ssm_out", width, value, gain=0.3)
+
+
+def _qwen3moe(sheet: Sheet) -> None:
+    sheet.head_metadata()
+    for number in range(sheet.sizes.n_layers):
+        layer = f"blk.{number}."
+        _attention_and_norms(sheet, layer, qk_norm=True)
+        sheet.experts(layer)
+
+
+def _mixtral(sheet: Sheet) -> None:
+    """Llama with experts, whose width is the feed-forward length."""
+    sheet.head_metadata()
+    sheet.writer.add_feed_forward_length(sheet.sizes.expert_width)
+    for number in range(sheet.sizes.n_layers):
+        layer = f"blk.{number}."
+        _attention_and_norms(sheet, layer, qk_norm=False)
+        sheet.experts(layer)
+
+
+def _gpt_oss(sheet: Sheet) -> None:
+    """Sinks, sliding windows in every other layer, biases everywhere, experts included."""
+    sizes = sheet.sizes
+    sheet.head_metadata()
+    sheet.writer.add_sliding_window(16)
+    for number in range(sizes.n_layers):
+        layer = f"blk.{number}."
+        sheet.norm(layer + "attn_norm", sizes.width)
+        sheet.attention(layer, qk_norm=False, biased=True)
+        sheet.exact(layer + "attn_output.bias", (sizes.width,), deviation=0.01)
+        sheet.exact(layer + "attn_sinks.weight", (sizes.n_heads,))
+        sheet.norm(layer + "post_attention_norm", sizes.width)
+        sheet.experts(layer)
+        sheet.exact(layer + "ffn_gate_inp.bias", (sizes.n_experts,))
+        for name, n_out in (("gate", sizes.expert_width), ("up", sizes.expert_width), ("down", sizes.width)):
+            sheet.exact(f"{layer}ffn_{name}_exps.bias", (sizes.n_experts, n_out), deviation=0.01)
+
+
+def _deepseek2(sheet: Sheet) -> None:
+    """Latent attention, one leading dense layer, a shared expert, sigmoid gates with a selection bias."""
+    sizes, writer = sheet.sizes, sheet.writer
+    nope, rope, q_rank, kv_rank, value = 32, 32, 128, 64, 32
+    writer.add_leading_dense_block_count(1)
+    writer.add_feed_forward_length(256)
+    writer.add_q_lora_rank(q_rank)
+    writer.add_kv_lora_rank(kv_rank)
+    writer.add_head_count_kv(1)
+    writer.add_key_length(kv_rank + rope)
+    writer.add_value_length(kv_rank)
+    writer.add_key_length_mla(nope + rope)
+    writer.add_value_length_mla(value)
+    writer.add_rope_dimension_count(rope)
+    writer.add_expert_shared_count(1)
+    writer.add_expert_weights_scale(1.5)
+    writer.add_expert_weights_norm(True)
+    writer.add_expert_gating_func(ExpertGatingFuncType.SIGMOID)
+    for number in range(sizes.n_layers):
+        layer = f"blk.{number}."
+        sheet.norm(layer + "attn_norm", sizes.width)
+        sheet.matrix(layer + "attn_q_a", q_rank, sizes.width)
+        sheet.norm(layer + "attn_q_a_norm", q_rank)
+        sheet.matrix(layer + "attn_q_b", sizes.n_heads * (nope + rope), q_rank)
+        sheet.matrix(layer + "attn_kv_a_mqa", kv_rank + rope, sizes.width)
+        sheet.norm(layer + "attn_kv_a_norm", kv_rank)
+        sheet.matrix(layer + "attn_k_b", kv_rank, nope, stack=sizes.n_heads)
+        sheet.matrix(layer + "attn_v_b", value, kv_rank, stack=sizes.n_heads)
+        sheet.matrix(layer + "attn_output", sizes.width, sizes.n_heads * value, gain=0.3)
+        sheet.norm(layer + "ffn_norm", sizes.width)
+        if number == 0:
+            sheet.feed_forward(layer, "", 256)
+        else:
+            sheet.experts(layer)
+            sheet.exact(layer + "exp_probs_b.bias", (sizes.n_experts,))
+            sheet.feed_forward(layer, "_shexp", sizes.expert_width)
+
+
+def _llama(sheet: Sheet) -> None:
+    _dense(sheet, qk_norm=False)
+
+
+def _qwen3(sheet: Sheet) -> None:
+    _dense(sheet, qk_norm=True)
+
+
+def _dense(sheet: Sheet, *, qk_norm: bool) -> None:
+    sheet.head_metadata()
+    sheet.writer.add_feed_forward_length(sheet.sizes.expert_width)
+    for number in range(sheet.sizes.n_layers):
+        layer = f"blk.{number}."
+        _attention_and_norms(sheet, layer, qk_norm=qk_norm)
+        sheet.feed_forward(layer, "", sheet.sizes.expert_width)
+
+
+def _attention_and_norms(sheet: Sheet, layer: str, *, qk_norm: bool) -> None:
+    sheet.norm(layer + "attn_norm", sheet.sizes.width)
+    sheet.attention(layer, qk_norm=qk_norm)
+    sheet.norm(layer + "ffn_norm", sheet.sizes.width)
+
+
+DENSE: dict[str, Callable[[Sheet], None]] = {"llama": _llama, "qwen3": _qwen3}
+MIXTURES: dict[str, Callable[[Sheet], None]] = {
+    "qwen35moe": _qwen35moe,
+    "qwen3moe": _qwen3moe,
+    "gpt-oss": _gpt_oss,
+    "deepseek2": _deepseek2,
+    "mixtral": _mixtral,
+}
+
+
+def build(
+    architecture: str,
+    path: Path,
+    type_name: str = "Q4_0",
+    n_layers: int = 4,
+    seed: int = 0,
+    expert_width: int = 256,
+    n_experts: int = 8,
+    n_used: int = 2,
+    width: int = 256,
+    max_tensors_per_file: int = 0,
+) -> Path:
+    """Writes the model and returns its path, that of the first part when it was split.
+
+    `architecture` is a key of DENSE or MIXTURES. `type_name` (F32, F16, Q8_0, Q4_0, Q4_K, Q6_K, ...) is given to
+    every matrix whose rows are whole blocks of it. `max_tensors_per_file` above 0 splits the file.
+    """
+    sizes = Sizes(type_name, n_layers, n_experts, n_used, expert_width, width)
+    sheet = Sheet(
+        path, "llama" if architecture == "mixtral" else architecture, sizes, seed, max_tensors_per_file
+    )
+    sheet.common_metadata()
+    sheet.outside_layers()
+    if architecture in MIXTURES:
+        sheet.expert_metadata()
+        MIXTURES[architecture](sheet)
+    else:
+        DENSE[architecture](sheet)
+    sheet.write()
+    return next(iter(sorted(path.parent.glob(f"{path.stem}-00001-of-*.gguf"))), path)
