@@ -1,0 +1,26 @@
+"""Run a model: tokens in, text out."""
+
+from sixgig.inference.chat import ChatTemplate, chat_template
+from sixgig.inference.conversation import Conversation
+from sixgig.inference.engine import Engine
+from sixgig.inference.generate import Generation, TextRun, generate
+from sixgig.inference.interrupt import abort_on_interrupt
+from sixgig.inference.options import EngineOptions
+from sixgig.inference.sampling import Sampler, SamplingOptions
+from sixgig.inference.tokens import TextStream, Vocabulary
+
+__all__ = [
+    "ChatTemplate",
+    "Conversation",
+    "Engine",
+    "EngineOptions",
+    "Generation",
+    "Sampler",
+    "SamplingOptions",
+    "TextRun",
+    "TextStream",
+    "Vocabulary",
+    "abort_on_interrupt",
+    "chat_template",
+    "generate",
+]

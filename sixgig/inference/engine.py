@@ -1,0 +1,286 @@
+"""A model and its context, open: tokens in, logits out."""
+
+import ctypes
+import threading
+import weakref
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sixgig.errors import EngineError, SixgigError, UsageError
+from sixgig.inference.loading import Progress, load_weights
+from sixgig.inference.options import EngineOptions
+from sixgig.inference.tokens import Vocabulary
+from sixgig.llamacpp import Batch, Library, load_library
+
+Logits = NDArray[np.float32]
+_GO, _STOP = b"0", b"1"
+_CLOSE_WAIT_S = 10.0
+_STATUS = {
+    1: "no room in the KV cache",
+    2: "stopped",
+    -1: "invalid tokens",
+    -2: "out of memory",
+    -3: "computation failed",
+}
+
+
+class _Handles:
+    """What must be freed in C, apart from the Engine so that it can be freed after it."""
+
+    def __init__(self, c: ctypes.CDLL, model: int) -> None:
+        self.c, self.model, self.context = c, model, 0
+        self.stop_flag = ctypes.create_string_buffer(_GO, 2)
+        self.busy = threading.Lock()
+
+    def free(self) -> None:
+        """Stop a call in flight and free; what a call that does not stop holds is left to the system."""
+        self.stop_flag.value = _STOP
+        if self.busy.acquire(timeout=_CLOSE_WAIT_S):
+            if self.context:
+                self.c.llama_free(self.context)
+            self.c.llama_model_free(self.model)
+            self.busy.release()
+
+
+class Engine:
+    """One sequence on one model. Use as a context manager; not for two threads at once (`abort` excepted).
+
+    source: returns a C stream (FILE*) to load from instead of `path`; its owner closes it, at the earliest in
+        `loaded`. loaded: called when the weights are in place, before the context is made.
+    progress: called with the fraction loaded; returning False, or raising, ends the loading.
+    explain: asked after a failure for a better error than the engine's own.
+    Raises ModelFileError, BudgetError, EngineError, or what a hook raised; nothing stays allocated then.
+    """
+
+    def __init__(
+        self,
+        path: Path | Sequence[Path],
+        options: EngineOptions | None = None,
+        *,
+        source: Callable[[], int] | None = None,
+        loaded: Callable[[], None] | None = None,
+        progress: Progress | None = None,
+        explain: Callable[[], SixgigError | None] | None = None,
+    ) -> None:
+        self.options = options or EngineOptions()
+        self.library: Library = load_library()
+        self._c = self.library.c
+        self._explain = explain
+        self._cached = array("i")
+        self._aborted = self._interruptible = False
+        parts = (path,) if isinstance(path, Path) else tuple(path)
+        model = load_weights(self.library, parts, self.options, source, progress, explain)
+        self._handles = _Handles(self._c, model)
+        self._finalizer = weakref.finalize(self, self._handles.free)
+        try:
+            self._prepare(loaded)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, loaded: Callable[[], None] | None) -> None:
+        """Everything between the weights and the first token."""
+        if loaded is not None:
+            loaded()
+        self.vocabulary = Vocabulary(self.library, self._handles.model)
+        self._handles.context = self._make_context()
+        self.context: int = self._c.llama_n_ctx_seq(self._context)
+        self.ubatch: int = self._c.llama_n_ubatch(self._context)
+
+    def _make_context(self) -> int:
+        params = self._c.llama_context_default_params()
+        self.options.apply_to_context(params)
+        params.abort_callback = ctypes.cast(_read_flag(), ctypes.c_void_p).value
+        params.abort_callback_data = ctypes.addressof(self._handles.stop_flag)
+        self.library.log.clear()
+        context: int | None = self._c.llama_init_from_model(self._handles.model, params)
+        if context is None:
+            raise self._failure("llama.cpp cannot make a context", f"{self.options.context} tokens")
+        return context
+
+    def __enter__(self) -> Self:
+        """The engine itself."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Free the model and the context; safe to call twice, and called at exit otherwise."""
+        self._finalizer()
+
+    def abort(self) -> None:
+        """From any thread: end the request, within one operation of a prompt or after the token in flight.
+
+        The next evaluation raises EngineError; prefill() begins a new request. A token is let finish because
+        cutting it short would cost the whole KV cache.
+        """
+        self._aborted = True
+        if self._interruptible:
+            self._handles.stop_flag.value = _STOP
+
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens the KV cache holds, oldest first."""
+        return self._cached.tolist()
+
+    @property
+    def room(self) -> int:
+        """Positions of the context that are still free."""
+        return self.context - len(self._cached)
+
+    @property
+    def trained_context(self) -> int:
+        """Positions the model was trained for."""
+        return int(self._c.llama_model_n_ctx_train(self._model))
+
+    @property
+    def chat_template(self) -> str | None:
+        """The model's own chat template, a Jinja source."""
+        raw: bytes | None = self._c.llama_model_chat_template(self._model, None)
+        return raw.decode("utf-8", "replace") if raw else None
+
+    def clear(self) -> None:
+        """Forget every token."""
+        del self._cached[:]
+        self._c.llama_memory_clear(self._memory, True)
+
+    def prefill(self, prompt: Sequence[int], progress: Callable[[float], object] | None = None) -> int:
+        """Bring the context to hold exactly `prompt`; the logits of its last token are ready then.
+
+        Keeps the longest prefix that is there already, where the model's memory can drop its tail; evaluates
+        the rest in ubatches and returns how many tokens that were. `progress` gets the fraction done.
+        Raises UsageError for a prompt that is empty or longer than the context, else as feed().
+        """
+        self._aborted = False
+        if not prompt:
+            raise UsageError("the prompt is empty", "0 tokens", "give it some text")
+        self._require_room(len(prompt), self.context)
+        kept = self._keep_prefix(prompt)
+        for start in range(kept, len(prompt), self.ubatch):
+            self.feed(prompt[start : start + self.ubatch])
+            if progress is not None:
+                progress(len(self._cached) / len(prompt))
+        return len(prompt) - kept
+
+    def decode(self, token: int) -> Logits:
+        """Append one token; the logits after it, float32 [vocabulary], a copy. Raises as feed()."""
+        self.feed([token])
+        return self.logits()
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        """Append up to `ubatch` tokens in one evaluation.
+
+        Raises UsageError when they do not fit the context. When the evaluation fails, what `explain` says, or
+        EngineError; the context is then empty and the next request is right.
+        """
+        self._evaluate(tokens, None)
+
+    def all_logits(self, tokens: Sequence[int]) -> Logits:
+        """Append `tokens`; the logits after each, float32 [tokens, vocabulary]. Needs options.all_logits."""
+        assert self.options.all_logits, "open the engine with EngineOptions(all_logits=True)"
+        rows = np.empty((len(tokens), self.vocabulary.size), np.float32)
+        for start in range(0, len(tokens), self.ubatch):
+            chunk = tokens[start : start + self.ubatch]
+            self._evaluate(chunk, (ctypes.c_int8 * len(chunk))(*([1] * len(chunk))))
+            for row in range(len(chunk)):
+                rows[start + row] = self._row(row)
+        return rows
+
+    def logits(self) -> Logits:
+        """The logits after the last token evaluated, float32 [vocabulary], a copy."""
+        return self._row(-1).copy()
+
+    def sample_with(self, chain: int) -> int:
+        """Let a llama_sampler chain choose from the last logits, without a copy."""
+        return int(self._c.llama_sampler_sample(chain, self._context, -1))
+
+    @property
+    def _context(self) -> int:
+        assert self._finalizer.alive, "the engine is closed"
+        return self._handles.context
+
+    @property
+    def _model(self) -> int:
+        assert self._finalizer.alive, "the engine is closed"
+        return self._handles.model
+
+    @property
+    def _memory(self) -> int:
+        return int(self._c.llama_get_memory(self._context))
+
+    def _row(self, index: int) -> Logits:
+        pointer = self._c.llama_get_logits_ith(self._context, index)
+        assert pointer, "no logits: nothing was evaluated"
+        return np.ctypeslib.as_array(pointer, (self.vocabulary.size,))
+
+    def _evaluate(self, tokens: Sequence[int], wanted: Any) -> None:
+        self._require_room(len(tokens), self.room)
+        ids = (ctypes.c_int32 * len(tokens))(*tokens)
+        batch = Batch(n_tokens=len(tokens), token=ids, logits=wanted)
+        self._begin(interruptible=len(tokens) > 1)
+        self._cached.extend(tokens)  # before, so that a KeyboardInterrupt right after it finds it true
+        with self._handles.busy:
+            status = self._c.llama_decode(self._context, batch)
+        if status != 0:
+            error = self._failure("the evaluation failed", _STATUS.get(status, f"status {status}"))
+            self.clear()
+            raise error
+
+    def _begin(self, interruptible: bool) -> None:
+        """Arm the stop flag, then look whether abort() came before: so no abort is lost between the two."""
+        self.library.log.clear()
+        self._handles.stop_flag.value = _GO
+        self._interruptible = interruptible
+        if self._aborted:
+            raise EngineError("the evaluation was stopped")
+
+    def _failure(self, what: str, numbers: str) -> SixgigError:
+        explained = self._explain() if self._explain is not None else None
+        complaint = self.library.log.complaint()
+        return explained or EngineError(what, f"{numbers}: {complaint}" if complaint else numbers)
+
+    def _require_room(self, needed: int, room: int) -> None:
+        if needed > room:
+            numbers = f"{needed} tokens, {room} of {self.context} positions free"
+            raise UsageError(
+                "the text is longer than the context", numbers, f"raise --context by {needed - room} or more"
+            )
+
+    def _keep_prefix(self, prompt: Sequence[int]) -> int:
+        """Tokens of `prompt` that stay in the cache; the rest of the cache is dropped."""
+        common = _common_prefix(self._cached, prompt)
+        if not self._can_cut(common):
+            self.clear()
+            return 0
+        del self._cached[common:]
+        return common
+
+    def _can_cut(self, length: int) -> bool:
+        """Cut the memory to `length` tokens; False when it cannot (recurrent state, sliding window)."""
+        memory = self._memory
+        if length == 0 or self._c.llama_memory_seq_pos_max(memory, 0) != len(self._cached) - 1:
+            return False
+        if length == len(self._cached):
+            return True
+        window = self._c.llama_model_n_swa(self._model)
+        if self._c.llama_memory_seq_pos_min(memory, 0) > max(0, length - window - 1):
+            return False
+        return bool(self._c.llama_memory_seq_rm(memory, 0, length, -1))
+
+
+def _common_prefix(cached: Sequence[int], prompt: Sequence[int]) -> int:
+    """Length of the common prefix, leaving at least the prompt's last token to evaluate."""
+    limit = min(len(cached), len(prompt) - 1)
+    return next((i for i in range(limit) if cached[i] != prompt[i]), limit)
+
+
+def _read_flag() -> Any:
+    """A C function that reads the stop flag: atoi of "0" or "1"; a Python one costs the GIL at every node."""
+    return ctypes.CDLL(None).atoi

@@ -1,0 +1,86 @@
+"""Load a model's weights: from a file, from the parts of a split file, or from a stream handed in."""
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError
+from sixgig.inference.options import EngineOptions
+from sixgig.llamacpp import Library
+from sixgig.llamacpp.structs import PROGRESS_CALLBACK
+
+Progress = Callable[[float], bool | None]
+
+
+class ProgressBridge:
+    """Carries load progress from C to Python, and an exception back across."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self.raised: BaseException | None = None
+        self.stopped = False
+        self.callback = PROGRESS_CALLBACK(self._report)
+
+    def _report(self, fraction: float, _user_data: Any) -> bool:
+        try:
+            self.stopped = self._progress is not None and self._progress(fraction) is False
+        except BaseException as error:  # Ctrl-C too: it must not be lost in C
+            self.raised = error
+        return not self.stopped and self.raised is None
+
+
+def load_weights(
+    library: Library,
+    parts: Sequence[Path],
+    options: EngineOptions,
+    source: Callable[[], int] | None = None,
+    progress: Progress | None = None,
+    explain: Callable[[], SixgigError | None] | None = None,
+) -> int:
+    """The address of a loaded llama_model, to be freed by the caller.
+
+    With `source` the bytes come from the C stream (FILE*) it returns, positioned at the GGUF's first byte;
+    its owner closes it afterwards, loaded or not. Otherwise `parts` are read, all of a split file, in order.
+    Raises what `progress` raised, what `explain` says, ModelFileError, BudgetError or EngineError.
+    """
+    bridge = ProgressBridge(progress)
+    params = library.c.llama_model_default_params()
+    options.apply_to_model(params)
+    params.progress_callback = bridge.callback
+    library.log.clear()
+    model = _from_stream(library, source, params) if source else _from_files(library, parts, params)
+    if bridge.raised is not None:
+        library.c.llama_model_free(model)
+        raise bridge.raised
+    if model is None:
+        raise (explain and explain()) or _failure(library, parts, bridge.stopped)
+    return model
+
+
+def _from_stream(library: Library, source: Callable[[], int], params: Any) -> int | None:
+    model: int | None = library.c.llama_model_load_from_file_ptr(source(), params)
+    return model
+
+
+def _from_files(library: Library, parts: Sequence[Path], params: Any) -> int | None:
+    for part in parts:
+        if not part.is_file():
+            raise ModelFileError(f"{part} is not a file", cure="name a GGUF file")
+    paths = (ctypes.c_char_p * len(parts))(*(os.fsencode(part) for part in parts))
+    model: int | None
+    if len(parts) == 1:
+        model = library.c.llama_model_load_from_file(paths[0], params)
+    else:
+        model = library.c.llama_model_load_from_splits(paths, len(parts), params)
+    return model
+
+
+def _failure(library: Library, parts: Sequence[Path], stopped: bool) -> SixgigError:
+    name, complaint = parts[0].name if parts else "the model", library.log.complaint()
+    if stopped:
+        return EngineError(f"loading {name} was stopped")
+    if "allocate" in complaint:
+        return BudgetError(f"there is no memory for the weights of {name}", complaint, "give it more --ram")
+    return ModelFileError(f"llama.cpp cannot load {name}", complaint)

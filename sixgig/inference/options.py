@@ -1,0 +1,84 @@
+"""How a model is opened: the numbers that decide memory and speed, each set explicitly."""
+
+import os
+from dataclasses import dataclass
+
+from sixgig.errors import UsageError
+from sixgig.llamacpp import structs
+from sixgig.llamacpp.structs import ContextParams, ModelParams
+
+MAX_CONTEXT = 1 << 26
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What an Engine is opened with. Raises UsageError for values that cannot work.
+
+    context: positions in the KV cache; llama.cpp rounds it up to a multiple of 256.
+    ubatch: tokens evaluated together; each llama_decode call gets at most this many.
+    threads: 0 means every CPU this process may run on.
+    type_k, type_v: element types of the KV cache; a quantised type_v needs flash attention.
+    extra_buffers: let llama.cpp repack weights for its fastest kernels (other bits than without).
+    gpu_layers: layers placed on a GPU; 0 keeps every buffer and every operation off it.
+    all_logits: reserve memory for the logits of a whole ubatch, as Engine.all_logits needs.
+    """
+
+    context: int = 4096
+    ubatch: int = 512
+    threads: int = 0
+    type_k: str = "F16"
+    type_v: str = "F16"
+    flash_attention: str = "auto"
+    extra_buffers: bool = True
+    gpu_layers: int = 0
+    all_logits: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what llama.cpp would refuse later or, worse, replace silently."""
+        _within("context", self.context, 1, MAX_CONTEXT)
+        _within("ubatch", self.ubatch, 1, MAX_CONTEXT)
+        _within("threads", self.threads, 0, 512)
+        _within("gpu layers", self.gpu_layers, 0, 1 << 20)
+        _among("K cache type", self.type_k, structs.KV_TYPES)
+        _among("V cache type", self.type_v, structs.KV_TYPES)
+        _among("flash attention", self.flash_attention, structs.FLASH_ATTENTION)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads that compute, the default resolved."""
+        return self.threads or available_cpus()
+
+    def apply_to_model(self, params: ModelParams) -> None:
+        """Fill llama_model_params: owned memory, no mapping, nothing chosen by the library."""
+        params.load_mode = structs.LOAD_MODE_NONE
+        params.lazy_mode = structs.LAZY_MODE_OFF
+        params.n_gpu_layers = self.gpu_layers
+        params.use_extra_bufts = self.extra_buffers
+
+    def apply_to_context(self, params: ContextParams) -> None:
+        """Fill llama_context_params for one sequence."""
+        params.n_ctx, params.n_batch, params.n_ubatch = self.context, self.ubatch, self.ubatch
+        params.n_seq_max = 1
+        params.n_outputs_max = 0 if self.all_logits else 1
+        params.n_threads = params.n_threads_batch = self.thread_count
+        params.flash_attn_type = structs.FLASH_ATTENTION[self.flash_attention]
+        params.type_k, params.type_v = structs.KV_TYPES[self.type_k], structs.KV_TYPES[self.type_v]
+        params.offload_kqv = params.op_offload = self.gpu_layers > 0
+        params.swa_full = False
+
+
+def available_cpus() -> int:
+    """CPUs this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _within(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{name} of {value} is not possible", f"from {low} to {high}")
+
+
+def _among(name: str, value: str, known: dict[str, int]) -> None:
+    if value not in known:
+        raise UsageError(f"{name} {value!r} is unknown", "known: " + ", ".join(known))
