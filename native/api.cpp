@@ -1,0 +1,172 @@
+// The door for Python (sixgig/pager/native.py) and for llama.cpp builds that load backends themselves.
+#include <cstring>
+
+#include "model_stream.h"
+#include "paged_backend.h"
+#include "pager.h"
+#include "self_check.h"
+
+#define SIXGIG_API extern "C" __attribute__((visibility("default")))
+
+using namespace sixgig;
+
+namespace {
+
+using Handle = std::shared_ptr<Pager>;
+
+Pager & pager_of(void * handle) { return **static_cast<Handle *>(handle); }
+
+}  // namespace
+
+struct sixgig_tensor {
+    const char * name;
+    uint64_t file_offset, size_bytes;
+    int32_t layer, part, n_experts, reserved;
+};
+
+struct sixgig_counters {
+    uint64_t hits, misses, evictions, bytes_read, visits, predicted, predicted_useful, predicted_wasted;
+    uint64_t resident_bytes, peak_resident_bytes;
+    double read_s, stall_s, compute_s;
+};
+
+struct sixgig_failure {
+    char path[1024];
+    char reason[64];
+    uint64_t offset;
+    int32_t error_number, reserved;
+};
+
+namespace {
+
+void copy_failure(const ReadFailure & from, sixgig_failure * to) {
+    std::memset(to, 0, sizeof *to);
+    std::strncpy(to->path, from.path.c_str(), sizeof to->path - 1);
+    std::strncpy(to->reason, from.reason.c_str(), sizeof to->reason - 1);
+    to->offset = from.offset;
+    to->error_number = from.error_number;
+}
+
+}  // namespace
+
+// --- dynamic backend entry ---
+
+SIXGIG_API int ggml_backend_score(void) { return interface_mismatch() == nullptr ? 1 : 0; }
+SIXGIG_API ggml_backend_reg * ggml_backend_init(void) {
+    return interface_mismatch() == nullptr ? paged_registry() : nullptr;
+}
+
+// --- registration ---
+
+SIXGIG_API const char * sixgig_interface_mismatch(void) { return interface_mismatch(); }
+SIXGIG_API void sixgig_register(void) {
+    if (ggml_backend_reg_by_name("SIXGIG") == nullptr) ggml_backend_register(paged_registry());
+}
+
+// --- a pager's life ---
+
+SIXGIG_API void * sixgig_pager_open(const char * const * paths, int n_paths, const sixgig_tensor * tensors,
+                                    int n_tensors, int n_readers, sixgig_failure * failure) {
+    auto * handle = new Handle(std::make_shared<Pager>());
+    Pager & pager = **handle;
+    ReadFailure reason;
+    if (!pager.files.open({paths, paths + n_paths}, &reason)) {
+        copy_failure(reason, failure);
+        delete handle;
+        return nullptr;
+    }
+    std::vector<PagedTensor> paged;
+    for (int i = 0; i < n_tensors; i++) {
+        const sixgig_tensor & t = tensors[i];
+        pager.by_name[t.name] = i;
+        PagedTensor tensor;
+        tensor.name = t.name;
+        tensor.layer = t.layer;
+        tensor.part = t.part;
+        tensor.file_offset = t.file_offset;
+        tensor.size_bytes = t.size_bytes;
+        tensor.n_experts = t.n_experts;
+        paged.push_back(tensor);
+    }
+    pager.cache = std::make_unique<ExpertCache>(pager.files, std::move(paged), n_readers);
+    return handle;
+}
+
+// After the model is freed; buffers that still live keep the pager alive.
+SIXGIG_API void sixgig_pager_close(void * handle) {
+    auto * h = static_cast<Handle *>(handle);
+    if (loading_pager() == *h) loading_pager().reset();
+    delete h;
+}
+
+SIXGIG_API void sixgig_pager_begin_loading(void * handle) {
+    loading_pager() = *static_cast<Handle *>(handle);
+    loading() = true;
+}
+
+SIXGIG_API void sixgig_pager_end_loading(void) {
+    loading() = false;
+    loading_pager().reset();
+}
+
+SIXGIG_API void sixgig_pager_configure(void * handle, uint64_t budget_bytes, int policy) {
+    pager_of(handle).cache->configure(budget_bytes, PolicyKind(policy));
+}
+
+SIXGIG_API void sixgig_pager_set_router(void * handle, int layer, int n_experts, int n_embd, const float * weight,
+                                        const float * bias) {
+    pager_of(handle).guess.set_router(layer, n_experts, n_embd, weight, bias);
+}
+
+// --- what happened ---
+
+SIXGIG_API void sixgig_pager_counters(void * handle, sixgig_counters * out) {
+    const Counters c = pager_of(handle).cache->counters();
+    *out = {c.hits, c.misses, c.evictions, c.bytes_read, c.visits, c.predicted, c.predicted_useful, c.predicted_wasted,
+            c.resident_bytes, c.peak_resident_bytes, c.read_s, c.stall_s, c.compute_s};
+}
+
+SIXGIG_API void sixgig_pager_reset_counters(void * handle) { pager_of(handle).cache->reset_counters(); }
+
+// 1 and fills `out` when a read failed since the last call.
+SIXGIG_API int sixgig_pager_take_failure(void * handle, sixgig_failure * out) {
+    ReadFailure failure;
+    if (!pager_of(handle).cache->take_failure(&failure)) return 0;
+    copy_failure(failure, out);
+    return 1;
+}
+
+SIXGIG_API int sixgig_pager_start_trace(void * handle, const char * path) {
+    Pager & pager = pager_of(handle);
+    const ExpertCache & cache = *pager.cache;
+    std::vector<uint64_t> expert_bytes(cache.n_layers());
+    for (const PagedTensor & t : cache.tensors()) expert_bytes[t.layer] += t.expert_bytes();
+    Lock lock(pager.computing);
+    return pager.trace.start(path, cache.tensors().front().n_experts, expert_bytes) ? 1 : 0;
+}
+
+SIXGIG_API int sixgig_pager_stop_trace(void * handle) {
+    Lock lock(pager_of(handle).computing);
+    return pager_of(handle).trace.stop() ? 1 : 0;
+}
+
+// --- loading without reading experts ---
+
+// The stream's failure record outlives the stream; the caller gives it and reads it after a failed load.
+SIXGIG_API FILE * sixgig_open_model_stream(const char * const * paths, int n_paths, const StreamSegment * segments,
+                                           int n_segments, const char * header, uint64_t header_bytes,
+                                           void ** failure_record) {
+    auto * failure = new ReadFailure();
+    *failure_record = failure;
+    return open_model_stream({paths, paths + n_paths}, {segments, segments + n_segments},
+                             std::string(header, header_bytes), failure);
+}
+
+// Frees the record; 1 and fills `out` when it holds a failure.
+SIXGIG_API int sixgig_close_failure_record(void * record, sixgig_failure * out) {
+    auto * failure = static_cast<ReadFailure *>(record);
+    const bool failed = !failure->reason.empty();
+    if (failed) copy_failure(*failure, out);
+    delete failure;
+    return failed ? 1 : 0;
+}

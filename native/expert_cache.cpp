@@ -1,0 +1,288 @@
+#include "expert_cache.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "clock.h"
+
+namespace sixgig {
+
+namespace {
+
+uint64_t span_room(uint64_t begin, uint64_t size) { return page_ceil(begin + size) - page_floor(begin); }
+
+}  // namespace
+
+ExpertCache::ExpertCache(WeightFiles & files, std::vector<PagedTensor> tensors, int n_readers)
+    : files_(files), tensors_(std::move(tensors)) {
+    for (size_t i = 0; i < tensors_.size(); i++) {
+        const PagedTensor & t = tensors_[i];
+        if (size_t(t.layer) >= layers_.size()) layers_.resize(t.layer + 1);
+        layers_[t.layer].push_back(int(i));
+        pieces_.emplace_back(t.n_experts);
+        experts_per_layer_ = std::max(experts_per_layer_, uint32_t(t.n_experts));
+    }
+    configure(0, PolicyKind::LRU);
+    readers_.resize(n_readers);
+    for (pthread_t & reader : readers_) pthread_create(&reader, nullptr, reader_main, this);
+}
+
+ExpertCache::~ExpertCache() {
+    {
+        Lock lock(mutex_);
+        stop_ = true;
+        work_.notify_all();
+    }
+    for (pthread_t reader : readers_) pthread_join(reader, nullptr);
+}
+
+void ExpertCache::configure(uint64_t budget_bytes, PolicyKind kind) {
+    Lock lock(mutex_);
+    budget_bytes_ = budget_bytes;
+    policy_ = make_policy(kind, n_layers() * experts_per_layer_, n_layers(), experts_per_layer_);
+}
+
+void ExpertCache::forget_all() {
+    Lock lock(mutex_);
+    wanted_.clear();
+    speculative_.clear();
+    while (in_flight_ > 0) done_.wait(mutex_);
+    for (size_t t = 0; t < pieces_.size(); t++) {
+        for (int e = 0; e < int(pieces_[t].size()); e++) {
+            policy_->removed(key(tensors_[t].layer, e));
+            pieces_[t][e] = Piece{};
+        }
+        tensors_[t].data = nullptr;
+    }
+    used_bytes_ = 0;
+}
+
+uint64_t ExpertCache::piece_room(int tensor, int expert) const {
+    const PagedTensor & t = tensors_[tensor];
+    return span_room(t.file_offset + expert * t.expert_bytes(), t.expert_bytes());
+}
+
+bool ExpertCache::fits(int layer, const std::vector<int> & experts) const {
+    uint64_t need = 0;
+    for (int t : layers_[layer]) {
+        for (int e : experts) need += piece_room(t, e);
+    }
+    return need <= budget_bytes_;
+}
+
+void ExpertCache::count_visit(int layer, const std::vector<int> & experts) {
+    Lock lock(mutex_);
+    cancel_stale_predictions(layer, experts);
+    counters_.visits++;
+    for (int e : experts) {
+        bool present = true;
+        for (int t : layers_[layer]) {
+            Piece & p = piece({t, e});
+            present = present && p.state == RESIDENT;
+            if (p.predicted) {
+                counters_.predicted_useful += t == layers_[layer].front();
+                p.predicted = false;
+            }
+        }
+        (present ? counters_.hits : counters_.misses)++;
+        policy_->used(key(layer, e));
+    }
+}
+
+// Pieces guessed for this layer that the router did not choose: drop those not read yet.
+void ExpertCache::cancel_stale_predictions(int layer, const std::vector<int> & experts) {
+    for (PieceRef r : speculative_) {
+        const Piece & p = piece(r);
+        const bool waiting = p.state == QUEUED && !p.urgent && p.next == 0;
+        if (!waiting || tensors_[r.tensor].layer != layer) continue;
+        if (std::find(experts.begin(), experts.end(), r.expert) == experts.end()) drop_piece(r);
+    }
+}
+
+bool ExpertCache::fetch(int tensor, const std::vector<int> & experts) {
+    Lock lock(mutex_);
+    uint64_t need = 0;
+    for (int e : experts) {
+        Piece & p = piece({tensor, e});
+        p.pinned = true;
+        if (p.state == ABSENT) need += piece_room(tensor, e);
+    }
+    if (!make_room(need, true)) {
+        for (int e : experts) piece({tensor, e}).pinned = false;
+        return false;
+    }
+    for (int e : experts) {
+        const Piece & p = piece({tensor, e});
+        if (p.state == ABSENT || (p.state == QUEUED && !p.urgent)) queue({tensor, e}, true);
+    }
+    work_.notify_all();
+    return true;
+}
+
+void ExpertCache::queue(PieceRef r, bool urgent) {
+    Piece & p = piece(r);
+    if (p.state == ABSENT) {
+        p = Piece{};
+        p.state = QUEUED;
+        p.pinned = urgent;
+        used_bytes_ += piece_room(r.tensor, r.expert);
+        policy_->admitted(key(tensors_[r.tensor].layer, r.expert));
+        counters_.resident_bytes = used_bytes_;
+        counters_.peak_resident_bytes = std::max(counters_.peak_resident_bytes, used_bytes_);
+    }
+    p.urgent = urgent;
+    (urgent ? wanted_ : speculative_).push_back(r);
+}
+
+bool ExpertCache::ready(int tensor, const std::vector<int> & experts) {
+    Lock lock(mutex_);
+    return std::all_of(experts.begin(), experts.end(),
+                       [&](int e) { return piece({tensor, e}).state == RESIDENT; });
+}
+
+bool ExpertCache::is_resident(int tensor, int expert) { return ready(tensor, {expert}); }
+
+bool ExpertCache::wait(int tensor, const std::vector<int> & experts) {
+    const double since = now_s();
+    Lock lock(mutex_);
+    bool ok = true;
+    for (int e : experts) {
+        Piece & p = piece({tensor, e});
+        while (p.state == QUEUED) done_.wait(mutex_);
+        ok = ok && p.state == RESIDENT;
+    }
+    counters_.stall_s += now_s() - since;
+    return ok;
+}
+
+void ExpertCache::release(int tensor, const std::vector<int> & experts) {
+    Lock lock(mutex_);
+    for (int e : experts) {
+        Piece & p = piece({tensor, e});
+        while (p.state == QUEUED) done_.wait(mutex_);  // a failed visit leaves no read of its own behind
+        p.pinned = false;
+    }
+}
+
+bool ExpertCache::may_leave(uint32_t key) {
+    const int layer = key / experts_per_layer_, expert = key % experts_per_layer_;
+    for (int t : layers_[layer]) {
+        const Piece & p = piece({t, expert});
+        if (p.state == RESIDENT && !p.pinned) return true;
+    }
+    return false;
+}
+
+bool ExpertCache::make_room(uint64_t bytes, bool patient) {
+    if (bytes > budget_bytes_) return false;
+    while (used_bytes_ + bytes > budget_bytes_) {
+        const int64_t victim = policy_->victim([this](uint32_t key) { return may_leave(key); });
+        if (victim >= 0) {
+            evict(uint32_t(victim));
+        } else if (!patient) {
+            return false;
+        } else if (in_flight_ > wanted_in_flight_) {
+            done_.wait(mutex_);  // a guessed expert is on its way in; it can leave once it has arrived
+        } else if (!speculative_.empty()) {
+            const PieceRef r = speculative_.front();
+            speculative_.pop_front();
+            if (piece(r).state == QUEUED && !piece(r).urgent) drop_piece(r);
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+void ExpertCache::evict(uint32_t key) {
+    const int layer = key / experts_per_layer_, expert = key % experts_per_layer_;
+    bool wasted = false;
+    for (int t : layers_[layer]) {
+        Piece & p = piece({t, expert});
+        if (p.state != RESIDENT || p.pinned) continue;
+        wasted = wasted || p.predicted;
+        drop_piece({t, expert});
+    }
+    counters_.evictions++;
+    counters_.predicted_wasted += wasted;
+}
+
+void ExpertCache::drop_piece(PieceRef r) {
+    const int layer = tensors_[r.tensor].layer;
+    piece(r) = Piece{};
+    release_pages(r);
+    used_bytes_ -= piece_room(r.tensor, r.expert);
+    counters_.resident_bytes = used_bytes_;
+    for (int t : layers_[layer]) {
+        if (piece({t, r.expert}).state != ABSENT) return;
+    }
+    policy_->removed(key(layer, r.expert));
+}
+
+// Gives the pages back; a page shared with a neighbour that is present stays.
+void ExpertCache::release_pages(PieceRef r) {
+    const PagedTensor & t = tensors_[r.tensor];
+    const auto present = [&](int expert) {
+        return expert >= 0 && expert < t.n_experts && piece({r.tensor, expert}).state != ABSENT;
+    };
+    const uintptr_t begin = uintptr_t(t.data) + r.expert * t.expert_bytes(), end = begin + t.expert_bytes();
+    const uintptr_t from = present(r.expert - 1) ? page_ceil(begin) : page_floor(begin);
+    const uintptr_t to = present(r.expert + 1) ? page_floor(end) : page_ceil(end);
+    if (from < to) madvise(reinterpret_cast<void *>(from), to - from, MADV_DONTNEED);
+}
+
+void ExpertCache::prefetch(int layer, const std::vector<int> & experts) {
+    Lock lock(mutex_);
+    for (int e : experts) {
+        bool counted = false;
+        for (int t : layers_[layer]) {
+            if (piece({t, e}).state != ABSENT || !make_room(piece_room(t, e), false)) continue;
+            queue({t, e}, false);
+            piece({t, e}).predicted = true;
+            counters_.predicted += !counted;
+            counted = true;
+        }
+    }
+    work_.notify_all();
+}
+
+bool ExpertCache::all_resident(int layer) {
+    Lock lock(mutex_);
+    for (int t : layers_[layer]) {
+        for (const Piece & p : pieces_[t]) {
+            if (p.state != RESIDENT) return false;
+        }
+    }
+    return true;
+}
+
+Counters ExpertCache::counters() {
+    Lock lock(mutex_);
+    Counters c = counters_;
+    if (in_flight_ > 0) c.read_s += now_s() - busy_since_;
+    return c;
+}
+
+void ExpertCache::reset_counters() {
+    Lock lock(mutex_);
+    const uint64_t resident = used_bytes_;
+    counters_ = Counters{};
+    counters_.resident_bytes = counters_.peak_resident_bytes = resident;
+    busy_since_ = now_s();
+}
+
+void ExpertCache::add_compute_s(double seconds) {
+    Lock lock(mutex_);
+    counters_.compute_s += seconds;
+}
+
+bool ExpertCache::take_failure(ReadFailure * failure) {
+    Lock lock(mutex_);
+    if (!has_failure_) return false;
+    *failure = failure_;
+    has_failure_ = false;
+    return true;
+}
+
+}  // namespace sixgig

@@ -1,0 +1,44 @@
+// Computes the parts of a graph that use routed experts: makes the chosen experts resident, then hands the same nodes
+// to ggml's own CPU backend. The arithmetic is ggml's, so the result equals that of the library without us.
+#pragma once
+
+#include <vector>
+
+#include "ggml_abi.h"
+#include "pager.h"
+
+namespace sixgig {
+
+class ExpertSplit {
+  public:
+    ExpertSplit();
+    ~ExpertSplit();
+    void set_n_threads(int n_threads);
+    ggml_status compute(ggml_cgraph & graph);
+
+  private:
+    // One layer's nodes [begin, end) that share a router's choice.
+    struct Visit {
+        Pager * pager;
+        int layer, begin, end, n_tokens, n_used;
+        const ggml_tensor * input;  // of the first product
+        std::vector<int> experts;   // chosen by any token, in order of first use
+    };
+    struct Rows;
+
+    Visit collect_visit(const ggml_cgraph & graph, int begin) const;
+    ggml_status run_visit(ggml_cgraph & graph, const Visit & visit);
+    ggml_status run_whole(ggml_cgraph & graph, const Visit & visit);
+    ggml_status run_in_groups(ggml_cgraph & graph, const Visit & visit);
+    ggml_status multiply_in_groups(const Visit & visit, ggml_tensor * product, int tensor);
+    ggml_status multiply_group(ggml_tensor * product, const std::vector<int> & group);
+    void prefetch_next_layer(const Visit & visit);
+    ggml_status run_nodes(ggml_cgraph & graph, int begin, int end);
+    ggml_status run_on_cpu(Pager & pager, ggml_cgraph & graph, int begin, int end);
+
+    ggml_backend * cpu_;
+    std::vector<float> input_rows_, output_rows_;
+    std::vector<int32_t> row_experts_;
+};
+
+}  // namespace sixgig

@@ -1,0 +1,123 @@
+#include "model_stream.h"
+
+#include <errno.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "weight_files.h"
+
+namespace sixgig {
+
+namespace {
+
+constexpr uint64_t READ_AHEAD_BYTES = 1 << 20;  // the header is asked for in pieces of 4 and 8 bytes
+constexpr uint64_t MAX_READ_BYTES = 8 << 20;    // of dense weights at once: bounds what passes the page cache
+
+class ModelStream {
+  public:
+    WeightFiles files;
+    std::vector<StreamSegment> segments;
+    std::string header;
+    ReadFailure * failure = nullptr;
+
+    ssize_t read(char * buffer, size_t wanted) {
+        size_t done = 0;
+        while (done < wanted && position_ < size()) {
+            const size_t n = read_some(buffer + done, wanted - done);
+            if (n == 0) {
+                errno = failure->error_number != 0 ? failure->error_number : EIO;
+                return -1;
+            }
+            done += n;
+            position_ += n;
+        }
+        return ssize_t(done);
+    }
+
+    int seek(off64_t * position, int whence) {
+        const off64_t from = whence == SEEK_SET ? 0 : whence == SEEK_CUR ? off64_t(position_) : off64_t(size());
+        if (from + *position < 0) return -1;
+        position_ = *position = from + *position;
+        return 0;
+    }
+
+  private:
+    uint64_t size() const { return segments.empty() ? 0 : segments.back().start + segments.back().size; }
+
+    const StreamSegment & segment_at(uint64_t position) const {
+        const auto after = std::upper_bound(segments.begin(), segments.end(), position,
+                                            [](uint64_t p, const StreamSegment & s) { return p < s.start; });
+        return *(after - 1);
+    }
+
+    size_t read_some(char * buffer, size_t wanted) {
+        const StreamSegment & s = segment_at(position_);
+        const uint64_t inside = position_ - s.start, left = s.size - inside;
+        size_t n = std::min<uint64_t>({wanted, left, s.skip ? left : MAX_READ_BYTES});
+        if (s.skip) return n;
+        if (s.part < 0) {
+            if (s.part == PART_ZEROS) std::memset(buffer, 0, n);
+            if (s.part == PART_HEADER) std::memcpy(buffer, header.data() + s.offset + inside, n);
+            return n;
+        }
+        if (n >= READ_AHEAD_BYTES) return files.read_buffered(s.part, s.offset + inside, n, buffer, failure) ? n : 0;
+        if (position_ < ahead_begin_ || position_ >= ahead_begin_ + ahead_.size()) {
+            ahead_.resize(std::min<uint64_t>(left, READ_AHEAD_BYTES));
+            if (!files.read_buffered(s.part, s.offset + inside, ahead_.size(), ahead_.data(), failure)) {
+                ahead_.clear();
+                return 0;
+            }
+            ahead_begin_ = position_;
+        }
+        n = std::min<uint64_t>(n, ahead_begin_ + ahead_.size() - position_);
+        std::memcpy(buffer, ahead_.data() + (position_ - ahead_begin_), n);
+        return n;
+    }
+
+    uint64_t position_ = 0, ahead_begin_ = 0;
+    std::vector<char> ahead_;
+};
+
+ssize_t stream_read(void * cookie, char * buffer, size_t size) { return static_cast<ModelStream *>(cookie)->read(buffer, size); }
+
+int stream_close(void * cookie) {
+    delete static_cast<ModelStream *>(cookie);
+    return 0;
+}
+
+#ifdef __GLIBC__
+int stream_seek(void * cookie, off64_t * position, int whence) { return static_cast<ModelStream *>(cookie)->seek(position, whence); }
+
+FILE * open_cookie(ModelStream * stream) {
+    return fopencookie(stream, "rb", cookie_io_functions_t{stream_read, nullptr, stream_seek, stream_close});
+}
+#else
+int stream_read_int(void * cookie, char * buffer, int size) { return int(stream_read(cookie, buffer, size)); }
+
+fpos_t stream_seek(void * cookie, fpos_t position, int whence) {
+    off64_t p = position;
+    return static_cast<ModelStream *>(cookie)->seek(&p, whence) == 0 ? fpos_t(p) : -1;
+}
+
+FILE * open_cookie(ModelStream * stream) { return funopen(stream, stream_read_int, nullptr, stream_seek, stream_close); }
+#endif
+
+}  // namespace
+
+FILE * open_model_stream(const std::vector<std::string> & paths, const std::vector<StreamSegment> & segments,
+                         const std::string & header, ReadFailure * failure) {
+    auto * stream = new ModelStream();
+    stream->segments = segments;
+    stream->header = header;
+    stream->failure = failure;
+    FILE * file = stream->files.open(paths, failure) ? open_cookie(stream) : nullptr;
+    if (file == nullptr) {
+        delete stream;
+        return nullptr;
+    }
+    setvbuf(file, nullptr, _IONBF, 0);  // large reads go to their destination; skipped ones touch no memory
+    return file;
+}
+
+}  // namespace sixgig

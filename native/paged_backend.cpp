@@ -1,0 +1,115 @@
+#include "paged_backend.h"
+
+#include "expert_split.h"
+#include "ops.h"
+#include "paged_buffer.h"
+#include "self_check.h"
+
+namespace sixgig {
+
+namespace {
+
+constexpr const char * NAME = "SIXGIG";
+
+// --- backend ---
+
+const char * backend_name(ggml_backend *) { return NAME; }
+
+void free_backend(ggml_backend * backend) {
+    delete static_cast<ExpertSplit *>(backend->context);
+    delete backend;
+}
+
+ggml_status compute(ggml_backend * backend, ggml_cgraph * graph) {
+    return static_cast<ExpertSplit *>(backend->context)->compute(*graph);
+}
+
+void set_n_threads(ggml_backend * backend, int n_threads) {
+    static_cast<ExpertSplit *>(backend->context)->set_n_threads(n_threads);
+}
+
+ggml_backend * init_backend(ggml_backend_device * device, const char *) {
+    static ggml_guid guid = {0x73, 0x69, 0x78, 0x67, 0x69, 0x67, 0x2d, 0x70, 0x61, 0x67, 0x65, 0x72, 0, 0, 0, 1};
+    loading() = false;  // a context is being made: the model is in place
+    ggml_backend_i iface{};
+    iface.get_name = backend_name;
+    iface.free = free_backend;
+    iface.graph_compute = compute;
+    return new ggml_backend{&guid, iface, device, new ExpertSplit()};
+}
+
+// --- which operations we take ---
+
+bool leads_to_our_product(const ggml_tensor * t, int depth);
+
+bool is_our_product(const ggml_tensor * op) {
+    return op->op == ops().mul_mat_id && find_paged(op->src[0]).tensor >= 0;
+}
+
+// The steps between an expert's products: activation, biases, clamps, and gate times up. Never the weighting of the
+// experts, whose second factor does not come from us.
+bool is_step_between_products(const ggml_tensor * op, int depth) {
+    const Ops & known = ops();
+    if (op->op == known.glu) {
+        return leads_to_our_product(op->src[0], depth) &&
+               (op->src[1] == nullptr || leads_to_our_product(op->src[1], depth));
+    }
+    if (op->op == known.mul) return leads_to_our_product(op->src[0], depth) && leads_to_our_product(op->src[1], depth);
+    const bool one_source = op->op == known.unary || op->op == known.scale || op->op == known.clamp ||
+                            op->op == known.add_id || op->op == known.view || op->op == known.reshape;
+    return one_source && leads_to_our_product(op->src[0], depth);
+}
+
+bool leads_to_our_product(const ggml_tensor * t, int depth) {
+    if (t == nullptr || depth == 0) return false;
+    return is_our_product(t) || is_step_between_products(t, depth - 1);
+}
+
+constexpr int MAX_STEPS = 8;  // longest chain seen: view, bias, clamp, silu, clamp, mul
+
+bool supports_op(ggml_backend_device *, const ggml_tensor * op) {
+    return is_our_product(op) || is_step_between_products(op, MAX_STEPS);
+}
+
+bool supports_buft(ggml_backend_device *, ggml_backend_buffer_type * type) {
+    return type == paged_buffer_type() || ggml_backend_buft_is_host(type);
+}
+
+// --- device and registry ---
+
+const char * device_name(ggml_backend_device *) { return NAME; }
+const char * device_description(ggml_backend_device *) { return "experts paged from the model file"; }
+ggml_backend_dev_type device_type(ggml_backend_device *) { return GGML_BACKEND_DEVICE_TYPE_ACCEL; }
+ggml_backend_buffer_type * device_buffer_type(ggml_backend_device *) { return paged_buffer_type(); }
+
+void device_memory(ggml_backend_device *, size_t * free, size_t * total) { *free = *total = 0; }
+
+void device_props(ggml_backend_device *, ggml_backend_dev_props * props) {
+    *props = {NAME, device_description(nullptr), 0, 0, GGML_BACKEND_DEVICE_TYPE_ACCEL, nullptr, {}};
+}
+
+const char * registry_name(ggml_backend_reg *) { return NAME; }
+size_t device_count(ggml_backend_reg *) { return 1; }
+ggml_backend_device * device_at(ggml_backend_reg *, size_t) { return paged_device(); }
+
+void * function_at(ggml_backend_reg *, const char * name) {
+    return std::string(name) == "ggml_backend_set_n_threads" ? reinterpret_cast<void *>(set_n_threads) : nullptr;
+}
+
+}  // namespace
+
+ggml_backend_reg * paged_registry() {
+    static ggml_backend_reg registry = {
+        GGML_BACKEND_API_VERSION, {registry_name, device_count, device_at, function_at}, nullptr};
+    return &registry;
+}
+
+ggml_backend_device * paged_device() {
+    static ggml_backend_device device = {
+        {device_name, device_description, device_memory, device_type, device_props, init_backend, device_buffer_type,
+         nullptr, nullptr, supports_op, supports_buft, nullptr, nullptr, nullptr, nullptr},
+        paged_registry(), nullptr};
+    return &device;
+}
+
+}  // namespace sixgig

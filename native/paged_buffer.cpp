@@ -1,0 +1,143 @@
+#include "paged_buffer.h"
+
+#include <sys/mman.h>
+
+#include <cstring>
+
+#include "paged_backend.h"
+
+namespace sixgig {
+
+namespace {
+
+constexpr size_t TENSOR_ALIGNMENT = PAGE_BYTES;
+
+// Plain tensors of the engine (computation, adapters) live here too: untouched pages cost nothing, touched ones are
+// ordinary memory. Only tensors that were announced as experts are paged.
+struct Region {
+    std::shared_ptr<Pager> pager;  // null for computation buffers
+    void * base;
+    size_t size;
+};
+
+Region & region(ggml_backend_buffer * buffer) { return *static_cast<Region *>(buffer->context); }
+
+int announced_index(const Pager * pager, const ggml_tensor * tensor) {
+    if (pager == nullptr || tensor->op != 0 || tensor->view_src != nullptr) return -1;
+    const auto it = pager->by_name.find(tensor->name);
+    return it == pager->by_name.end() ? -1 : it->second;
+}
+
+void free_region(ggml_backend_buffer * buffer) {
+    Region * r = &region(buffer);
+    if (r->pager) {
+        Lock lock(r->pager->computing);
+        r->pager->cache->forget_all();
+        r->pager->by_address.clear();
+    }
+    munmap(r->base, r->size);
+    delete r;
+}
+
+void * region_base(ggml_backend_buffer * buffer) { return region(buffer).base; }
+
+// Shifts an expert tensor so that its address agrees with its file offset modulo the page size: direct I/O then reads
+// straight into place.
+ggml_status place_tensor(ggml_backend_buffer * buffer, ggml_tensor * tensor) {
+    Pager * pager = region(buffer).pager.get();
+    const int index = announced_index(pager, tensor);
+    if (index < 0) return GGML_STATUS_SUCCESS;
+    const PagedTensor & paged = pager->cache->tensors()[index];
+    if (ggml_nbytes(tensor) != paged.size_bytes) return GGML_STATUS_FAILED;
+    tensor->data = static_cast<char *>(tensor->data) + paged.file_offset % PAGE_BYTES;
+    pager->cache->place(index, static_cast<char *>(tensor->data));
+    pager->by_address[tensor->data] = index;
+    return GGML_STATUS_SUCCESS;
+}
+
+bool is_paged(const ggml_tensor * tensor) { return find_paged(tensor).tensor >= 0; }
+
+void memset_tensor(ggml_backend_buffer *, ggml_tensor * tensor, uint8_t value, size_t offset, size_t size) {
+    if (!is_paged(tensor)) std::memset(static_cast<char *>(tensor->data) + offset, value, size);
+}
+
+void set_tensor(ggml_backend_buffer *, ggml_tensor * tensor, const void * data, size_t offset, size_t size) {
+    if (!is_paged(tensor)) std::memcpy(static_cast<char *>(tensor->data) + offset, data, size);
+}
+
+void get_tensor(ggml_backend_buffer *, const ggml_tensor * tensor, void * data, size_t offset, size_t size) {
+    const PagedWeight paged = find_paged(tensor);
+    if (paged.tensor < 0) {
+        std::memcpy(data, static_cast<const char *>(tensor->data) + offset, size);
+        return;
+    }
+    const PagedTensor & t = paged.pager->cache->tensors()[paged.tensor];
+    ReadFailure failure;  // an unreadable weight reads as zeros here; no computation passes this way
+    if (!paged.pager->files.read_buffered(t.part, t.file_offset + offset, size, static_cast<char *>(data), &failure)) {
+        std::memset(data, 0, size);
+    }
+}
+
+void clear_region(ggml_backend_buffer * buffer, uint8_t value) {
+    if (!region(buffer).pager) std::memset(region(buffer).base, value, region(buffer).size);
+}
+
+const char * type_name(ggml_backend_buffer_type *) { return "SIXGIG_PAGED"; }
+
+ggml_backend_buffer * alloc_region(ggml_backend_buffer_type * type, size_t size) {
+    void * base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED) return nullptr;
+    const std::shared_ptr<Pager> pager = loading() ? loading_pager() : nullptr;
+#ifdef MADV_NOHUGEPAGE
+    if (pager) madvise(base, size, MADV_NOHUGEPAGE);  // a huge page would hold experts that the budget does not count
+#endif
+    ggml_backend_buffer_i iface{};
+    iface.free_buffer = free_region;
+    iface.get_base = region_base;
+    iface.init_tensor = place_tensor;
+    iface.memset_tensor = memset_tensor;
+    iface.set_tensor = set_tensor;
+    iface.get_tensor = get_tensor;
+    iface.clear = clear_region;
+    return ggml_backend_buffer_init(type, iface, new Region{pager, base, size}, size);
+}
+
+size_t alignment(ggml_backend_buffer_type *) { return TENSOR_ALIGNMENT; }
+
+// Room to shift an expert tensor by less than a page, and to read whole pages at its end.
+size_t alloc_size(ggml_backend_buffer_type *, const ggml_tensor * tensor) {
+    const bool paged = loading() && announced_index(loading_pager().get(), tensor) >= 0;
+    return ggml_nbytes(tensor) + (paged ? 2 * PAGE_BYTES : 0);
+}
+
+bool is_host(ggml_backend_buffer_type *) { return !loading(); }
+
+}  // namespace
+
+std::shared_ptr<Pager> & loading_pager() {
+    static auto * pager = new std::shared_ptr<Pager>();  // never destroyed: exit() must not wait for readers
+    return *pager;
+}
+
+bool & loading() {
+    static bool value = false;
+    return value;
+}
+
+PagedWeight find_paged(const ggml_tensor * weight) {
+    if (weight == nullptr || weight->buffer == nullptr || weight->buffer->buft != paged_buffer_type()) return {nullptr, -1};
+    if (weight->buffer->context == nullptr) {
+        Pager * pager = loading_pager().get();
+        return {pager, announced_index(pager, weight)};
+    }
+    Pager * pager = region(weight->buffer).pager.get();
+    return {pager, pager == nullptr ? -1 : pager->find(weight->data)};
+}
+
+ggml_backend_buffer_type * paged_buffer_type() {
+    static ggml_backend_buffer_type type = {
+        {type_name, alloc_region, nullptr, alignment, nullptr, alloc_size, nullptr, is_host}, paged_device(), nullptr};
+    return &type;
+}
+
+}  // namespace sixgig

@@ -1,0 +1,16 @@
+// The buffer type that routed experts are placed in: reserved address space, filled on demand.
+#pragma once
+
+#include "ggml_abi.h"
+#include "pager.h"
+
+namespace sixgig {
+
+ggml_backend_buffer_type * paged_buffer_type();
+
+// The pager and tensor index behind a weight, or {null, -1} when the tensor is not a paged expert. While a model is
+// only being planned (no memory yet) the weight is known by the name that was announced for it.
+struct PagedWeight { Pager * pager; int tensor; };
+PagedWeight find_paged(const ggml_tensor * weight);
+
+}  // namespace sixgig

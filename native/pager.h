@@ -1,0 +1,36 @@
+// One model's paging: its files, its cache, its routers for prediction, its routing trace.
+#pragma once
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "expert_cache.h"
+#include "router_guess.h"
+#include "routing_trace.h"
+
+namespace sixgig {
+
+struct Pager {
+    WeightFiles files;
+    std::unique_ptr<ExpertCache> cache;
+    std::unordered_map<std::string, int> by_name;        // tensor name -> index, used while loading only
+    std::unordered_map<const void *, int> by_address;    // tensor data -> index, used when computing
+    RouterGuess guess;
+    RoutingTrace trace;
+    Mutex computing;  // one expert split at a time: contexts that share the model share its cache
+
+    int find(const void * data) const {
+        const auto it = by_address.find(data);
+        return it == by_address.end() ? -1 : it->second;
+    }
+};
+
+// The pager whose model is being loaded now; tensors it names are placed in paged buffers. Null: stock behaviour.
+std::shared_ptr<Pager> & loading_pager();
+// While true, paged buffers say they are not host memory, so that the loader hands tensors over instead of reading.
+bool & loading();
+
+}  // namespace sixgig

@@ -1,0 +1,49 @@
+// The part files of one model, opened once for reading; every read checks that the file is still the one opened.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "last_error.h"
+
+namespace sixgig {
+
+constexpr uint64_t PAGE_BYTES = 4096;
+
+constexpr uint64_t page_floor(uint64_t x) { return x & ~(PAGE_BYTES - 1); }
+constexpr uint64_t page_ceil(uint64_t x) { return page_floor(x + PAGE_BYTES - 1); }
+
+class WeightFiles {
+  public:
+    // Opens all; false with *failure filled when one cannot be opened.
+    bool open(const std::vector<std::string> & paths, ReadFailure * failure);
+    ~WeightFiles();
+
+    // Reads [offset, offset + size) of a part to dst. When offset and dst agree modulo the page size, whole pages are
+    // read with direct I/O: the caller owns the pages around dst, and their file neighbours' bytes land in them.
+    bool read(int part, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure);
+
+    // The same bytes through the page cache, leaving none of them in it.
+    bool read_buffered(int part, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure);
+
+    uint64_t size_bytes(int part) const { return parts_[part].size; }
+
+  private:
+    struct Part {
+        std::string path;
+        int buffered_fd = -1;
+        int direct_fd = -1;
+        uint64_t size = 0;
+        int64_t modified_ns = 0;
+    };
+
+    bool unchanged(const Part & part, uint64_t offset, ReadFailure * failure) const;
+    bool read_direct(Part & part, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure);
+
+    std::vector<Part> parts_;
+};
+
+}  // namespace sixgig

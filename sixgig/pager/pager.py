@@ -1,0 +1,222 @@
+"""One model's experts, paged from its files within a byte budget."""
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Self
+
+from sixgig.errors import ModelFileError, ReadError, UsageError
+from sixgig.modelfile import ModelFile, fingerprint, virtual_file
+from sixgig.pager.native import (
+    SEGMENT_HEADER,
+    Failure,
+    NativeCounters,
+    PagedTensor,
+    StreamSegment,
+    load_native,
+)
+
+DEFAULT_READERS = 4
+
+
+class CachePolicy(IntEnum):
+    """Which expert leaves a full cache; numbers as in native/policy.h."""
+
+    LRU = 0
+    DECAYED_FREQUENCY = 1
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the pager did since it was opened or last reset.
+
+    hits, misses: experts per layer visit; a miss is an expert of which anything had to be read.
+    read_s: wall time with a read in flight; stall_s: the computation waiting; compute_s: experts computed.
+    predicted: experts read ahead; useful ones were wanted afterwards, wasted ones left unused.
+    """
+
+    hits: int
+    misses: int
+    evictions: int
+    bytes_read: int
+    visits: int
+    predicted: int
+    predicted_useful: int
+    predicted_wasted: int
+    resident_bytes: int
+    peak_resident_bytes: int
+    read_s: float
+    stall_s: float
+    compute_s: float
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of experts found in memory; 1.0 when none was asked for."""
+        wanted = self.hits + self.misses
+        return self.hits / wanted if wanted else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields and the hit rate."""
+        return asdict(self) | {"hit_rate": self.hit_rate}
+
+
+class Pager:
+    """Holds the model's files open and its experts cached; close it after the engine that uses it.
+
+    Raises ModelFileError when the model has no routed experts or a file changed since its header was read.
+    """
+
+    def __init__(self, model: ModelFile, readers: int = DEFAULT_READERS) -> None:
+        self._native = load_native()
+        self.model = model
+        self.layers = sorted({tensor.layer for tensor in model.routed_experts() if tensor.layer is not None})
+        if not self.layers:
+            raise ModelFileError(f"{model.name} has no routed experts", "nothing to page", "run it unpaged")
+        tensors = self._announced()
+        failure = Failure()
+        self._handle: int | None = self._native.sixgig_pager_open(
+            _paths(model.parts), len(model.parts), tensors, len(tensors), readers, failure
+        )
+        if self._handle is None:
+            raise read_error(failure)
+        if tuple(fingerprint(part) for part in model.parts) != model.fingerprints:
+            self.close()
+            raise ModelFileError(f"{model.parts[0].name} changed while it was opened", cure="try again")
+
+    def _announced(self) -> Any:
+        """The expert tensors, their layers counted among expert layers only."""
+        position = {layer: i for i, layer in enumerate(self.layers)}
+        experts = self.model.routed_experts()
+        return (PagedTensor * len(experts))(
+            *(
+                PagedTensor(t.name.encode(), t.offset, t.size_bytes, position[t.layer or 0], t.part, t.shape[2])
+                for t in experts
+            )
+        )
+
+    def __enter__(self) -> Self:
+        """The pager itself."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of files and reader threads; safe to call twice. Memory goes when the engine frees it."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._native.sixgig_pager_close(handle)
+
+    def configure(self, budget_bytes: int, policy: CachePolicy = CachePolicy.DECAYED_FREQUENCY) -> None:
+        """Set the cache's size, empty; before anything is computed."""
+        self._native.sixgig_pager_configure(self._handle, budget_bytes, policy)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """While open, models that the engine loads put the announced tensors into the pager's hands."""
+        self._native.sixgig_pager_begin_loading(self._handle)
+        try:
+            yield
+        finally:
+            self._native.sixgig_pager_end_loading()
+
+    def set_router(self, position: int, weight: Any, bias: Any | None) -> None:
+        """Give the router of an expert layer, float32 [n_experts, n_embd], bias [n_experts] or None."""
+        floats = ctypes.POINTER(ctypes.c_float)
+        self._native.sixgig_pager_set_router(
+            self._handle,
+            position,
+            *weight.shape,
+            weight.ctypes.data_as(floats),
+            None if bias is None else bias.ctypes.data_as(floats),
+        )
+
+    def counters(self) -> Counters:
+        """What happened so far."""
+        raw = NativeCounters()
+        self._native.sixgig_pager_counters(self._handle, raw)
+        return Counters(*(getattr(raw, name) for name, _ in NativeCounters._fields_))
+
+    def reset_counters(self) -> None:
+        """Start counting anew; what is resident stays."""
+        self._native.sixgig_pager_reset_counters(self._handle)
+
+    def take_failure(self) -> ReadError | None:
+        """The read that failed since the last call."""
+        failure = Failure()
+        if not self._native.sixgig_pager_take_failure(self._handle, failure):
+            return None
+        return read_error(failure)
+
+    @contextmanager
+    def tracing(self, path: Path) -> Iterator[None]:
+        """Record which experts each layer visit uses; the format is that of sixgig.pager.trace."""
+        if not self._native.sixgig_pager_start_trace(self._handle, os.fsencode(path)):
+            raise UsageError(f"cannot write the trace {path}", cure="name a path that can be written")
+        try:
+            yield
+        finally:
+            complete = self._native.sixgig_pager_stop_trace(self._handle)
+        if not complete:
+            raise UsageError(f"the trace {path} is incomplete", cure="make room on its disk")
+
+
+class ModelStream:
+    """A model as one C stream (FILE*) that the engine loads from; skips routed experts when `page` is true."""
+
+    def __init__(self, model: ModelFile, page: bool) -> None:
+        self._native = load_native()
+        virtual = virtual_file(model, page)
+        pieces = [(s.start, s.size, s.offset, s.part, int(s.skip)) for s in virtual.segments]
+        if virtual.header:
+            pieces.insert(0, (0, len(virtual.header), 0, SEGMENT_HEADER, 0))
+        segments = (StreamSegment * len(pieces))(*pieces)
+        self._record = ctypes.c_void_p()
+        self.address: int | None = self._native.sixgig_open_model_stream(
+            _paths(model.parts),
+            len(model.parts),
+            segments,
+            len(pieces),
+            virtual.header,
+            len(virtual.header),
+            ctypes.byref(self._record),
+        )
+        if self.address is None:
+            raise self.close() or ModelFileError(f"{model.parts[0].name} cannot be streamed")
+
+    def close(self) -> ReadError | None:
+        """Close the stream; the read that failed in it, if one did. Safe to call twice."""
+        if self.address is not None:
+            _fclose(self.address)
+            self.address = None
+        record, self._record = self._record, ctypes.c_void_p()
+        failure = Failure()
+        if record.value is None or not self._native.sixgig_close_failure_record(record, failure):
+            return None
+        return read_error(failure)
+
+
+def read_error(failure: Failure) -> ReadError:
+    """The native record in words: file, offset and errno."""
+    path, reason = Path(os.fsdecode(failure.path)), failure.reason.decode()
+    number = failure.error_number
+    numbers = f"{path} at byte {failure.offset}"
+    if number:
+        numbers += f", errno {number} ({errno.errorcode.get(number, '?')}: {os.strerror(number)})"
+    return ReadError(reason, numbers, "check the file and its disk, then ask again")
+
+
+def _paths(parts: tuple[Path, ...]) -> Any:
+    return (ctypes.c_char_p * len(parts))(*(os.fsencode(part) for part in parts))
+
+
+def _fclose(stream: int) -> None:
+    fclose = ctypes.CDLL(None).fclose
+    fclose.argtypes = (ctypes.c_void_p,)
+    fclose(stream)
