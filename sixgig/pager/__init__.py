@@ -1,0 +1,1 @@
+"""The paged experts: configuration, counters, routing traces and the policies' simulator."""
