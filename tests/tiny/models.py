@@ -1,6 +1,6 @@
 """Builds a tiny random model of any supported kind: `build("qwen35moe", path)`.
 
-Routing depends on the token (large embeddings, small layer outputs), so experts come and go as in a real model.
+Routing depends on the token (large embeddings, small layer outputs): experts come and go as in real models.
 """
 
 from collections.abc import Callable
@@ -170,8 +170,8 @@ def build(
 ) -> Path:
     """Writes the model and returns its path, that of the first part when it was split.
 
-    `architecture` is a key of DENSE or MIXTURES. `type_name` (F32, F16, Q8_0, Q4_0, Q4_K, Q6_K, ...) is given to
-    every matrix whose rows are whole blocks of it. `max_tensors_per_file` above 0 splits the file.
+    `architecture` is a key of DENSE or MIXTURES. `type_name` (F32, F16, Q8_0, Q4_0, Q4_K, Q6_K, ...) is given
+    to every matrix whose rows are whole blocks of it. `max_tensors_per_file` above 0 splits the file.
     """
     sizes = Sizes(type_name, n_layers, n_experts, n_used, expert_width, width)
     sheet = Sheet(

@@ -1,0 +1,1 @@
+"""Hostile files: each must give one clear error, quickly, whatever it claims."""
