@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from bench.library import shared_library
+from sixgig.llamacpp import load_library
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -34,10 +34,9 @@ def quantise(rows: Floats, type_name: str) -> Bytes:
     source = np.ascontiguousarray(rows, dtype=np.float32)
     n_rows, width = source.shape
     out = np.empty((n_rows, row_bytes(type_name, width)), dtype=np.uint8)
-    even = np.ones(width, dtype=np.float32)
-    written = _quantise_chunk()(
-        int(GGMLQuantizationType[type_name]), source.ctypes.data, out.ctypes.data, 0, n_rows, width, even.ctypes.data
-    )
+    even, type_id = np.ones(width, dtype=np.float32), int(GGMLQuantizationType[type_name])
+    addresses = [array.ctypes.data for array in (source, out, even)]
+    written = _quantise_chunk()(type_id, *addresses[:2], 0, n_rows, width, addresses[2])
     if written != out.nbytes:
         raise ValueError(f"ggml wrote {written} bytes of {type_name}, {out.nbytes} expected")
     return out
@@ -49,7 +48,8 @@ class Pool:
     def __init__(self, type_name: str, std: float, width: int, rng: np.random.Generator) -> None:
         block_elements, _ = GGML_QUANT_SIZES[GGMLQuantizationType[type_name]]
         self.chunk_elements = max(block_elements, gcd(width, CHUNK_ELEMENTS))
-        floats = rng.standard_normal((POOL_ELEMENTS // self.chunk_elements, self.chunk_elements), dtype=np.float32)
+        shape = (POOL_ELEMENTS // self.chunk_elements, self.chunk_elements)
+        floats = rng.standard_normal(shape, dtype=np.float32)
         self._chunks = quantise(floats * np.float32(std), type_name)
         self._rng = rng
 
@@ -61,9 +61,8 @@ class Pool:
 
 @cache
 def _quantise_chunk() -> ctypes._NamedFuncPointer:
-    function = shared_library().ggml_quantize_chunk
+    function = load_library().c.ggml_quantize_chunk
     function.restype = ctypes.c_size_t
-    function.argtypes = [
-        ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
-    ]  # fmt: skip
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    function.argtypes = [ctypes.c_int, pointer, pointer, count, count, count, pointer]
     return function

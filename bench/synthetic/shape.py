@@ -21,8 +21,8 @@ class Dynamics:
     head_sharpness: how strongly the head prefers tokens whose embedding is like the hidden state.
     """
 
-    topics: int = 32
-    topic_share: float = 0.55
+    topics: int = 64
+    topic_share: float = 0.65
     layer_scale: float = 0.15
     router_std: float = 1.5
     head_sharpness: float = 10.0

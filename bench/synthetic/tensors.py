@@ -65,28 +65,26 @@ def _linear_attention(shape: Shape, block: str) -> Iterator[TensorSpec]:
     for name in ("ssm_beta.weight", "ssm_alpha.weight"):
         yield _matrix(shape, block + name, shape.n_embd, shape.ssm_heads)
     yield _constant(block + "ssm_norm.weight", shape.ssm_state)
-    yield _matrix(shape, block + "ssm_out.weight", shape.ssm_inner, shape.n_embd, 1.7 * shape.dynamics.layer_scale)
+    scale = 1.7 * shape.dynamics.layer_scale
+    yield _matrix(shape, block + "ssm_out.weight", shape.ssm_inner, shape.n_embd, scale)
 
 
 def _shared_expert(shape: Shape, block: str) -> Iterator[TensorSpec]:
-    yield TensorSpec(
-        block + "ffn_gate_inp_shexp.weight", (shape.n_embd,), "F32", "random", 1 / sqrt(shape.n_embd)
-    )
+    std, scale = 1 / sqrt(shape.n_embd), 2 * shape.dynamics.layer_scale
+    yield TensorSpec(block + "ffn_gate_inp_shexp.weight", (shape.n_embd,), "F32", "random", std)
     yield _matrix(shape, block + "ffn_gate_shexp.weight", shape.n_embd, shape.expert_width)
     yield _matrix(shape, block + "ffn_up_shexp.weight", shape.n_embd, shape.expert_width)
-    yield _matrix(
-        shape, block + "ffn_down_shexp.weight", shape.expert_width, shape.n_embd, 2 * shape.dynamics.layer_scale
-    )
+    yield _matrix(shape, block + "ffn_down_shexp.weight", shape.expert_width, shape.n_embd, scale)
 
 
 def _routed_experts(shape: Shape, block: str) -> Iterator[TensorSpec]:
-    """Sum of k experts of weight about 1/k each: their outputs add up to about 0.6 * std / sqrt(k) * 1.5."""
-    router_std = shape.dynamics.router_std / sqrt(shape.n_embd)
-    yield TensorSpec(block + "ffn_gate_inp.weight", (shape.n_embd, shape.n_experts), "F32", "random", router_std)
+    """The router, and experts scaled so that the weighted sum of k of them is about `layer_scale`."""
+    router, std = (shape.n_embd, shape.n_experts), shape.dynamics.router_std / sqrt(shape.n_embd)
+    yield TensorSpec(block + "ffn_gate_inp.weight", router, "F32", "random", std)
     for name in ("gate", "up"):
         yield _experts(shape, block + f"ffn_{name}_exps.weight", shape.n_embd, shape.expert_width, 1.0)
-    std = shape.dynamics.layer_scale * 1.1 * sqrt(shape.n_experts_used)
-    yield _experts(shape, block + "ffn_down_exps.weight", shape.expert_width, shape.n_embd, std)
+    scale = shape.dynamics.layer_scale * 1.1 * sqrt(shape.n_experts_used)
+    yield _experts(shape, block + "ffn_down_exps.weight", shape.expert_width, shape.n_embd, scale)
 
 
 def _constant(name: str, width: int, value: float = 1.0) -> TensorSpec:
