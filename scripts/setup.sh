@@ -10,13 +10,15 @@ cd "$root"
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# install_line APT DNF PACMAN BREW: the command that installs a package where this runs.
+# install_line APT DNF PACMAN BREW: the cure for a missing package, in the words of the system this runs on.
 install_line() {
-  if command -v apt-get >/dev/null; then echo "sudo apt-get install -y $1"
-  elif command -v dnf >/dev/null; then echo "sudo dnf install -y $2"
-  elif command -v pacman >/dev/null; then echo "sudo pacman -S --needed $3"
-  elif [ "$(uname)" = Darwin ]; then echo "$4"
-  else echo "your system's package manager: $1 (Debian), $2 (Fedora) or $3 (Arch)"
+  local root_runs=
+  [ "$(id -u)" = 0 ] || root_runs="sudo "
+  if command -v apt-get >/dev/null; then echo "run: ${root_runs}apt-get install -y $1"
+  elif command -v dnf >/dev/null; then echo "run: ${root_runs}dnf install -y $2"
+  elif command -v pacman >/dev/null; then echo "run: ${root_runs}pacman -S --needed $3"
+  elif [ "$(uname)" = Darwin ]; then echo "run: $4"
+  else echo "install with your system's package manager: $1 (Debian), $2 (Fedora) or $3 (Arch)"
   fi
 }
 
