@@ -23,6 +23,7 @@ ExpertCache::ExpertCache(WeightFiles & files, std::vector<PagedTensor> tensors, 
         pieces_.emplace_back(t.n_experts);
         experts_per_layer_ = std::max(experts_per_layer_, uint32_t(t.n_experts));
     }
+    guessed_.resize(layers_.size());
     configure(0, PolicyKind::LRU);
     readers_.resize(n_readers);
     for (pthread_t & reader : readers_) pthread_create(&reader, nullptr, reader_main, this);
@@ -40,7 +41,7 @@ ExpertCache::~ExpertCache() {
 void ExpertCache::configure(uint64_t budget_bytes, PolicyKind kind) {
     Lock lock(mutex_);
     budget_bytes_ = budget_bytes;
-    policy_ = make_policy(kind, n_layers() * experts_per_layer_, n_layers(), experts_per_layer_);
+    policy_ = make_policy(kind, n_layers(), experts_per_layer_);
 }
 
 void ExpertCache::forget_all() {
@@ -55,6 +56,7 @@ void ExpertCache::forget_all() {
         }
         tensors_[t].data = nullptr;
     }
+    for (std::vector<int> & guesses : guessed_) guesses.clear();
     used_bytes_ = 0;
 }
 
@@ -73,31 +75,29 @@ bool ExpertCache::fits(int layer, const std::vector<int> & experts) const {
 
 void ExpertCache::count_visit(int layer, const std::vector<int> & experts) {
     Lock lock(mutex_);
-    cancel_stale_predictions(layer, experts);
     counters_.visits++;
+    policy_->begin_visit(layer);
     for (int e : experts) {
         bool present = true;
-        for (int t : layers_[layer]) {
-            Piece & p = piece({t, e});
-            present = present && p.state == RESIDENT;
-            if (p.predicted) {
-                counters_.predicted_useful += t == layers_[layer].front();
-                p.predicted = false;
-            }
-        }
+        for (int t : layers_[layer]) present = present && piece({t, e}).state == RESIDENT;
         (present ? counters_.hits : counters_.misses)++;
         policy_->used(key(layer, e));
     }
+    settle_guesses(layer, experts);
 }
 
-// Pieces guessed for this layer that the router did not choose: drop those not read yet.
-void ExpertCache::cancel_stale_predictions(int layer, const std::vector<int> & experts) {
-    for (PieceRef r : speculative_) {
-        const Piece & p = piece(r);
-        const bool waiting = p.state == QUEUED && !p.urgent && p.next == 0;
-        if (!waiting || tensors_[r.tensor].layer != layer) continue;
-        if (std::find(experts.begin(), experts.end(), r.expert) == experts.end()) drop_piece(r);
+// Guesses for this layer turn out right or wrong: the right ones count, of the wrong ones nothing more is read.
+void ExpertCache::settle_guesses(int layer, const std::vector<int> & experts) {
+    for (int e : guessed_[layer]) {
+        const bool right = std::find(experts.begin(), experts.end(), e) != experts.end();
+        (right ? counters_.predicted_useful : counters_.predicted_wasted)++;
+        for (int t : layers_[layer]) {
+            Piece & p = piece({t, e});
+            p.guessed = false;
+            if (!right && p.state == QUEUED && !p.urgent && p.next == 0) drop_piece({t, e});
+        }
     }
+    guessed_[layer].clear();
 }
 
 bool ExpertCache::fetch(int tensor, const std::vector<int> & experts) {
@@ -169,7 +169,7 @@ bool ExpertCache::may_leave(uint32_t key) {
     const int layer = key / experts_per_layer_, expert = key % experts_per_layer_;
     for (int t : layers_[layer]) {
         const Piece & p = piece({t, expert});
-        if (p.state == RESIDENT && !p.pinned) return true;
+        if (p.state == RESIDENT && !p.pinned && !p.guessed) return true;
     }
     return false;
 }
@@ -184,28 +184,30 @@ bool ExpertCache::make_room(uint64_t bytes, bool patient) {
             return false;
         } else if (in_flight_ > wanted_in_flight_) {
             done_.wait(mutex_);  // a guessed expert is on its way in; it can leave once it has arrived
-        } else if (!speculative_.empty()) {
-            const PieceRef r = speculative_.front();
-            speculative_.pop_front();
-            if (piece(r).state == QUEUED && !piece(r).urgent) drop_piece(r);
-        } else {
+        } else if (!give_up_guesses()) {
             return false;
         }
     }
     return true;
 }
 
+// Room is needed now: no guess is protected any longer. False when there was none.
+bool ExpertCache::give_up_guesses() {
+    bool any = false;
+    for (int layer = 0; layer < n_layers(); layer++) {
+        any = any || !guessed_[layer].empty();
+        settle_guesses(layer, {});
+    }
+    return any;
+}
+
 void ExpertCache::evict(uint32_t key) {
     const int layer = key / experts_per_layer_, expert = key % experts_per_layer_;
-    bool wasted = false;
     for (int t : layers_[layer]) {
-        Piece & p = piece({t, expert});
-        if (p.state != RESIDENT || p.pinned) continue;
-        wasted = wasted || p.predicted;
-        drop_piece({t, expert});
+        const Piece & p = piece({t, expert});
+        if (p.state == RESIDENT && !p.pinned && !p.guessed) drop_piece({t, expert});
     }
     counters_.evictions++;
-    counters_.predicted_wasted += wasted;
 }
 
 void ExpertCache::drop_piece(PieceRef r) {
@@ -235,14 +237,15 @@ void ExpertCache::release_pages(PieceRef r) {
 void ExpertCache::prefetch(int layer, const std::vector<int> & experts) {
     Lock lock(mutex_);
     for (int e : experts) {
-        bool counted = false;
+        bool queued = false;
         for (int t : layers_[layer]) {
             if (piece({t, e}).state != ABSENT || !make_room(piece_room(t, e), false)) continue;
             queue({t, e}, false);
-            piece({t, e}).predicted = true;
-            counters_.predicted += !counted;
-            counted = true;
+            piece({t, e}).guessed = queued = true;
         }
+        if (!queued) continue;
+        guessed_[layer].push_back(e);
+        counters_.predicted++;
     }
     work_.notify_all();
 }

@@ -75,7 +75,7 @@ class ExpertCache {
     enum State : uint8_t { ABSENT, QUEUED, RESIDENT };
     struct Piece {
         State state = ABSENT;
-        bool pinned = false, predicted = false, urgent = false, failed = false;
+        bool pinned = false, guessed = false, urgent = false, failed = false;
         uint16_t reads_in_flight = 0;
         uint64_t next = 0;  // bytes of the piece already handed to readers
     };
@@ -90,7 +90,8 @@ class ExpertCache {
     void drop_piece(PieceRef r);
     void release_pages(PieceRef r);
     void queue(PieceRef r, bool urgent);
-    void cancel_stale_predictions(int layer, const std::vector<int> & experts);
+    void settle_guesses(int layer, const std::vector<int> & experts);
+    bool give_up_guesses();
     bool next_read(Read * read);
     void finish_read(const Read & read, bool ok, const ReadFailure & failure);
     void reader_loop();
@@ -100,6 +101,7 @@ class ExpertCache {
     std::vector<PagedTensor> tensors_;
     std::vector<std::vector<int>> layers_;
     std::vector<std::vector<Piece>> pieces_;
+    std::vector<std::vector<int>> guessed_;  // experts read ahead for each layer, until its next visit
     uint32_t experts_per_layer_ = 0;
     uint64_t budget_bytes_ = 0, used_bytes_ = 0;
     std::unique_ptr<Policy> policy_;

@@ -13,6 +13,7 @@ constexpr const char * GGML_EXPECTED_VERSION = "0.26.0";
 enum ggml_status : int { GGML_STATUS_ALLOC_FAILED = -2, GGML_STATUS_FAILED = -1, GGML_STATUS_SUCCESS = 0 };
 enum ggml_type : int { GGML_TYPE_F32 = 0, GGML_TYPE_I32 = 26 };
 typedef int ggml_op;  // numbers drift between builds: looked up by name (ops.h)
+constexpr ggml_op GGML_OP_NONE = 0;
 enum ggml_backend_dev_type : int { GGML_BACKEND_DEVICE_TYPE_CPU = 0, GGML_BACKEND_DEVICE_TYPE_ACCEL = 3 };
 enum ggml_backend_buffer_usage : int { GGML_BACKEND_BUFFER_USAGE_ANY = 0, GGML_BACKEND_BUFFER_USAGE_WEIGHTS = 1 };
 
@@ -21,7 +22,10 @@ struct ggml_backend_buffer_type;
 struct ggml_backend;
 struct ggml_backend_device;
 struct ggml_backend_reg;
-struct ggml_backend_event;
+struct ggml_backend_event {
+    ggml_backend_device * device;
+    void * context;
+};
 typedef uint8_t ggml_guid[16];
 
 struct ggml_tensor {
@@ -174,6 +178,7 @@ size_t ggml_nbytes(const ggml_tensor * tensor);
 void ggml_backend_register(ggml_backend_reg * reg);
 ggml_backend_reg * ggml_backend_reg_by_name(const char * name);
 ggml_backend_device * ggml_backend_dev_by_type(ggml_backend_dev_type type);
+ggml_backend_buffer_type * ggml_backend_dev_buffer_type(ggml_backend_device * device);
 ggml_backend * ggml_backend_dev_init(ggml_backend_device * device, const char * params);
 void * ggml_backend_reg_get_proc_address(ggml_backend_reg * reg, const char * name);
 ggml_backend_reg * ggml_backend_dev_backend_reg(ggml_backend_device * device);

@@ -11,8 +11,8 @@ namespace sixgig {
 
 namespace {
 
-constexpr uint64_t READ_AHEAD_BYTES = 1 << 20;  // the header is asked for in pieces of 4 and 8 bytes
-constexpr uint64_t MAX_READ_BYTES = 8 << 20;    // of dense weights at once: bounds what passes the page cache
+// What the C library asks for at once, and so what of the dense weights passes the page cache at a time.
+constexpr size_t BUFFER_BYTES = 4 << 20;
 
 class ModelStream {
   public:
@@ -20,11 +20,12 @@ class ModelStream {
     std::vector<StreamSegment> segments;
     std::string header;
     ReadFailure * failure = nullptr;
+    std::vector<char> buffer = std::vector<char>(BUFFER_BYTES);  // the FILE's own
 
-    ssize_t read(char * buffer, size_t wanted) {
+    ssize_t read(char * to, size_t wanted) {
         size_t done = 0;
         while (done < wanted && position_ < size()) {
-            const size_t n = read_some(buffer + done, wanted - done);
+            const size_t n = read_some(to + done, wanted - done);
             if (n == 0) {
                 errno = failure->error_number != 0 ? failure->error_number : EIO;
                 return -1;
@@ -51,32 +52,18 @@ class ModelStream {
         return *(after - 1);
     }
 
-    size_t read_some(char * buffer, size_t wanted) {
+    size_t read_some(char * to, size_t wanted) {
         const StreamSegment & s = segment_at(position_);
         const uint64_t inside = position_ - s.start, left = s.size - inside;
-        size_t n = std::min<uint64_t>({wanted, left, s.skip ? left : MAX_READ_BYTES});
+        const size_t n = std::min<uint64_t>(wanted, left);
         if (s.skip) return n;
-        if (s.part < 0) {
-            if (s.part == PART_ZEROS) std::memset(buffer, 0, n);
-            if (s.part == PART_HEADER) std::memcpy(buffer, header.data() + s.offset + inside, n);
-            return n;
-        }
-        if (n >= READ_AHEAD_BYTES) return files.read_buffered(s.part, s.offset + inside, n, buffer, failure) ? n : 0;
-        if (position_ < ahead_begin_ || position_ >= ahead_begin_ + ahead_.size()) {
-            ahead_.resize(std::min<uint64_t>(left, READ_AHEAD_BYTES));
-            if (!files.read_buffered(s.part, s.offset + inside, ahead_.size(), ahead_.data(), failure)) {
-                ahead_.clear();
-                return 0;
-            }
-            ahead_begin_ = position_;
-        }
-        n = std::min<uint64_t>(n, ahead_begin_ + ahead_.size() - position_);
-        std::memcpy(buffer, ahead_.data() + (position_ - ahead_begin_), n);
+        if (s.part >= 0) return files.read_buffered(s.part, s.offset + inside, n, to, failure) ? n : 0;
+        if (s.part == PART_ZEROS) std::memset(to, 0, n);
+        if (s.part == PART_HEADER) std::memcpy(to, header.data() + s.offset + inside, n);
         return n;
     }
 
-    uint64_t position_ = 0, ahead_begin_ = 0;
-    std::vector<char> ahead_;
+    uint64_t position_ = 0;
 };
 
 ssize_t stream_read(void * cookie, char * buffer, size_t size) { return static_cast<ModelStream *>(cookie)->read(buffer, size); }
@@ -116,7 +103,7 @@ FILE * open_model_stream(const std::vector<std::string> & paths, const std::vect
         delete stream;
         return nullptr;
     }
-    setvbuf(file, nullptr, _IONBF, 0);  // large reads go to their destination; skipped ones touch no memory
+    setvbuf(file, stream->buffer.data(), _IOFBF, BUFFER_BYTES);
     return file;
 }
 

@@ -16,7 +16,7 @@ struct StreamSegment {
     uint64_t size;
     uint64_t offset;  // in the part's file, or in the header
     int32_t part;     // or one of the two below
-    int32_t skip;     // 1: never read; the reader's memory is left as it is
+    int32_t skip;     // 1: never read; what the reader gets is arbitrary
 };
 
 constexpr int32_t PART_ZEROS = -1, PART_HEADER = -2;

@@ -28,13 +28,15 @@ void set_n_threads(ggml_backend * backend, int n_threads) {
     static_cast<ExpertSplit *>(backend->context)->set_n_threads(n_threads);
 }
 
+void record_event(ggml_backend *, ggml_backend_event *) {}
+
 ggml_backend * init_backend(ggml_backend_device * device, const char *) {
     static ggml_guid guid = {0x73, 0x69, 0x78, 0x67, 0x69, 0x67, 0x2d, 0x70, 0x61, 0x67, 0x65, 0x72, 0, 0, 0, 1};
-    loading() = false;  // a context is being made: the model is in place
     ggml_backend_i iface{};
     iface.get_name = backend_name;
     iface.free = free_backend;
     iface.graph_compute = compute;
+    iface.event_record = record_event;
     return new ggml_backend{&guid, iface, device, new ExpertSplit()};
 }
 
@@ -67,8 +69,15 @@ bool leads_to_our_product(const ggml_tensor * t, int depth) {
 
 constexpr int MAX_STEPS = 8;  // longest chain seen: view, bias, clamp, silu, clamp, mul
 
+// A tensor without an operation is only asked about by the scheduler of a context: then loading is over.
+bool is_our_leaf(const ggml_tensor * op) {
+    const bool ours = op->op == GGML_OP_NONE && op->buffer != nullptr && op->buffer->buft == paged_buffer_type();
+    if (ours) loading() = false;
+    return ours;
+}
+
 bool supports_op(ggml_backend_device *, const ggml_tensor * op) {
-    return is_our_product(op) || is_step_between_products(op, MAX_STEPS);
+    return is_our_leaf(op) || is_our_product(op) || is_step_between_products(op, MAX_STEPS);
 }
 
 bool supports_buft(ggml_backend_device *, ggml_backend_buffer_type * type) {
@@ -85,8 +94,21 @@ ggml_backend_buffer_type * device_buffer_type(ggml_backend_device *) { return pa
 void device_memory(ggml_backend_device *, size_t * free, size_t * total) { *free = *total = 0; }
 
 void device_props(ggml_backend_device *, ggml_backend_dev_props * props) {
-    *props = {NAME, device_description(nullptr), 0, 0, GGML_BACKEND_DEVICE_TYPE_ACCEL, nullptr, {}};
+    ggml_backend_dev_caps caps{};
+    caps.async = caps.host_buffer = caps.events = loading();
+    *props = {NAME, device_description(nullptr), 0, 0, GGML_BACKEND_DEVICE_TYPE_ACCEL, nullptr, caps};
 }
+
+// --- uploads: while loading we claim what makes the loader hand tensors over through a few small buffers; otherwise it
+// --- stages each expert tensor in memory as large as the tensor
+
+ggml_backend_buffer_type * staging_buffer_type(ggml_backend_device *) {
+    return loading() ? ggml_backend_dev_buffer_type(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)) : nullptr;
+}
+
+ggml_backend_event * new_event(ggml_backend_device * device) { return new ggml_backend_event{device, nullptr}; }
+void free_event(ggml_backend_device *, ggml_backend_event * event) { delete event; }
+void wait_event(ggml_backend_device *, ggml_backend_event *) {}
 
 const char * registry_name(ggml_backend_reg *) { return NAME; }
 size_t device_count(ggml_backend_reg *) { return 1; }
@@ -107,7 +129,7 @@ ggml_backend_reg * paged_registry() {
 ggml_backend_device * paged_device() {
     static ggml_backend_device device = {
         {device_name, device_description, device_memory, device_type, device_props, init_backend, device_buffer_type,
-         nullptr, nullptr, supports_op, supports_buft, nullptr, nullptr, nullptr, nullptr},
+         staging_buffer_type, nullptr, supports_op, supports_buft, nullptr, new_event, free_event, wait_event},
         paged_registry(), nullptr};
     return &device;
 }

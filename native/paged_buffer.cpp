@@ -23,7 +23,7 @@ struct Region {
 Region & region(ggml_backend_buffer * buffer) { return *static_cast<Region *>(buffer->context); }
 
 int announced_index(const Pager * pager, const ggml_tensor * tensor) {
-    if (pager == nullptr || tensor->op != 0 || tensor->view_src != nullptr) return -1;
+    if (pager == nullptr || tensor->op != GGML_OP_NONE || tensor->view_src != nullptr) return -1;
     const auto it = pager->by_name.find(tensor->name);
     return it == pager->by_name.end() ? -1 : it->second;
 }

@@ -1,6 +1,5 @@
 #include "policy.h"
 
-#include <algorithm>
 #include <cmath>
 #include <set>
 #include <vector>
@@ -9,60 +8,153 @@ namespace sixgig {
 
 namespace {
 
-// Both policies keep the admitted experts ordered by a score that only grows with use; the smallest leaves first.
-class ScoredPolicy : public Policy {
+class Lru : public Policy {
   public:
-    explicit ScoredPolicy(uint32_t n_keys) : score_(n_keys, 0.0), admitted_(n_keys, false) {}
+    explicit Lru(uint32_t n_keys) : last_use_(n_keys, 0), admitted_(n_keys, false) {}
+
+    void begin_visit(uint32_t) override {}
+
+    void used(uint32_t key) override {
+        if (admitted_[key]) order_.erase({last_use_[key], key});
+        last_use_[key] = ++clock_;
+        if (admitted_[key]) order_.insert({last_use_[key], key});
+    }
 
     void admitted(uint32_t key) override {
-        if (admitted_[key]) return;
         admitted_[key] = true;
-        order_.insert({score_[key], key});
+        order_.insert({last_use_[key], key});
     }
 
     void removed(uint32_t key) override {
-        if (!admitted_[key]) return;
         admitted_[key] = false;
-        order_.erase({score_[key], key});
+        order_.erase({last_use_[key], key});
     }
 
     int64_t victim(const std::function<bool(uint32_t)> & may_leave) override {
-        for (const auto & [score, key] : order_) {
+        for (const auto & [last_use, key] : order_) {
             if (may_leave(key)) return key;
         }
         return -1;
     }
 
-  protected:
-    double score(uint32_t key) const { return score_[key]; }
+  private:
+    std::vector<uint64_t> last_use_;
+    std::vector<bool> admitted_;
+    std::set<std::pair<uint64_t, uint32_t>> order_;
+    uint64_t clock_ = 0;
+};
 
-    void set_score(uint32_t key, double score) {
-        if (admitted_[key]) {
-            order_.erase({score_[key], key});
-            order_.insert({score, key});
+// Evicts the expert with the longest expected wait until its next use. The wait is estimated from the frequency of
+// past uses, decayed with four half-lives in visits of the expert's own layer, plus the part of a token cycle until that
+// layer comes round again. What left keeps its history: with the shortest half-life that protects new entries.
+// The readable twin is DecayedFrequency in sixgig/pager/policies.py; both replay a trace alike, hit by hit.
+class DecayedFrequency : public Policy {
+  public:
+    DecayedFrequency(uint32_t n_layers, uint32_t experts_per_layer) : n_experts_(experts_per_layer), layers_(n_layers) {
+        for (int k = 0; k < N_RATES; k++) decay_[k] = std::exp2(-1.0 / HALF_LIVES[k]);
+        for (Layer & layer : layers_) {
+            layer.experts.resize(n_experts_);
+            for (Expert & e : layer.experts) e.update();
         }
-        score_[key] = score;
+    }
+
+    void begin_visit(uint32_t layer) override {
+        now_ = layer;
+        layers_[layer].longest = UNKNOWN;
+        for (Expert & e : layers_[layer].experts) {
+            for (int k = 0; k < N_RATES; k++) {
+                e.rate[k] *= decay_[k];
+                if (e.rate[k] < VANISHED) e.rate[k] = 0.0;
+            }
+            e.update();
+        }
+    }
+
+    void used(uint32_t key) override {
+        Expert & e = expert(key);
+        for (int k = 0; k < N_RATES; k++) e.rate[k] += 1.0 - decay_[k];
+        e.update();
+        layer_of(key).longest = UNKNOWN;
+    }
+
+    void admitted(uint32_t key) override { set_admitted(key, true); }
+    void removed(uint32_t key) override { set_admitted(key, false); }
+
+    int64_t victim(const std::function<bool(uint32_t)> & may_leave) override {
+        int64_t best = -1;
+        double longest = -1.0;
+        for (uint32_t l = 0; l < layers_.size(); l++) {
+            const int64_t key = longest_wait(l, may_leave);
+            if (key < 0) continue;
+            const double wait = expert(uint32_t(key)).wait + until_visited(l);
+            if (wait > longest) {
+                longest = wait;
+                best = key;
+            }
+        }
+        return best;
     }
 
   private:
-    std::vector<double> score_;
-    std::vector<bool> admitted_;
-    std::set<std::pair<double, uint32_t>> order_;
-};
+    static constexpr int N_RATES = 4;
+    static constexpr double HALF_LIVES[N_RATES] = {1, 4, 16, 64};
+    static constexpr double VANISHED = 1e-30, FLOOR = 1e-6;
+    static constexpr int64_t UNKNOWN = -2, NOBODY = -1;
 
-class Lru : public ScoredPolicy {
-  public:
-    using ScoredPolicy::ScoredPolicy;
-    void used(uint32_t key) override { set_score(key, ++clock_); }
+    struct Expert {
+        double rate[N_RATES] = {};
+        double wait = 0.0;  // in token cycles
+        bool admitted = false;
+        void update() { wait = N_RATES / (((rate[0] + rate[1]) + rate[2]) + rate[3] + FLOOR); }
+    };
+    struct Layer {
+        std::vector<Expert> experts;
+        int64_t longest = UNKNOWN;  // key of the admitted expert with the longest wait, leave or no leave
+    };
 
-  private:
-    double clock_ = 0;
+    Layer & layer_of(uint32_t key) { return layers_[key / n_experts_]; }
+    Expert & expert(uint32_t key) { return layer_of(key).experts[key % n_experts_]; }
+
+    void set_admitted(uint32_t key, bool admitted) {
+        expert(key).admitted = admitted;
+        layer_of(key).longest = UNKNOWN;
+    }
+
+    double until_visited(uint32_t layer) const {
+        const double n = double(layers_.size());
+        return (std::fmod(double(layer) - now_ - 1 + n, n) + 1) / n;
+    }
+
+    int64_t longest_wait(uint32_t l, const std::function<bool(uint32_t)> & may_leave) {
+        Layer & layer = layers_[l];
+        if (layer.longest == UNKNOWN) layer.longest = search(l, [](uint32_t) { return true; });
+        if (layer.longest == NOBODY || may_leave(uint32_t(layer.longest))) return layer.longest;
+        return search(l, may_leave);
+    }
+
+    template <class Allowed> int64_t search(uint32_t l, const Allowed & allowed) {
+        int64_t found = NOBODY;
+        double longest = -1.0;
+        for (uint32_t e = 0; e < n_experts_; e++) {
+            const Expert & candidate = layers_[l].experts[e];
+            if (!candidate.admitted || candidate.wait <= longest || !allowed(l * n_experts_ + e)) continue;
+            longest = candidate.wait;
+            found = l * n_experts_ + e;
+        }
+        return found;
+    }
+
+    uint32_t n_experts_;
+    std::vector<Layer> layers_;
+    double decay_[N_RATES];
+    double now_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<Policy> make_policy(PolicyKind, uint32_t n_keys, uint32_t, uint32_t) {
-    return std::make_unique<Lru>(n_keys);
+std::unique_ptr<Policy> make_policy(PolicyKind kind, uint32_t n_layers, uint32_t experts_per_layer) {
+    if (kind == PolicyKind::LRU) return std::make_unique<Lru>(n_layers * experts_per_layer);
+    return std::make_unique<DecayedFrequency>(n_layers, experts_per_layer);
 }
 
 }  // namespace sixgig

@@ -10,16 +10,16 @@ namespace sixgig {
 class Policy {
   public:
     virtual ~Policy() = default;
-    virtual void used(uint32_t key) = 0;     // a visit needs this expert, resident or not
-    virtual void admitted(uint32_t key) = 0; // its bytes are being brought in
-    virtual void removed(uint32_t key) = 0;  // its bytes left
+    virtual void begin_visit(uint32_t layer) = 0;  // before the uses of one layer visit
+    virtual void used(uint32_t key) = 0;           // this visit needs the expert, resident or not
+    virtual void admitted(uint32_t key) = 0;       // its bytes are being brought in
+    virtual void removed(uint32_t key) = 0;        // its bytes left
     // The admitted expert that should leave first among those `may_leave` allows; -1 when there is none.
     virtual int64_t victim(const std::function<bool(uint32_t)> & may_leave) = 0;
 };
 
 enum class PolicyKind : int { LRU = 0, DECAYED_FREQUENCY = 1 };
 
-// visits_per_cycle: layer visits that make up one token (the number of expert layers).
-std::unique_ptr<Policy> make_policy(PolicyKind kind, uint32_t n_keys, uint32_t visits_per_cycle, uint32_t keys_per_layer);
+std::unique_ptr<Policy> make_policy(PolicyKind kind, uint32_t n_layers, uint32_t experts_per_layer);
 
 }  // namespace sixgig
