@@ -63,5 +63,5 @@ class Family:
         """The role of a tensor and its layer (None outside the layers); OTHER when it is not declared."""
         match = _LAYER.fullmatch(name)
         if match is None:
-            return self.roles.get(name, Role.OTHER), None
+            return Role.OTHER if "{" in name else self.roles.get(name, Role.OTHER), None
         return self.roles.get("blk.{layer}." + match[2], Role.OTHER), int(match[1])

@@ -59,8 +59,12 @@ def attribute(**changes: object) -> Change:
     return lambda raw: [setattr(raw, name, value) for name, value in changes.items()] and None
 
 
-def without(key: str) -> Change:
-    return lambda raw: raw.pairs.pop(key) and None
+def without(*keys: str) -> Change:
+    def change(raw: Raw) -> None:
+        for key in keys:
+            del raw.pairs[key]
+
+    return change
 
 
 HOSTILE: dict[str, tuple[Change, str]] = {
@@ -106,7 +110,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "zero width": (setting("llama.embedding_length", 0), "embedding_length"),
     "zero experts, expert tensors": (setting("llama.expert_count", 0), "expert_used_count"),
     "no expert keys, expert tensors": (
-        lambda raw: (raw.pairs.pop("llama.expert_count"), raw.pairs.pop("llama.expert_used_count")) and None,
+        without("llama.expert_count", "llama.expert_used_count"),
         "announces none",
     ),
     "more experts used than there are": (setting("llama.expert_used_count", 3), "3, must be 1 to 2"),

@@ -1,6 +1,7 @@
 """Every tiny model loads in the pinned library, decodes, and routes by token."""
 
 import ctypes
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sixgig.llamacpp import Batch, Library, load_library
-from tests.tiny.models import DENSE, MIXTURES, build
+from tests.tiny.models import DENSE, MIXTURES
 
 TOKENS = [70, 80, 90, 100, 110, 70, 80, 91]
 
@@ -46,8 +47,8 @@ def decoded(library: Library, path: Path, tokens: list[int]) -> NDArray[np.float
 
 
 @pytest.mark.parametrize("architecture", [*MIXTURES, *DENSE])
-def test_llama_cpp_decodes_it(library: Library, architecture: str, tmp_path: Path) -> None:
-    path = build(architecture, tmp_path / "tiny.gguf", "Q4_0")
+def test_llama_cpp_decodes_it(library: Library, architecture: str, tiny: Callable[..., Path]) -> None:
+    path = tiny(architecture)
     first, again = decoded(library, path, TOKENS), decoded(library, path, TOKENS)
     other = decoded(library, path, [*TOKENS[:-1], 120])
     assert np.isfinite(first).all() and first.std() > 0.1

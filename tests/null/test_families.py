@@ -1,0 +1,70 @@
+"""Each family gives every tensor of its model a role; unknown ones are refused by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sixgig.families
+from sixgig.errors import ModelFileError
+from sixgig.families import FAMILIES, Role, family
+from sixgig.modelfile import open_model
+from tests.tiny.models import DENSE, MIXTURES
+
+EXPERT_BIASES = {"ffn_gate_exps.bias", "ffn_up_exps.bias", "ffn_down_exps.bias"}
+
+
+def test_every_file_is_in_the_table() -> None:
+    folder = Path(sixgig.families.__file__).parent
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "family", "blocks"}
+    assert len(files) == len(FAMILIES)
+
+
+@pytest.mark.parametrize("architecture", [*MIXTURES, *DENSE])
+def test_every_tensor_has_a_role(architecture: str, tiny: Callable[..., Path]) -> None:
+    model = open_model(tiny(architecture, "F16", expert_width=64))
+    others = {tensor.name.split(".", 2)[-1] for tensor in model.tensors if tensor.role is Role.OTHER}
+    assert others <= EXPERT_BIASES
+    assert all((tensor.layer is None) == (not tensor.name.startswith("blk.")) for tensor in model.tensors)
+
+
+@pytest.mark.parametrize("architecture", MIXTURES)
+def test_the_router_rule_names_tensors_that_exist(architecture: str, tiny: Callable[..., Path]) -> None:
+    model = open_model(tiny(architecture, "F16", expert_width=64))
+    names = {tensor.name for tensor in model.tensors}
+    router = model.family.router
+    assert router is not None
+    last = model.n_layers - 1
+    for pattern in (router.weight, router.bias, router.selection_bias, router.input_norm):
+        assert pattern is None or pattern.format(layer=last) in names
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "layer"),
+    [
+        ("token_embd.weight", Role.EMBEDDING, None),
+        ("output.weight", Role.HEAD, None),
+        ("output_norm.weight", Role.NORM, None),
+        ("blk.0.attn_qkv.weight", Role.LINEAR_ATTENTION, 0),
+        ("blk.3.attn_q.weight", Role.ATTENTION, 3),
+        ("blk.47.ffn_down_exps.weight", Role.ROUTED_EXPERT, 47),
+        ("blk.47.ffn_gate_up_exps.weight", Role.ROUTED_EXPERT, 47),
+        ("blk.47.ffn_down_exps.scale", Role.OTHER, 47),
+        ("blk.47.ffn_down_exps.bias", Role.OTHER, 47),
+        ("blk.1.ffn_gate_inp.weight", Role.ROUTER, 1),
+        ("blk.1.ffn_gate_inp_shexp.weight", Role.SHARED_EXPERT, 1),
+        ("blk.01.ffn_down_exps.weight", Role.OTHER, None),
+        ("blk.-1.ffn_down_exps.weight", Role.OTHER, None),
+        ("blk.٣.ffn_down_exps.weight", Role.OTHER, None),
+        ("xblk.1.ffn_down_exps.weight", Role.OTHER, None),
+        ("blk.{layer}.ffn_down_exps.weight", Role.OTHER, None),
+        ("", Role.OTHER, None),
+    ],
+)
+def test_roles_of_the_hybrid(name: str, role: Role, layer: int | None) -> None:
+    assert family("qwen35moe").classify(name) == (role, layer)
+
+
+def test_unknown_architecture_names_the_known_ones() -> None:
+    with pytest.raises(ModelFileError, match=r"'clip' is not supported; supported: .*qwen35moe"):
+        family("clip")

@@ -1,0 +1,125 @@
+"""Sizes survive being written and read; nonsense is refused by name."""
+
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sixgig.errors import UsageError
+from sixgig.units import format_bytes, format_rate, format_seconds, parse_size
+
+POWERS = {
+    "": 1,
+    "B": 1,
+    "K": 1024,
+    "MiB": 1024**2,
+    "G": 1024**3,
+    "TiB": 1024**4,
+    "KB": 1000,
+    "MB": 10**6,
+    "GB": 10**9,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("6G", 6 * 1024**3),
+        ("512M", 512 * 1024**2),
+        ("1.5GiB", 3 * 1024**3 // 2),
+        ("1.5 gib", 3 * 1024**3 // 2),
+        ("6GB", 6_000_000_000),
+        ("4096", 4096),
+        ("10B", 10),
+        (".5K", 512),
+        ("0", 0),
+        (" 2T ", 2 * 1024**4),
+        ("0.1K", 102),
+    ],
+)
+def test_examples(text: str, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "G",
+        "-1G",
+        "+1G",
+        "1e9",
+        "nan",
+        "inf",
+        "0x10",
+        "6 G B",
+        "6GG",
+        "6Q",
+        "1,5G",
+        "1.2.3",
+        "٣G",
+        "6iB",
+        "1_000",
+    ],
+)
+def test_nonsense_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["8388608T", "9" * 40, "9" * 30 + ".5G"])
+def test_too_large_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="larger than any memory"):
+        parse_size(text)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 999), st.sampled_from(sorted(POWERS)))
+def test_is_exact_and_rounds_down(whole: int, thousandths: int, unit: str) -> None:
+    exact = (whole + Fraction(thousandths, 1000)) * POWERS[unit]
+    assert parse_size(f"{whole}.{thousandths:03d}{unit}") == math.floor(exact)
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_size_or_refused(text: str) -> None:
+    try:
+        assert parse_size(text) >= 0
+    except UsageError as error:
+        assert "\n" not in str(error) or "\n" in text
+
+
+@given(st.integers(0, 2**62))
+def test_written_size_reads_back_within_half_a_percent(size_bytes: int) -> None:
+    assert parse_size(format_bytes(size_bytes).replace("PiB", "KiB")) * (
+        1024**4 if "PiB" in format_bytes(size_bytes) else 1
+    ) == pytest.approx(size_bytes, rel=0.005, abs=1)
+
+
+def test_formats() -> None:
+    assert [format_bytes(size) for size in (0, 1023, 1024, 1024**3 * 5 // 4, 1024**2 - 1)] == [
+        "0 B",
+        "1023 B",
+        "1.00 KiB",
+        "1.25 GiB",
+        "1.00 MiB",
+    ]
+    assert format_rate(1.08 * 1024**3) == "1.08 GiB/s"
+    assert format_rate(math.inf) == "unknown"
+    assert [format_seconds(value) for value in (3e-6, 0.0034, 5.21, 59.999, 200, 7500, math.nan, -2)] == [
+        "3 µs",
+        "3.4 ms",
+        "5.21 s",
+        "1 min 00 s",
+        "3 min 20 s",
+        "2 h 05 min",
+        "unknown",
+        "-2.00 s",
+    ]
+
+
+@given(st.floats(1e-6, 1e7))
+def test_seconds_never_show_sixty(seconds: float) -> None:
+    shown = format_seconds(seconds)
+    assert "60" not in shown.split()[0:3:2] or shown.endswith(("ms", "µs", "h"))
