@@ -3,7 +3,6 @@
 import ctypes
 import threading
 import weakref
-from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,9 +10,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.errors import EngineError, SixgigError, UsageError
+from sixgig.errors import BudgetError, EngineError, SixgigError, UsageError
+from sixgig.inference.kvcache import KVCache
 from sixgig.inference.loading import Progress, load_weights
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.shield import InterruptShield
 from sixgig.inference.tokens import Vocabulary
 from sixgig.llamacpp import Batch, Library, load_library
 
@@ -71,7 +72,6 @@ class Engine:
         self.library: Library = load_library()
         self._c = self.library.c
         self._explain = explain
-        self._cached = array("i")
         self._aborted = self._interruptible = False
         parts = (path,) if isinstance(path, Path) else tuple(path)
         model = load_weights(self.library, parts, self.options, source, progress, explain)
@@ -89,6 +89,7 @@ class Engine:
             loaded()
         self.vocabulary = Vocabulary(self.library, self._handles.model)
         self._handles.context = self._make_context()
+        self._cache = KVCache(self._c, self._context, self._c.llama_model_n_swa(self._model))
         self.context: int = self._c.llama_n_ctx_seq(self._context)
         self.ubatch: int = self._c.llama_n_ubatch(self._context)
 
@@ -98,10 +99,17 @@ class Engine:
         params.abort_callback = ctypes.cast(_read_flag(), ctypes.c_void_p).value
         params.abort_callback_data = ctypes.addressof(self._handles.stop_flag)
         self.library.log.clear()
-        context: int | None = self._c.llama_init_from_model(self._handles.model, params)
+        with InterruptShield():
+            context: int | None = self._c.llama_init_from_model(self._handles.model, params)
         if context is None:
-            raise self._failure("llama.cpp cannot make a context", f"{self.options.context} tokens")
+            raise self._no_context()
         return context
+
+    def _no_context(self) -> SixgigError:
+        tokens = f"{self.options.context} tokens"
+        if "allocate" in self.library.log.complaint():
+            return BudgetError("there is no memory for the context", tokens, "lower --context")
+        return self._failure("llama.cpp cannot make a context", tokens)
 
     def __enter__(self) -> Self:
         """The engine itself."""
@@ -128,12 +136,12 @@ class Engine:
     @property
     def tokens(self) -> list[int]:
         """The tokens the KV cache holds, oldest first."""
-        return self._cached.tolist()
+        return self._cache.tokens
 
     @property
     def room(self) -> int:
         """Positions of the context that are still free."""
-        return self.context - len(self._cached)
+        return self.context - len(self._cache)
 
     @property
     def trained_context(self) -> int:
@@ -148,8 +156,7 @@ class Engine:
 
     def clear(self) -> None:
         """Forget every token."""
-        del self._cached[:]
-        self._c.llama_memory_clear(self._memory, True)
+        self._cache.clear()
 
     def prefill(self, prompt: Sequence[int], progress: Callable[[float], object] | None = None) -> int:
         """Bring the context to hold exactly `prompt`; the logits of its last token are ready then.
@@ -162,11 +169,11 @@ class Engine:
         if not prompt:
             raise UsageError("the prompt is empty", "0 tokens", "give it some text")
         self._require_room(len(prompt), self.context)
-        kept = self._keep_prefix(prompt)
+        kept = self._cache.keep_prefix(prompt)
         for start in range(kept, len(prompt), self.ubatch):
             self.feed(prompt[start : start + self.ubatch])
             if progress is not None:
-                progress(len(self._cached) / len(prompt))
+                progress(len(self._cache) / len(prompt))
         return len(prompt) - kept
 
     def decode(self, token: int) -> Logits:
@@ -211,10 +218,6 @@ class Engine:
         assert self._finalizer.alive, "the engine is closed"
         return self._handles.model
 
-    @property
-    def _memory(self) -> int:
-        return int(self._c.llama_get_memory(self._context))
-
     def _row(self, index: int) -> Logits:
         pointer = self._c.llama_get_logits_ith(self._context, index)
         assert pointer, "no logits: nothing was evaluated"
@@ -225,13 +228,13 @@ class Engine:
         ids = (ctypes.c_int32 * len(tokens))(*tokens)
         batch = Batch(n_tokens=len(tokens), token=ids, logits=wanted)
         self._begin(interruptible=len(tokens) > 1)
-        self._cached.extend(tokens)  # before, so that a KeyboardInterrupt right after it finds it true
-        with self._handles.busy:
+        with InterruptShield(), self._handles.busy:
             status = self._c.llama_decode(self._context, batch)
-        if status != 0:
-            error = self._failure("the evaluation failed", _STATUS.get(status, f"status {status}"))
-            self.clear()
-            raise error
+            self._cache.note(tokens)
+            if status != 0:
+                error = self._failure("the evaluation failed", _STATUS.get(status, f"status {status}"))
+                self.clear()
+                raise error
 
     def _begin(self, interruptible: bool) -> None:
         """Arm the stop flag, then look whether abort() came before: so no abort is lost between the two."""
@@ -252,33 +255,6 @@ class Engine:
             raise UsageError(
                 "the text is longer than the context", numbers, f"raise --context by {needed - room} or more"
             )
-
-    def _keep_prefix(self, prompt: Sequence[int]) -> int:
-        """Tokens of `prompt` that stay in the cache; the rest of the cache is dropped."""
-        common = _common_prefix(self._cached, prompt)
-        if not self._can_cut(common):
-            self.clear()
-            return 0
-        del self._cached[common:]
-        return common
-
-    def _can_cut(self, length: int) -> bool:
-        """Cut the memory to `length` tokens; False when it cannot (recurrent state, sliding window)."""
-        memory = self._memory
-        if length == 0 or self._c.llama_memory_seq_pos_max(memory, 0) != len(self._cached) - 1:
-            return False
-        if length == len(self._cached):
-            return True
-        window = self._c.llama_model_n_swa(self._model)
-        if self._c.llama_memory_seq_pos_min(memory, 0) > max(0, length - window - 1):
-            return False
-        return bool(self._c.llama_memory_seq_rm(memory, 0, length, -1))
-
-
-def _common_prefix(cached: Sequence[int], prompt: Sequence[int]) -> int:
-    """Length of the common prefix, leaving at least the prompt's last token to evaluate."""
-    limit = min(len(cached), len(prompt) - 1)
-    return next((i for i in range(limit) if cached[i] != prompt[i]), limit)
 
 
 def _read_flag() -> Any:

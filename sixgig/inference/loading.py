@@ -8,6 +8,7 @@ from typing import Any
 
 from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.shield import InterruptShield
 from sixgig.llamacpp import Library
 from sixgig.llamacpp.structs import PROGRESS_CALLBACK
 
@@ -17,8 +18,9 @@ Progress = Callable[[float], bool | None]
 class ProgressBridge:
     """Carries load progress from C to Python, and an exception back across."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: Progress | None, shield: InterruptShield) -> None:
         self._progress = progress
+        self._shield = shield
         self.raised: BaseException | None = None
         self.stopped = False
         self.callback = PROGRESS_CALLBACK(self._report)
@@ -26,9 +28,9 @@ class ProgressBridge:
     def _report(self, fraction: float, _user_data: Any) -> bool:
         try:
             self.stopped = self._progress is not None and self._progress(fraction) is False
-        except BaseException as error:  # Ctrl-C too: it must not be lost in C
+        except BaseException as error:  # whatever it is, it must not be lost in C
             self.raised = error
-        return not self.stopped and self.raised is None
+        return not (self.stopped or self.raised or self._shield.pending)
 
 
 def load_weights(
@@ -45,14 +47,16 @@ def load_weights(
     its owner closes it afterwards, loaded or not. Otherwise `parts` are read, all of a split file, in order.
     Raises what `progress` raised, what `explain` says, ModelFileError, BudgetError or EngineError.
     """
-    bridge = ProgressBridge(progress)
-    params = library.c.llama_model_default_params()
-    options.apply_to_model(params)
-    params.progress_callback = bridge.callback
-    library.log.clear()
-    model = _from_stream(library, source, params) if source else _from_files(library, parts, params)
+    with InterruptShield() as shield:
+        bridge = ProgressBridge(progress, shield)
+        params = library.c.llama_model_default_params()
+        options.apply_to_model(params)
+        params.progress_callback = bridge.callback
+        library.log.clear()
+        model = _from_stream(library, source, params) if source else _from_files(library, parts, params)
+        if model is not None and (bridge.raised or shield.pending):
+            library.c.llama_model_free(model)
     if bridge.raised is not None:
-        library.c.llama_model_free(model)
         raise bridge.raised
     if model is None:
         raise (explain and explain()) or _failure(library, parts, bridge.stopped)

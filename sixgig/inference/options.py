@@ -7,7 +7,7 @@ from sixgig.errors import UsageError
 from sixgig.llamacpp import structs
 from sixgig.llamacpp.structs import ContextParams, ModelParams
 
-MAX_CONTEXT = 1 << 26
+MAX_CONTEXT = 1 << 24
 
 
 @dataclass(frozen=True)
