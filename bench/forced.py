@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,14 +30,15 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Figures:
-    """One run. `logits_sha256` covers the prompt's last logits and those of every decoded token, in order."""
+    """One run. `logits_digests`: a short digest of the logits after the prompt, then after each token, so
+    that runs of different length can be compared as far as both went. `finite`: no NaN, no infinity."""
 
     prompt_tokens: int
-    decoded_tokens: int
     prefill_seconds: float
     token_seconds: tuple[float, ...]
     logits_sha256: str
-    logits_finite: bool
+    logits_digests: tuple[str, ...]
+    finite: bool
     peak_memory_bytes: int
 
     @property
@@ -55,32 +57,54 @@ class Figures:
         return {"prefill_tokens_per_s": prefill, "decode_tokens_per_s": decode} | asdict(self)
 
 
-def run_forced(runner: Runner, tokens: Sequence[int], n_prompt: int) -> Figures:
-    """Prefill the first `n_prompt` tokens, decode the others. Raises UsageError when there are too few."""
+def run_forced(
+    runner: Runner,
+    tokens: Sequence[int],
+    n_prompt: int,
+    decode_seconds: float = inf,
+    after_prefill: Callable[[], None] = lambda: None,
+) -> Figures:
+    """Prefill the first `n_prompt` tokens, then decode the others until they end or `decode_seconds` passed.
+
+    Raises UsageError when the prompt leaves nothing to decode.
+    """
     if not 0 < n_prompt < len(tokens):
         raise UsageError(f"a prompt of {n_prompt} out of {len(tokens)} tokens leaves nothing to measure")
-    digest, finite = hashlib.sha256(), True
-    started = time.perf_counter()
-    logits = runner.prefill(tokens[:n_prompt])
-    prefill_seconds = time.perf_counter() - started
-    token_seconds = []
+    seconds, record = list[float](), _Record()
+    prefill_seconds = _timed(lambda: record.add(runner.prefill(tokens[:n_prompt])))
+    after_prefill()
     for token in tokens[n_prompt:]:
-        digest.update(logits.tobytes())
-        finite = finite and bool(np.isfinite(logits).all())
-        started = time.perf_counter()
-        logits = runner.decode(token)
-        token_seconds.append(time.perf_counter() - started)
-    digest.update(logits.tobytes())
-    finite = finite and bool(np.isfinite(logits).all())
+        if sum(seconds) >= decode_seconds:
+            break
+        seconds.append(_timed(lambda token=token: record.add(runner.decode(token))))  # type: ignore[misc]
     return Figures(
         n_prompt,
-        len(token_seconds),
         prefill_seconds,
-        tuple(token_seconds),
-        digest.hexdigest(),
-        finite,
+        tuple(seconds),
+        record.whole.hexdigest(),
+        tuple(record.digests),
+        record.finite,
         peak_bytes(),
     )
+
+
+class _Record:
+    """What the logits were, as digests."""
+
+    def __init__(self) -> None:
+        self.whole, self.digests, self.finite = hashlib.sha256(), list[str](), True
+
+    def add(self, logits: Logits) -> None:
+        raw = logits.tobytes()
+        self.whole.update(raw)
+        self.digests.append(hashlib.sha256(raw).hexdigest()[:12])
+        self.finite = self.finite and bool(np.isfinite(logits).all())
+
+
+def _timed(action: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
 
 
 def peak_bytes() -> int:

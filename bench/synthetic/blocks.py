@@ -15,7 +15,7 @@ from sixgig.llamacpp import load_library
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-POOL_ELEMENTS = 1 << 21
+POOL_ELEMENTS = 1 << 19
 CHUNK_ELEMENTS = 256
 
 
