@@ -5,6 +5,7 @@ from sixgig.inference.conversation import Conversation
 from sixgig.inference.engine import Engine
 from sixgig.inference.generate import Generation, TextRun, generate
 from sixgig.inference.interrupt import abort_on_interrupt
+from sixgig.inference.measure import measure
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.sampling import Sampler, SamplingOptions
 from sixgig.inference.tokens import TextStream, Vocabulary
@@ -23,4 +24,5 @@ __all__ = [
     "abort_on_interrupt",
     "chat_template",
     "generate",
+    "measure",
 ]

@@ -40,17 +40,20 @@ def load_weights(
     source: Callable[[], int] | None = None,
     progress: Progress | None = None,
     explain: Callable[[], SixgigError | None] | None = None,
+    allocate: bool = True,
 ) -> int:
     """The address of a loaded llama_model, to be freed by the caller.
 
     With `source` the bytes come from the C stream (FILE*) it returns, positioned at the GGUF's first byte;
     its owner closes it afterwards, loaded or not. Otherwise `parts` are read, all of a split file, in order.
+    Without `allocate` only metadata is read: such a model can be measured, not run.
     Raises what `progress` raised, what `explain` says, ModelFileError, BudgetError or EngineError.
     """
     with InterruptShield() as shield:
         bridge = ProgressBridge(progress, shield)
         params = library.c.llama_model_default_params()
         options.apply_to_model(params)
+        params.no_alloc = not allocate
         params.progress_callback = bridge.callback
         library.log.clear()
         model = _from_stream(library, source, params) if source else _from_files(library, parts, params)

@@ -1,5 +1,6 @@
 """The C boundary to the pinned llama.cpp library, and nothing else."""
 
+from sixgig.llamacpp.breakdown import BufferNeed, memory_breakdown
 from sixgig.llamacpp.layout import check_layout
 from sixgig.llamacpp.library import Library, load_library
 from sixgig.llamacpp.pin import WHEEL, WHEEL_VERSION
@@ -9,10 +10,12 @@ __all__ = [
     "WHEEL",
     "WHEEL_VERSION",
     "Batch",
+    "BufferNeed",
     "ContextParams",
     "Library",
     "ModelParams",
     "SamplerChainParams",
     "check_layout",
     "load_library",
+    "memory_breakdown",
 ]

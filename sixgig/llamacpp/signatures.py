@@ -52,6 +52,7 @@ BACKENDS: dict[str, Signature] = {
     "ggml_backend_reg_name": (c_char_p, (c_void_p,)),
     "ggml_backend_reg_by_name": (c_void_p, (c_char_p,)),
     "ggml_backend_reg_get_proc_address": (c_void_p, (c_void_p, c_char_p)),
+    "ggml_backend_buft_name": (c_char_p, (c_void_p,)),
     "ggml_backend_dev_count": (c_size_t, ()),
     "ggml_backend_dev_get": (c_void_p, (c_size_t,)),
     "ggml_backend_dev_name": (c_char_p, (c_void_p,)),

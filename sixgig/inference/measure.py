@@ -1,0 +1,33 @@
+"""The bytes a model and a context will take, before any of them is allocated."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sixgig.errors import EngineError
+from sixgig.inference.loading import load_weights
+from sixgig.inference.options import EngineOptions
+from sixgig.llamacpp import BufferNeed, load_library, memory_breakdown
+
+
+def measure(
+    path: Path | Sequence[Path], options: EngineOptions, source: Callable[[], int] | None = None
+) -> tuple[BufferNeed, ...]:
+    """What Engine(path, options) would allocate, by buffer type; reads metadata only, hundredths of a second.
+
+    Exact for llama.cpp's own buffers. Routed experts count as weights here, whoever will hold them. Not in
+    it: the interpreter, the library, the vocabulary. Raises as Engine does.
+    """
+    library = load_library()
+    parts = (path,) if isinstance(path, Path) else tuple(path)
+    model = load_weights(library, parts, options, source, allocate=False)
+    try:
+        params = library.c.llama_context_default_params()
+        options.apply_to_context(params)
+        context = library.c.llama_init_from_model(model, params)
+        if context is None:
+            raise EngineError("llama.cpp cannot plan a context", library.log.complaint())
+        needs = memory_breakdown(library.c, context)
+        library.c.llama_free(context)
+    finally:
+        library.c.llama_model_free(model)
+    return needs
