@@ -29,10 +29,10 @@ def parse_size(text: str) -> int:
 
 def _scale(digits: str, base: int, power: int) -> int:
     """`digits` times base**power, rounded down, in exact integer arithmetic (32 digits either side kept)."""
-    factor: int = base**power
     whole, _, fraction = digits.partition(".")
     whole, fraction = whole.lstrip("0")[:32], fraction[:32]
-    return int(whole or "0") * factor + int(fraction or "0") * factor // 10 ** len(fraction)
+    size_bytes: int = int(whole + fraction or "0") * base**power // 10 ** len(fraction)
+    return size_bytes
 
 
 def format_bytes(size_bytes: float) -> str:

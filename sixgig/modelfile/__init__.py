@@ -2,6 +2,7 @@
 
 from sixgig.modelfile.ggml_types import TYPE_BY_ID, TYPE_BY_NAME, GgmlType
 from sixgig.modelfile.header import Header, read_header
+from sixgig.modelfile.hub import resolve
 from sixgig.modelfile.hyperparameters import Hyperparameters
 from sixgig.modelfile.metadata import Metadata
 from sixgig.modelfile.model import ModelFile, open_model
@@ -28,5 +29,6 @@ __all__ = [
     "open_model",
     "read_header",
     "read_tensor",
+    "resolve",
     "virtual_file",
 ]
