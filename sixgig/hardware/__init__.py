@@ -1,0 +1,1 @@
+"""What this machine has: memory and its limits, bandwidths, cores. Facts only, no decisions."""

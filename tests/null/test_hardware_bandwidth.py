@@ -1,0 +1,56 @@
+"""Bandwidth probes: what they read, and what they refuse. No claim about speed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sixgig.errors import UsageError
+from sixgig.hardware.bandwidth import _offsets, disk_read_bandwidth, memory_bandwidth
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_bytes(os.urandom(1 << 20) + b"tail")
+    return tmp_path / "file"
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_disk(path: Path, direct: bool) -> None:
+    result = disk_read_bandwidth(path, block_bytes=60_000, threads=3, seconds=0.05, direct=direct)
+    assert result.block_bytes == 61_440
+    assert result.bytes_read % result.block_bytes == 0 < result.bytes_per_s
+    assert result.elapsed_s >= 0.05
+    assert direct or not result.direct
+
+
+def test_every_block_is_read_before_any_is_again(path: Path) -> None:
+    offsets = _offsets(path, 4096)
+    first = [next(offsets) for _ in range(256)]
+    assert sorted(first) == list(range(0, 1 << 20, 4096)) != first
+
+
+def test_a_file_system_without_direct_reads_is_read_buffered(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(handle: int, buffers: object, offset: int) -> int:
+        raise OSError(22, "Invalid argument")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "preadv", refuse)
+        from sixgig.hardware.bandwidth import _takes_direct_reads
+
+        assert not _takes_direct_reads(path, 4096)
+
+
+def test_what_cannot_be_measured_is_refused(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="too small"):
+        disk_read_bandwidth(path, block_bytes=2 << 20)
+    with pytest.raises(UsageError, match="no file"):
+        disk_read_bandwidth(tmp_path)
+
+
+def test_memory() -> None:
+    result = memory_bandwidth(threads=2, seconds=0.01, array_bytes=1 << 20)
+    assert result.bytes_per_s > 1e8
+    assert result.bytes_read % (1 << 20) == 0
