@@ -1,0 +1,187 @@
+"""A memory budget as a contract: what fits, how, and the smallest budget that does.
+
+The budget covers the whole process. Tiers are exact bytes, measured or declared by whoever allocates them;
+nothing is estimated here. Covers resident memory of this process; does not cover memory of the GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sixgig.errors import BudgetError
+from sixgig.units import format_bytes
+
+MIB = 1 << 20
+STEP_BYTES = MIB  # budgets are suggested in whole MiB
+CONTEXT_STEP = 256
+
+Kind = Literal["anon", "file"]
+Phase = Literal["always", "loading", "running"]
+Mode = Literal["unpaged", "paged"]
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One use of memory. kind: owned pages or pages of a mapped file. phase: when it is held."""
+
+    name: str
+    size_bytes: int
+    kind: Kind = "anon"
+    phase: Phase = "always"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one model at one context needs besides its routed experts.
+
+    tiers: held in both modes (process, library, dense weights, KV cache, compute buffers).
+    unpaged_tiers, paged_tiers: held in that mode only (a loader's staging, the readers' buffers).
+    smallest_cache_bytes: the least expert cache that paging works with.
+    kv_bytes_per_token: how much a context one token shorter saves.
+    """
+
+    tiers: tuple[Tier, ...]
+    routed_bytes: int
+    smallest_cache_bytes: int = 0
+    unpaged_tiers: tuple[Tier, ...] = ()
+    paged_tiers: tuple[Tier, ...] = ()
+    context_tokens: int = 0
+    kv_bytes_per_token: int = 0
+
+    def in_mode(self, mode: Mode, experts_bytes: int) -> tuple[Tier, ...]:
+        """All tiers of a mode, the experts last: all of them, or the cache."""
+        if mode == "unpaged":
+            experts = (Tier("routed experts", experts_bytes),) if experts_bytes else ()
+            return (*self.tiers, *self.unpaged_tiers, *experts)
+        return (*self.tiers, *self.paged_tiers, Tier("expert cache", experts_bytes, phase="running"))
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How a model runs within a budget. predicted_peak_bytes + margin_bytes <= ram_budget_bytes always."""
+
+    mode: Mode
+    ram_budget_bytes: int
+    tiers: tuple[Tier, ...]
+    expert_cache_bytes: int
+    routed_bytes: int
+    predicted_peak_bytes: int
+    margin_bytes: int
+
+    def explain(self) -> str:
+        """A line of summary, then one per tier."""
+        head = (
+            f"{self.mode}: {format_bytes(self.predicted_peak_bytes)} predicted peak, "
+            f"{format_bytes(self.margin_bytes)} margin, {format_bytes(self.ram_budget_bytes)} budget"
+        )
+        return "\n".join([head, *(self._line(tier) for tier in self.tiers)])
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values; sizes in bytes."""
+        return {
+            "mode": self.mode,
+            "ram_budget_bytes": self.ram_budget_bytes,
+            "predicted_peak_memory_bytes": self.predicted_peak_bytes,
+            "margin_bytes": self.margin_bytes,
+            "expert_cache_bytes": self.expert_cache_bytes,
+            "routed_bytes": self.routed_bytes,
+            "tiers": [vars(tier) for tier in self.tiers],
+        }
+
+    def _line(self, tier: Tier) -> str:
+        notes = [tier.kind] + ([f"while {tier.phase}"] if tier.phase == "loading" else [])
+        if tier.name == "expert cache" and self.routed_bytes:
+            notes.append(f"{100 * tier.size_bytes / self.routed_bytes:.1f}% of the experts")
+        return f"  {tier.name:<18} {format_bytes(tier.size_bytes):>12}  {', '.join(notes)}"
+
+
+def default_budget(available_bytes: int, held_bytes: int = 0) -> int:
+    """What this process may take without being asked to say: available memory, plus what it holds already,
+    less 512 MiB or 5% for the rest of the system, the larger. Never negative.
+    """
+    reachable = available_bytes + held_bytes
+    return max(0, reachable - max(512 * MIB, reachable // 20))
+
+
+def margin_for(ram_budget_bytes: int) -> int:
+    """Kept free for what no tier counts (fragmentation, caches of the interpreter): 2%, 32 to 256 MiB."""
+    return min(max(32 * MIB, ram_budget_bytes // 50), 256 * MIB)
+
+
+def plan_memory(needs: Needs, ram_budget_bytes: int) -> MemoryPlan:
+    """Unpaged when everything fits, else paged with all that is left as expert cache.
+
+    Raises BudgetError with the smallest budget that works when neither does.
+    """
+    room = ram_budget_bytes - margin_for(ram_budget_bytes)
+    if _peak(needs.in_mode("unpaged", needs.routed_bytes)) <= room:
+        return _plan(needs, "unpaged", needs.routed_bytes, ram_budget_bytes)
+    if needs.routed_bytes and _peak(needs.in_mode("paged", needs.smallest_cache_bytes)) <= room:
+        left = room - _peak(needs.in_mode("paged", 0), "running")
+        return _plan(needs, "paged", min(left, needs.routed_bytes), ram_budget_bytes)
+    raise _refusal(needs, ram_budget_bytes)
+
+
+def smallest_budget(needs: Needs) -> int:
+    """The smallest budget, in whole MiB, that plan_memory accepts."""
+    peak = _smallest_peak(needs)
+    budget = peak
+    while budget - margin_for(budget) < peak:
+        budget = peak + margin_for(budget)
+    return -(-budget // STEP_BYTES) * STEP_BYTES
+
+
+def _smallest_peak(needs: Needs) -> int:
+    unpaged = _peak(needs.in_mode("unpaged", needs.routed_bytes))
+    if not needs.routed_bytes:
+        return unpaged
+    return min(unpaged, _peak(needs.in_mode("paged", needs.smallest_cache_bytes)))
+
+
+def _peak(tiers: tuple[Tier, ...], *phases: Phase) -> int:
+    """Most bytes held at once in any of the phases, by default both."""
+    return max(
+        sum(tier.size_bytes for tier in tiers if tier.phase in ("always", phase))
+        for phase in phases or ("loading", "running")
+    )
+
+
+def _plan(needs: Needs, mode: Mode, experts_bytes: int, ram_budget_bytes: int) -> MemoryPlan:
+    tiers = needs.in_mode(mode, experts_bytes)
+    return MemoryPlan(
+        mode=mode,
+        ram_budget_bytes=ram_budget_bytes,
+        tiers=tiers,
+        expert_cache_bytes=experts_bytes if mode == "paged" else 0,
+        routed_bytes=needs.routed_bytes,
+        predicted_peak_bytes=_peak(tiers),
+        margin_bytes=margin_for(ram_budget_bytes),
+    )
+
+
+def _refusal(needs: Needs, ram_budget_bytes: int) -> BudgetError:
+    smallest = smallest_budget(needs)
+    context = _context_that_fits(needs, ram_budget_bytes)
+    cures = [f"--ram {smallest // STEP_BYTES}M"] + ([f"--context {context}"] if context else [])
+    parts = sorted(needs.tiers + needs.paged_tiers, key=lambda tier: -tier.size_bytes)[:3]
+    shares = ", ".join(f"{tier.name} {format_bytes(tier.size_bytes)}" for tier in parts)
+    return BudgetError(
+        f"the model does not fit in {format_bytes(ram_budget_bytes)} of memory",
+        f"{format_bytes(smallest)} needed ({shares})",
+        f"try {' or '.join(cures)}",
+    )
+
+
+def _context_that_fits(needs: Needs, ram_budget_bytes: int) -> int:
+    """The longest shorter context that this budget serves, in steps of 256 tokens; 0 where none does."""
+    for context in range((needs.context_tokens - 1) // CONTEXT_STEP * CONTEXT_STEP, 0, -CONTEXT_STEP):
+        saved = (needs.context_tokens - context) * needs.kv_bytes_per_token
+        if saved and smallest_budget(_saving(needs, saved)) <= ram_budget_bytes:
+            return context
+    return 0
+
+
+def _saving(needs: Needs, saved_bytes: int) -> Needs:
+    """The same needs with that much less held while running."""
+    return replace(needs, tiers=(*needs.tiers, Tier("saved", -saved_bytes, phase="running")))
