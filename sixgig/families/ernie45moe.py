@@ -3,4 +3,4 @@
 from sixgig.families.blocks import MIXTURE, SELECTION_BIAS
 from sixgig.families.family import Family, RouterRule
 
-FAMILY = Family("ernie4_5-moe", MIXTURE, RouterRule(selection_bias=SELECTION_BIAS))
+FAMILY = Family("ernie4_5-moe", MIXTURE, RouterRule(selection_bias=SELECTION_BIAS), rotates_whole_heads=True)

@@ -48,11 +48,15 @@ _LAYER = compile(r"blk\.(0|[1-9][0-9]{0,5})\.(.+)", ASCII)
 
 @dataclass(frozen=True)
 class Family:
-    """One architecture as GGUF names it, its tensors, and its router (None where it has no experts)."""
+    """One architecture as GGUF names it, its tensors, and its router (None where it has no experts).
+
+    `rotates_whole_heads`: llama.cpp's graph wants rotary dimensions, key and value width to be equal.
+    """
 
     architecture: str
     rules: tuple[TensorRule, ...]
     router: RouterRule | None = None
+    rotates_whole_heads: bool = False
 
     @cached_property
     def roles(self) -> dict[str, Role]:

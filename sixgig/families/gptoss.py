@@ -3,4 +3,9 @@
 from sixgig.families.blocks import MIXTURE, POST_ATTENTION_NORM, ROUTER_BIAS, SINKS
 from sixgig.families.family import Family, RouterRule
 
-FAMILY = Family("gpt-oss", (*MIXTURE, *SINKS), RouterRule(bias=ROUTER_BIAS, input_norm=POST_ATTENTION_NORM))
+FAMILY = Family(
+    "gpt-oss",
+    (*MIXTURE, *SINKS),
+    RouterRule(bias=ROUTER_BIAS, input_norm=POST_ATTENTION_NORM),
+    rotates_whole_heads=True,
+)

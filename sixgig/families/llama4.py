@@ -3,4 +3,4 @@
 from sixgig.families.blocks import MIXTURE
 from sixgig.families.family import Family, RouterRule
 
-FAMILY = Family("llama4", MIXTURE, RouterRule())
+FAMILY = Family("llama4", MIXTURE, RouterRule(), rotates_whole_heads=True)

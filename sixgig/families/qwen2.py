@@ -3,4 +3,4 @@
 from sixgig.families.blocks import DENSE
 from sixgig.families.family import Family
 
-FAMILY = Family("qwen2", DENSE)
+FAMILY = Family("qwen2", DENSE, rotates_whole_heads=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sixgig.errors import ModelFileError
 from sixgig.families import Family, Role, family
+from sixgig.modelfile.attention import check_attention
 from sixgig.modelfile.experts import check_experts
 from sixgig.modelfile.header import Header
 from sixgig.modelfile.hyperparameters import Hyperparameters, read_hyperparameters
@@ -129,6 +130,7 @@ def open_model(path: Path) -> ModelFile:
     hyperparameters = read_hyperparameters(metadata, declared)
     model = ModelFile(headers, metadata, _tensors(headers, declared), declared, hyperparameters)
     _check_tensors(model)
+    check_attention(metadata, declared, hyperparameters)
     check_experts(model.tensors, declared, hyperparameters)
     return model
 
