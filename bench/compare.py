@@ -105,8 +105,9 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         peers = [peer(name, task) for name in options.peers.split(",")]
         result = compare(task, peers, options.rounds, options.timeout)
     environment = {name: value for name, value in os.environ.items() if name.startswith(("OMP_", "GGML_"))}
-    size_bytes = task.model.stat().st_size
-    return {"task": vars(task), "model_bytes": size_bytes, "environment": environment} | result
+    told = {name: value for name, value in vars(task).items() if not isinstance(value, Path)}
+    model = {"model": task.model.name, "model_bytes": task.model.stat().st_size}
+    return model | {"task": told, "environment": environment} | result
 
 
 def _task(options: argparse.Namespace, folder: Path) -> Task:

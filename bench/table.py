@@ -18,8 +18,8 @@ def show(result: dict[str, Any]) -> str:
     done: dict[str, Runs] = {name: each for name, each in runs.items() if each}
     task = result["task"]
     lines = [
-        f"{task['model']}: {format_bytes(result['model_bytes'])}, budget {format_bytes(task['ram_bytes'])}, "
-        f"cgroup limit {format_bytes(task['limit_bytes'])}",
+        f"{result['model']}: {format_bytes(result['model_bytes'])}, "
+        f"budget {format_bytes(task['ram_bytes'])}, cgroup limit {format_bytes(task['limit_bytes'])}",
         f"plain reads of this file: {_rates(result['disk_bandwidth_bytes_per_s'])}",
         _columns("", "decode tokens/s", "prompt tokens/s", "anonymous", "file", "tokens"),
     ]
@@ -91,10 +91,10 @@ def _limit(name: str, runs: Runs, disk_bytes_per_s: float) -> list[str]:
     tokens = [len(run["token_seconds"]) for run in runs]
     hits = [c["hits"] / max(1, c["hits"] + c["misses"]) for c in counters]
     read = median(c["bytes_read"] / n for c, n in zip(counters, tokens, strict=True))
-    compute = median(c.get("compute_seconds", 0.0) / n for c, n in zip(counters, tokens, strict=True))
+    compute = median(c.get("compute_s", 0.0) / n for c, n in zip(counters, tokens, strict=True))
     actual = median(1 / run["decode_tokens_per_s"] for run in runs)
     floor = compute + read / disk_bytes_per_s
-    reading = [c["bytes_read"] / c["read_seconds"] for c in counters if c.get("read_seconds")]
+    reading = [c["bytes_read"] / c["read_s"] for c in counters if c.get("read_s")]
     return [
         f"{name}: hit rate {spread(hits)}, {format_bytes(read)} a token, {_rates(reading)} while reading",
         f"{name}: {actual:.3f} s per token = {actual / floor:.2f} x the floor of {floor:.3f} s "

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from bench.cgroup import MemoryGroup, drop_caches, unavailable
+from bench.compare import main as compare_main
 from bench.forced import run_forced
 from bench.ours import counters, difference
 from bench.peers import Task, peer
@@ -145,6 +146,21 @@ def test_peers_get_the_same_work_and_say_why_they_cannot_run(model: Path) -> Non
     assert peer("mmap", task(model, 20 << 20)).skip == ""
 
 
+@pytest.mark.cgroup
+@pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "possible")
+def test_comparison_from_end_to_end(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bench.compare.READ_SECONDS", 0.1)
+    out = tmp_path / "result.json"
+    words = ["--peers", "mmap,none", "--rounds", "1", "--prompt", "8", "--decode", "4", "--limit", "400M"]
+    assert compare_main([str(model), *words, "--json", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert result["failed"] == {} and result["disk_bandwidth_bytes_per_s"][0] > 0
+    assert [len(result["runs"][name][0]["token_seconds"]) for name in ("mmap", "none")] == [4, 4]
+    assert "plain reads of this file" in capsys.readouterr().out
+
+
 def run_result(speed: float, **more: Any) -> dict[str, Any]:
     figures = {
         "decode_tokens_per_s": speed,
@@ -158,10 +174,11 @@ def run_result(speed: float, **more: Any) -> dict[str, Any]:
 
 
 def test_table_gives_ratios_range_and_the_floor() -> None:
-    counted = {"hits": 60, "misses": 40, "bytes_read": 8e9, "read_seconds": 4.0, "compute_seconds": 1.0}
+    counted = {"hits": 60, "misses": 40, "bytes_read": 8e9, "read_s": 4.0, "compute_s": 1.0}
     paged = {"decode_counters": counted, "predicted_peak_memory_bytes": 1 << 20}
     result = {
-        "task": {"model": "m.gguf", "ram_bytes": 1 << 30, "limit_bytes": 1 << 30},
+        "model": "m.gguf",
+        "task": {"ram_bytes": 1 << 30, "limit_bytes": 1 << 30},
         "model_bytes": 4 << 30,
         "disk_bandwidth_bytes_per_s": [2e9, 2e9],
         "failed": {"none": "too big"},
