@@ -152,7 +152,7 @@ SIXGIG_API int sixgig_pager_stop_trace(void * handle) {
 
 // --- loading without reading experts ---
 
-// The stream's failure record outlives the stream; the caller gives it and reads it after a failed load.
+// The failure record is the caller's: it outlives the stream and says why a load failed.
 SIXGIG_API FILE * sixgig_open_model_stream(const char * const * paths, int n_paths, const StreamSegment * segments,
                                            int n_segments, const char * header, uint64_t header_bytes,
                                            void ** failure_record) {
@@ -162,11 +162,12 @@ SIXGIG_API FILE * sixgig_open_model_stream(const char * const * paths, int n_pat
                              std::string(header, header_bytes), failure);
 }
 
-// Frees the record; 1 and fills `out` when it holds a failure.
-SIXGIG_API int sixgig_close_failure_record(void * record, sixgig_failure * out) {
-    auto * failure = static_cast<ReadFailure *>(record);
-    const bool failed = !failure->reason.empty();
-    if (failed) copy_failure(*failure, out);
-    delete failure;
-    return failed ? 1 : 0;
+// 1 and fills `out` when the record holds a failure.
+SIXGIG_API int sixgig_failure_of(const void * record, sixgig_failure * out) {
+    const auto & failure = *static_cast<const ReadFailure *>(record);
+    if (failure.reason.empty()) return 0;
+    copy_failure(failure, out);
+    return 1;
 }
+
+SIXGIG_API void sixgig_free_failure(void * record) { delete static_cast<ReadFailure *>(record); }

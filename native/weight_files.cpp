@@ -30,6 +30,15 @@ bool fail(ReadFailure * failure, const std::string & path, uint64_t offset, uint
     return false;
 }
 
+// What we skip must not be read for us.
+void advise_no_read_ahead(int fd) {
+#ifdef POSIX_FADV_RANDOM
+    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+#else
+    (void) fd;
+#endif
+}
+
 void drop_from_page_cache(int fd, uint64_t offset, uint64_t size) {
 #ifdef POSIX_FADV_DONTNEED
     posix_fadvise(fd, page_floor(offset), page_ceil(offset + size) - page_floor(offset), POSIX_FADV_DONTNEED);
@@ -49,6 +58,7 @@ bool WeightFiles::open(const std::vector<std::string> & paths, ReadFailure * fai
         if (part.buffered_fd < 0 || fstat(part.buffered_fd, &s) != 0) {
             return fail(failure, path, 0, 0, errno, "cannot open");
         }
+        advise_no_read_ahead(part.buffered_fd);
         part.size = s.st_size;
         part.modified_ns = modified_ns(s);
         part.direct_fd = O_DIRECT != 0 ? ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT) : -1;

@@ -1,21 +1,32 @@
 """The bytes a model and a context will take, before any of them is allocated."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sixgig.errors import EngineError
+from sixgig.hardware.memory import ProcessMemory, process_memory
 from sixgig.inference.loading import load_weights
 from sixgig.inference.options import EngineOptions
 from sixgig.llamacpp import BufferNeed, load_library, memory_breakdown
 
 
+@dataclass(frozen=True)
+class Measured:
+    """buffers: what the engine would allocate, by buffer type. process: this process with the model open but
+    nothing of that allocated: interpreter, library, vocabulary, graphs."""
+
+    buffers: tuple[BufferNeed, ...]
+    process: ProcessMemory
+
+
 def measure(
     path: Path | Sequence[Path], options: EngineOptions, source: Callable[[], int] | None = None
-) -> tuple[BufferNeed, ...]:
-    """What Engine(path, options) would allocate, by buffer type; reads metadata only, hundredths of a second.
+) -> Measured:
+    """What Engine(path, options) would take; reads metadata only, hundredths of a second.
 
-    Exact for llama.cpp's own buffers. Routed experts count as weights here, whoever will hold them. Not in
-    it: the interpreter, the library, the vocabulary. Raises as Engine does.
+    Exact for llama.cpp's own buffers. Routed experts count as weights here, whoever will hold them. Raises as
+    Engine does.
     """
     library = load_library()
     parts = (path,) if isinstance(path, Path) else tuple(path)
@@ -26,8 +37,8 @@ def measure(
         context = library.c.llama_init_from_model(model, params)
         if context is None:
             raise EngineError("llama.cpp cannot plan a context", library.log.complaint())
-        needs = memory_breakdown(library.c, context)
+        measured = Measured(memory_breakdown(library.c, context), process_memory())
         library.c.llama_free(context)
     finally:
         library.c.llama_model_free(model)
-    return needs
+    return measured

@@ -9,6 +9,7 @@ from typing import Any
 
 from sixgig.errors import EngineError
 from sixgig.llamacpp import load_library
+from sixgig.llamacpp.pin import CURE as ENGINE_CURE
 
 SEGMENT_HEADER = -2
 _CURE = "reinstall sixgig with a C++17 compiler at hand: pip install --force-reinstall sixgig"
@@ -63,17 +64,6 @@ class Failure(Structure):
     )
 
 
-class MemoryUse(Structure):
-    """Bytes of one buffer type, as the engine accounts for them."""
-
-    _fields_ = (
-        ("buffer_type", c_char * 64),
-        ("model_bytes", c_uint64),
-        ("context_bytes", c_uint64),
-        ("compute_bytes", c_uint64),
-    )
-
-
 _PATHS = POINTER(c_char_p)
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sixgig_interface_mismatch": (c_char_p, ()),
@@ -99,8 +89,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_void_p,
         (_PATHS, c_int, POINTER(StreamSegment), c_int, c_char_p, c_uint64, POINTER(c_void_p)),
     ),
-    "sixgig_close_failure_record": (c_int, (c_void_p, POINTER(Failure))),
-    "sixgig_memory_breakdown": (c_int, (c_void_p, POINTER(MemoryUse), c_int)),
+    "sixgig_failure_of": (c_int, (c_void_p, POINTER(Failure))),
+    "sixgig_free_failure": (None, (c_void_p,)),
 }
 
 
@@ -113,7 +103,7 @@ def library_path() -> Path:
 @functools.cache
 def load_native() -> ctypes.CDLL:
     """The native library, checked against the engine and registered with it; EngineError otherwise."""
-    engine = load_library()
+    load_library()
     try:
         native = ctypes.CDLL(str(library_path()))
     except OSError as error:
@@ -123,13 +113,6 @@ def load_native() -> ctypes.CDLL:
         function.restype, function.argtypes = result, arguments
     mismatch = native.sixgig_interface_mismatch()
     if mismatch:
-        raise EngineError("the native pager does not match the engine", mismatch.decode(), engine_cure())
+        raise EngineError("the native pager does not match the engine", mismatch.decode(), ENGINE_CURE)
     native.sixgig_register()
     return native
-
-
-def engine_cure() -> str:
-    """How to get the engine that the pager was built for."""
-    from sixgig.llamacpp.pin import CURE
-
-    return CURE

@@ -94,7 +94,9 @@ class Pager:
         experts = self.model.routed_experts()
         return (PagedTensor * len(experts))(
             *(
-                PagedTensor(t.name.encode(), t.offset, t.size_bytes, position[t.layer or 0], t.part, t.shape[2])
+                PagedTensor(
+                    t.name.encode(), t.offset, t.size_bytes, position[t.layer or 0], t.part, t.shape[2]
+                )
                 for t in experts
             )
         )
@@ -173,33 +175,43 @@ class ModelStream:
     def __init__(self, model: ModelFile, page: bool) -> None:
         self._native = load_native()
         virtual = virtual_file(model, page)
-        pieces = [(s.start, s.size, s.offset, s.part, int(s.skip)) for s in virtual.segments]
+        pieces = [StreamSegment(s.start, s.size, s.offset, s.part, int(s.skip)) for s in virtual.segments]
         if virtual.header:
-            pieces.insert(0, (0, len(virtual.header), 0, SEGMENT_HEADER, 0))
-        segments = (StreamSegment * len(pieces))(*pieces)
+            pieces.insert(0, StreamSegment(0, len(virtual.header), 0, SEGMENT_HEADER, 0))
         self._record = ctypes.c_void_p()
-        self.address: int | None = self._native.sixgig_open_model_stream(
+        self._address: int | None = self._native.sixgig_open_model_stream(
             _paths(model.parts),
             len(model.parts),
-            segments,
+            (StreamSegment * len(pieces))(*pieces),
             len(pieces),
             virtual.header,
             len(virtual.header),
             ctypes.byref(self._record),
         )
-        if self.address is None:
-            raise self.close() or ModelFileError(f"{model.parts[0].name} cannot be streamed")
+        if self._address is None:
+            failure = self.take_failure()
+            self.close()
+            raise failure or ModelFileError(f"{model.parts[0].name} cannot be streamed")
 
-    def close(self) -> ReadError | None:
-        """Close the stream; the read that failed in it, if one did. Safe to call twice."""
-        if self.address is not None:
-            _fclose(self.address)
-            self.address = None
-        record, self._record = self._record, ctypes.c_void_p()
+    def source(self) -> int:
+        """The FILE*, open until close()."""
+        assert self._address is not None, "the stream is closed"
+        return self._address
+
+    def take_failure(self) -> ReadError | None:
+        """The read that failed in this stream, if one did."""
         failure = Failure()
-        if record.value is None or not self._native.sixgig_close_failure_record(record, failure):
-            return None
-        return read_error(failure)
+        found = self._record.value and self._native.sixgig_failure_of(self._record, failure)
+        return read_error(failure) if found else None
+
+    def close(self) -> None:
+        """Close the stream; safe to call twice."""
+        address, self._address = self._address, None
+        if address is not None:
+            _fclose(address)
+        record, self._record = self._record, ctypes.c_void_p()
+        if record.value is not None:
+            self._native.sixgig_free_failure(record)
 
 
 def read_error(failure: Failure) -> ReadError:

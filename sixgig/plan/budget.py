@@ -109,15 +109,18 @@ def margin_for(ram_budget_bytes: int) -> int:
     return min(max(32 * MIB, ram_budget_bytes // 50), 256 * MIB)
 
 
-def plan_memory(needs: Needs, ram_budget_bytes: int) -> MemoryPlan:
-    """Unpaged when everything fits, else paged with all that is left as expert cache.
+def plan_memory(
+    needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...] = ("unpaged", "paged")
+) -> MemoryPlan:
+    """Unpaged when everything fits, else paged with all that is left as expert cache; only in `modes`.
 
     Raises BudgetError with the smallest budget that works when neither does.
     """
     room = ram_budget_bytes - margin_for(ram_budget_bytes)
-    if _peak(needs.in_mode("unpaged", needs.routed_bytes)) <= room:
+    if "unpaged" in modes and _peak(needs.in_mode("unpaged", needs.routed_bytes)) <= room:
         return _plan(needs, "unpaged", needs.routed_bytes, ram_budget_bytes)
-    if needs.routed_bytes and _peak(needs.in_mode("paged", needs.smallest_cache_bytes)) <= room:
+    can_page = "paged" in modes and needs.routed_bytes > 0
+    if can_page and _peak(needs.in_mode("paged", needs.smallest_cache_bytes)) <= room:
         left = room - _peak(needs.in_mode("paged", 0), "running")
         return _plan(needs, "paged", min(left, needs.routed_bytes), ram_budget_bytes)
     raise _refusal(needs, ram_budget_bytes)

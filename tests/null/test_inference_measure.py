@@ -11,7 +11,7 @@ OPTIONS = EngineOptions(context=1024, ubatch=64, threads=2)
 @pytest.mark.parametrize("extra_buffers", [True, False])
 def test_the_bytes_foretold_are_the_bytes_taken(tiny, architecture, extra_buffers):
     options = EngineOptions(context=1024, ubatch=64, threads=2, extra_buffers=extra_buffers)
-    foretold = measure(tiny(architecture), options)
+    foretold = measure(tiny(architecture), options).buffers
     with Engine(tiny(architecture), options) as engine:
         assert memory_breakdown(engine.library.c, engine._context) == foretold
     size = tiny(architecture).stat().st_size
@@ -21,7 +21,7 @@ def test_the_bytes_foretold_are_the_bytes_taken(tiny, architecture, extra_buffer
 
 def test_the_context_grows_with_its_length(tiny):
     short, long = (
-        sum(need.context_bytes for need in measure(tiny("llama"), EngineOptions(context=n)))
+        sum(need.context_bytes for need in measure(tiny("llama"), EngineOptions(context=n)).buffers)
         for n in (1024, 4096)
     )
     assert long == pytest.approx(4 * short, rel=0.01)

@@ -1,0 +1,194 @@
+"""Open a model within a memory budget: measure, plan, then load as planned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sixgig.errors import BudgetError, SixgigError
+from sixgig.hardware.memory import available_bytes, process_memory
+from sixgig.inference.engine import Engine
+from sixgig.inference.loading import Progress
+from sixgig.inference.measure import Measured, measure
+from sixgig.inference.options import EngineOptions
+from sixgig.modelfile import ModelFile, open_model
+from sixgig.pager import footprint
+from sixgig.pager.pager import DEFAULT_READERS, CachePolicy, Counters, ModelStream, Pager
+from sixgig.pager.prediction import teach_routers
+from sixgig.plan import MemoryPlan, Needs, Tier, default_budget, plan_memory
+
+
+@dataclass(frozen=True)
+class PagingOptions:
+    """How experts are paged.
+
+    always: page even a file that fits. policy: who leaves a full cache. readers: reader threads.
+    read_ahead: guess the next layer's experts. cache_bytes: a smaller cache than the budget leaves.
+    """
+
+    always: bool = False
+    policy: CachePolicy = CachePolicy.DECAYED_FREQUENCY
+    readers: int = DEFAULT_READERS
+    read_ahead: bool = True
+    cache_bytes: int | None = None
+
+
+class BudgetedEngine(Engine):
+    """An Engine whose memory was planned. `pager` is None when the model runs unpaged."""
+
+    plan: MemoryPlan
+    pager: Pager | None = None
+
+    def counters(self) -> Counters | None:
+        """What the pager did; None when unpaged."""
+        return self.pager.counters() if self.pager else None
+
+    def close(self) -> None:
+        """Free the model, then let go of its files."""
+        super().close()
+        if self.pager is not None:
+            self.pager.close()
+
+
+def open_engine(
+    model: ModelFile | Path,
+    ram_bytes: int | None = None,
+    options: EngineOptions | None = None,
+    paging: PagingOptions | None = None,
+    *,
+    announce: Callable[[MemoryPlan], object] = lambda plan: None,
+    progress: Progress | None = None,
+) -> BudgetedEngine:
+    """The model, open within `ram_bytes` for the whole process (default: what is free, less a margin).
+
+    A file that fits is loaded whole and runs as the engine alone would; of any other the experts are paged.
+    `announce` gets the plan before anything large is allocated. Raises BudgetError with the smallest budget
+    that works, and what Engine and Pager raise.
+    """
+    if isinstance(model, Path):
+        model = open_model(model)
+    if ram_bytes is None:
+        ram_bytes = default_budget(available_bytes(), process_memory().resident_bytes)
+    options, paging = options or EngineOptions(), paging or PagingOptions()
+    plan = None if paging.always else _plan_unpaged(model, ram_bytes, options)
+    if plan is not None:
+        announce(plan)
+        return _open_unpaged(model, plan, options, progress)
+    return _open_paged(model, ram_bytes, replace(options, extra_buffers=False), paging, announce, progress)
+
+
+def _plan_unpaged(model: ModelFile, ram_bytes: int, options: EngineOptions) -> MemoryPlan | None:
+    """The plan to load everything; None when it does not fit but paging may help."""
+    can_page = model.routed_bytes > 0
+    if can_page and model.size_bytes > ram_bytes:
+        return None
+    largest = max(tensor.size_bytes for tensor in model.tensors)
+    staging = Tier("loader", footprint.STREAM_BYTES + largest, phase="loading")
+    measured = _measure_stream(model, options, page=False)
+    needs = Needs((*_tiers(model, measured, options), staging), 0, **_context(measured, options))
+    try:
+        return plan_memory(needs, ram_bytes, modes=("unpaged",))
+    except BudgetError:
+        if can_page:
+            return None
+        raise
+
+
+def _open_unpaged(
+    model: ModelFile, plan: MemoryPlan, options: EngineOptions, progress: Progress | None
+) -> BudgetedEngine:
+    stream = ModelStream(model, page=False)
+    try:
+        engine = BudgetedEngine(
+            model.parts, options, source=stream.source, progress=progress, explain=stream.take_failure
+        )
+    finally:
+        stream.close()
+    engine.plan = plan
+    return engine
+
+
+def _open_paged(
+    model: ModelFile,
+    ram_bytes: int,
+    options: EngineOptions,
+    paging: PagingOptions,
+    announce: Callable[[MemoryPlan], object],
+    progress: Progress | None,
+) -> BudgetedEngine:
+    pager = Pager(model, paging.readers)
+    try:
+        with pager.loading():
+            measured = _measure_stream(model, options, page=True)
+        plan = plan_memory(_paged_needs(model, measured, options, paging), ram_bytes, modes=("paged",))
+        announce(plan)
+        pager.configure(
+            min(plan.expert_cache_bytes, paging.cache_bytes or plan.expert_cache_bytes), paging.policy
+        )
+        if paging.read_ahead:
+            teach_routers(pager)
+        engine = _load_paged(pager, options, progress)
+    except BaseException:
+        pager.close()
+        raise
+    engine.plan, engine.pager = plan, pager
+    return engine
+
+
+def _load_paged(pager: Pager, options: EngineOptions, progress: Progress | None) -> BudgetedEngine:
+    stream = ModelStream(pager.model, page=True)
+
+    def explain() -> SixgigError | None:
+        return stream.take_failure() or pager.take_failure()
+
+    try:
+        with pager.loading():
+            return BudgetedEngine(
+                pager.model.parts, options, source=stream.source, progress=progress, explain=explain
+            )
+    finally:
+        stream.close()
+
+
+def _measure_stream(model: ModelFile, options: EngineOptions, page: bool) -> Measured:
+    stream = ModelStream(model, page)
+    try:
+        return measure(model.parts, options, stream.source)
+    finally:
+        stream.close()
+
+
+def _paged_needs(
+    model: ModelFile, measured: Measured, options: EngineOptions, paging: PagingOptions
+) -> Needs:
+    read_ahead = footprint.router_bytes(model) if paging.read_ahead else 0
+    return Needs(
+        _tiers(model, measured, options),
+        footprint.resident_bytes(model),
+        smallest_cache_bytes=footprint.smallest_cache_bytes(model),
+        paged_tiers=(
+            Tier("loader", footprint.STREAM_BYTES + footprint.UPLOAD_BYTES, phase="loading"),
+            Tier("read-ahead", read_ahead),
+            Tier("expert groups", footprint.group_scratch_bytes(model, options.ubatch), phase="running"),
+        ),
+        **_context(measured, options),
+    )
+
+
+def _tiers(model: ModelFile, measured: Measured, options: EngineOptions) -> tuple[Tier, ...]:
+    """What is held in either mode. Paged experts are counted as cache, not as weights."""
+    buffers, process = measured.buffers, measured.process
+    weights = sum(b.model_bytes for b in buffers if b.buffer != footprint.PAGED_BUFFER)
+    return (
+        Tier("process", process.anonymous_bytes + process.shared_bytes),
+        Tier("program files", process.file_bytes + footprint.KERNEL_FILE_BYTES, kind="file"),
+        Tier("dense weights" if model.routed_bytes else "weights", weights),
+        Tier("KV cache", sum(b.context_bytes for b in buffers)),
+        Tier("compute buffers", sum(b.compute_bytes for b in buffers)),
+        Tier("kernel scratch", footprint.kernel_scratch_bytes(model, options.ubatch), phase="running"),
+    )
+
+
+def _context(measured: Measured, options: EngineOptions) -> dict[str, int]:
+    """How the KV cache grows with the context, for the cure in a refusal."""
+    kv_bytes = sum(b.context_bytes for b in measured.buffers)
+    return {"context_tokens": options.context, "kv_bytes_per_token": kv_bytes // max(options.context, 1)}
