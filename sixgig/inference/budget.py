@@ -84,7 +84,12 @@ def _plan_unpaged(model: ModelFile, ram_bytes: int, options: EngineOptions) -> M
     largest = max(tensor.size_bytes for tensor in model.tensors)
     staging = Tier("loader", footprint.STREAM_BYTES + largest, phase="loading")
     measured = _measure_stream(model, options, page=False)
-    needs = Needs((*_tiers(model, measured, options), staging), 0, **_context(measured, options))
+    needs = Needs(
+        (*_tiers(model, measured, options), staging),
+        routed_bytes=0,
+        context_tokens=options.context,
+        kv_bytes_per_token=_kv_bytes(measured) // options.context,
+    )
     try:
         return plan_memory(needs, ram_bytes, modes=("unpaged",))
     except BudgetError:
@@ -170,7 +175,8 @@ def _paged_needs(
             Tier("read-ahead", read_ahead),
             Tier("expert groups", footprint.group_scratch_bytes(model, options.ubatch), phase="running"),
         ),
-        **_context(measured, options),
+        context_tokens=options.context,
+        kv_bytes_per_token=_kv_bytes(measured) // options.context,
     )
 
 
@@ -182,13 +188,12 @@ def _tiers(model: ModelFile, measured: Measured, options: EngineOptions) -> tupl
         Tier("process", process.anonymous_bytes + process.shared_bytes),
         Tier("program files", process.file_bytes + footprint.KERNEL_FILE_BYTES, kind="file"),
         Tier("dense weights" if model.routed_bytes else "weights", weights),
-        Tier("KV cache", sum(b.context_bytes for b in buffers)),
+        Tier("KV cache", _kv_bytes(measured)),
         Tier("compute buffers", sum(b.compute_bytes for b in buffers)),
         Tier("kernel scratch", footprint.kernel_scratch_bytes(model, options.ubatch), phase="running"),
     )
 
 
-def _context(measured: Measured, options: EngineOptions) -> dict[str, int]:
-    """How the KV cache grows with the context, for the cure in a refusal."""
-    kv_bytes = sum(b.context_bytes for b in measured.buffers)
-    return {"context_tokens": options.context, "kv_bytes_per_token": kv_bytes // max(options.context, 1)}
+def _kv_bytes(measured: Measured) -> int:
+    """KV cache, recurrent states and output buffers."""
+    return sum(b.context_bytes for b in measured.buffers)

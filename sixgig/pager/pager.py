@@ -5,7 +5,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Self
@@ -143,7 +143,7 @@ class Pager:
         """What happened so far."""
         raw = NativeCounters()
         self._native.sixgig_pager_counters(self._handle, raw)
-        return Counters(*(getattr(raw, name) for name, _ in NativeCounters._fields_))
+        return Counters(**{field.name: getattr(raw, field.name) for field in fields(Counters)})
 
     def reset_counters(self) -> None:
         """Start counting anew; what is resident stays."""

@@ -1,7 +1,7 @@
-"""Give the pager each layer's router, so that it can guess a layer's experts from the input of the layer before.
+"""Give the pager each layer's router, so that it can guess a layer's experts from the layer before.
 
-The guess applies the next layer's router to this layer's normalised input. Both layers normalise with weights of
-their own: those of this layer are divided out and the next layer's multiplied in, once, here.
+The guess applies the next layer's router to this layer's normalised input. Both layers normalise with
+weights of their own: this layer's are divided out and the next layer's multiplied in, once, here.
 """
 
 import numpy as np
@@ -11,11 +11,6 @@ from sixgig.modelfile import ModelFile, Tensor, dequantise, read_tensor
 from sixgig.pager.pager import Pager
 
 _LEAST_NORM_WEIGHT = 1e-3
-
-
-def guess_bytes(model: ModelFile, layers: int) -> int:
-    """Memory the guesses need: one byte per router weight, a scale and a bias per expert."""
-    return layers * model.n_experts * (model.n_embd + 8)
 
 
 def teach_routers(pager: Pager) -> bool:
