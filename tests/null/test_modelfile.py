@@ -100,6 +100,12 @@ def test_a_file_cut_while_open_is_a_read_error(tmp_path: Path) -> None:
         read_tensor(opened, opened.tensors[-1])
 
 
+def opening_seconds(path: Path) -> float:
+    started = perf_counter()
+    open_model(path)
+    return perf_counter() - started
+
+
 def test_a_quarter_million_tokens_are_quick_and_small(tmp_path: Path) -> None:
     path, n_tokens = tmp_path / "big.gguf", 248_320
     writer = GGUFWriter(path, "llama")
@@ -114,9 +120,7 @@ def test_a_quarter_million_tokens_are_quick_and_small(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    started = perf_counter()
-    open_model(path)
-    seconds = perf_counter() - started
+    seconds = min(opening_seconds(path) for _ in range(3))
     tracemalloc.start()
     model = open_model(path)
     _, peak_bytes = tracemalloc.get_traced_memory()
