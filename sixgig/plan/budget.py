@@ -19,6 +19,7 @@ CONTEXT_STEP = 256
 Kind = Literal["anon", "file"]
 Phase = Literal["always", "loading", "running"]
 Mode = Literal["unpaged", "paged"]
+MODES: tuple[Mode, ...] = ("unpaged", "paged")  # in order of preference
 
 
 @dataclass(frozen=True)
@@ -109,37 +110,38 @@ def margin_for(ram_budget_bytes: int) -> int:
     return min(max(32 * MIB, ram_budget_bytes // 50), 256 * MIB)
 
 
-def plan_memory(
-    needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...] = ("unpaged", "paged")
-) -> MemoryPlan:
+def plan_memory(needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...] = MODES) -> MemoryPlan:
     """Unpaged when everything fits, else paged with all that is left as expert cache; only in `modes`.
 
     Raises BudgetError with the smallest budget that works when neither does.
     """
     room = ram_budget_bytes - margin_for(ram_budget_bytes)
-    if "unpaged" in modes and _peak(needs.in_mode("unpaged", needs.routed_bytes)) <= room:
-        return _plan(needs, "unpaged", needs.routed_bytes, ram_budget_bytes)
-    can_page = "paged" in modes and needs.routed_bytes > 0
-    if can_page and _peak(needs.in_mode("paged", needs.smallest_cache_bytes)) <= room:
-        left = room - _peak(needs.in_mode("paged", 0), "running")
-        return _plan(needs, "paged", min(left, needs.routed_bytes), ram_budget_bytes)
-    raise _refusal(needs, ram_budget_bytes)
+    mode = next((mode for mode in _possible(needs, modes) if _least(needs, mode) <= room), None)
+    if mode is None:
+        raise _refusal(needs, ram_budget_bytes, modes)
+    left = room - _peak(needs.in_mode("paged", 0), "running")
+    experts = needs.routed_bytes if mode == "unpaged" else min(left, needs.routed_bytes)
+    return _plan(needs, mode, experts, ram_budget_bytes)
 
 
-def smallest_budget(needs: Needs) -> int:
+def smallest_budget(needs: Needs, modes: tuple[Mode, ...] = MODES) -> int:
     """The smallest budget, in whole MiB, that plan_memory accepts."""
-    peak = _smallest_peak(needs)
+    peak = min(_least(needs, mode) for mode in _possible(needs, modes))
     budget = peak
     while budget - margin_for(budget) < peak:
         budget = peak + margin_for(budget)
     return -(-budget // STEP_BYTES) * STEP_BYTES
 
 
-def _smallest_peak(needs: Needs) -> int:
-    unpaged = _peak(needs.in_mode("unpaged", needs.routed_bytes))
-    if not needs.routed_bytes:
-        return unpaged
-    return min(unpaged, _peak(needs.in_mode("paged", needs.smallest_cache_bytes)))
+def _possible(needs: Needs, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
+    """The allowed modes in order of preference; without routed experts there is nothing to page."""
+    return tuple(mode for mode in MODES if mode in modes) if needs.routed_bytes else ("unpaged",)
+
+
+def _least(needs: Needs, mode: Mode) -> int:
+    """The smallest peak of a mode."""
+    experts = needs.routed_bytes if mode == "unpaged" else needs.smallest_cache_bytes
+    return _peak(needs.in_mode(mode, experts))
 
 
 def _peak(tiers: tuple[Tier, ...], *phases: Phase) -> int:
@@ -163,9 +165,9 @@ def _plan(needs: Needs, mode: Mode, experts_bytes: int, ram_budget_bytes: int) -
     )
 
 
-def _refusal(needs: Needs, ram_budget_bytes: int) -> BudgetError:
-    smallest = smallest_budget(needs)
-    context = _context_that_fits(needs, ram_budget_bytes)
+def _refusal(needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...]) -> BudgetError:
+    smallest = smallest_budget(needs, modes)
+    context = _context_that_fits(needs, ram_budget_bytes, modes)
     cures = [f"--ram {smallest // STEP_BYTES}M"] + ([f"--context {context}"] if context else [])
     parts = sorted(needs.tiers + needs.paged_tiers, key=lambda tier: -tier.size_bytes)[:3]
     shares = ", ".join(f"{tier.name} {format_bytes(tier.size_bytes)}" for tier in parts)
@@ -176,11 +178,11 @@ def _refusal(needs: Needs, ram_budget_bytes: int) -> BudgetError:
     )
 
 
-def _context_that_fits(needs: Needs, ram_budget_bytes: int) -> int:
+def _context_that_fits(needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...]) -> int:
     """The longest shorter context that this budget serves, in steps of 256 tokens; 0 where none does."""
     for context in range((needs.context_tokens - 1) // CONTEXT_STEP * CONTEXT_STEP, 0, -CONTEXT_STEP):
         saved = (needs.context_tokens - context) * needs.kv_bytes_per_token
-        if saved and smallest_budget(_saving(needs, saved)) <= ram_budget_bytes:
+        if saved and smallest_budget(_saving(needs, saved), modes) <= ram_budget_bytes:
             return context
     return 0
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sixgig.errors import BudgetError
 from sixgig.plan.budget import (
     MIB,
+    Mode,
     Needs,
     Tier,
     default_budget,
@@ -58,6 +59,15 @@ def test_the_smallest_budget_works_and_one_step_less_is_refused(need: Needs) -> 
     plan_memory(need, smallest)
     with pytest.raises(BudgetError, match=f"--ram {smallest // MIB}M"):
         plan_memory(need, smallest - MIB)
+
+
+@given(needs(), st.sampled_from(["unpaged", "paged"]))
+def test_one_mode_alone_has_its_own_smallest_budget(need: Needs, mode: Mode) -> None:
+    smallest = smallest_budget(need, (mode,))
+    assert plan_memory(need, smallest, (mode,)).mode == (mode if need.routed_bytes else "unpaged")
+    assert smallest >= smallest_budget(need)
+    with pytest.raises(BudgetError, match=f"--ram {smallest // MIB}M"):
+        plan_memory(need, smallest - MIB, (mode,))
 
 
 @given(needs(), BUDGETS, st.integers(0, GIB))
