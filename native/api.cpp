@@ -1,6 +1,8 @@
 // The door for Python (sixgig/pager/native.py) and for llama.cpp builds that load backends themselves.
+#include <cstdlib>
 #include <cstring>
 
+#include "manifest.h"
 #include "model_stream.h"
 #include "paged_backend.h"
 #include "pager.h"
@@ -52,8 +54,24 @@ void copy_failure(const ReadFailure & from, sixgig_failure * to) {
 // --- dynamic backend entry ---
 
 SIXGIG_API int ggml_backend_score(void) { return interface_mismatch() == nullptr ? 1 : 0; }
+
+// The first model that the program loads after this is paged, when SIXGIG_EXPERTS says how.
 SIXGIG_API ggml_backend_reg * ggml_backend_init(void) {
-    return interface_mismatch() == nullptr ? paged_registry() : nullptr;
+    const char * path = std::getenv("SIXGIG_EXPERTS");
+    const char * mismatch = interface_mismatch();
+    std::string problem = mismatch != nullptr ? mismatch : "";
+    if (problem.empty() && path != nullptr) {
+        loading_pager() = read_manifest(path, &problem);
+        loading() = loading_pager() != nullptr;
+    }
+    if (problem.empty()) return paged_registry();
+    std::fprintf(stderr, "sixgig: not loaded: %s\n", problem.c_str());
+    return nullptr;
+}
+
+// The pager that the environment asked for, as a handle to read its counters; null without one.
+SIXGIG_API void * sixgig_environment_pager(void) {
+    return loading_pager() == nullptr ? nullptr : new Handle(loading_pager());
 }
 
 // --- registration ---
@@ -78,7 +96,6 @@ SIXGIG_API void * sixgig_pager_open(const char * const * paths, int n_paths, con
     std::vector<PagedTensor> paged;
     for (int i = 0; i < n_tensors; i++) {
         const sixgig_tensor & t = tensors[i];
-        pager.by_name[t.name] = i;
         PagedTensor tensor;
         tensor.name = t.name;
         tensor.layer = t.layer;
@@ -88,7 +105,7 @@ SIXGIG_API void * sixgig_pager_open(const char * const * paths, int n_paths, con
         tensor.n_experts = t.n_experts;
         paged.push_back(tensor);
     }
-    pager.cache = std::make_unique<ExpertCache>(pager.files, std::move(paged), n_readers);
+    pager.open_cache(std::move(paged), n_readers);
     return handle;
 }
 

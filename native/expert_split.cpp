@@ -56,6 +56,7 @@ ggml_status ExpertSplit::compute(ggml_cgraph & graph) {
         ggml_status status = run_nodes(graph, plain_from, i);
         if (status != GGML_STATUS_SUCCESS) return status;
         Lock lock(pager->computing);
+        if (pager->other_model) return GGML_STATUS_FAILED;
         const Visit visit = collect_visit(graph, i);
         status = run_visit(graph, visit);
         if (status != GGML_STATUS_SUCCESS) return status;

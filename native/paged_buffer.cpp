@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "paged_backend.h"
@@ -61,8 +62,22 @@ void memset_tensor(ggml_backend_buffer *, ggml_tensor * tensor, uint8_t value, s
     if (!is_paged(tensor)) std::memset(static_cast<char *>(tensor->data) + offset, value, size);
 }
 
+// A program that loads the model by itself may have been given another file than the one we page from.
+void compare_upload(Pager & pager, const PagedTensor & t, const void * data, size_t offset, size_t size) {
+    char ours[512];
+    const size_t n = std::min(size, sizeof ours);
+    ReadFailure failure;
+    const bool read = pager.files.read_buffered(t.part, t.file_offset + offset, n, ours, &failure);
+    if (!read || std::memcmp(ours, data, n) != 0) pager.other_model = true;
+}
+
 void set_tensor(ggml_backend_buffer *, ggml_tensor * tensor, const void * data, size_t offset, size_t size) {
-    if (!is_paged(tensor)) std::memcpy(static_cast<char *>(tensor->data) + offset, data, size);
+    const PagedWeight paged = find_paged(tensor);
+    if (paged.tensor < 0) {
+        std::memcpy(static_cast<char *>(tensor->data) + offset, data, size);
+    } else if (paged.pager->compares_uploads) {
+        compare_upload(*paged.pager, paged.pager->cache->tensors()[paged.tensor], data, offset, size);
+    }
 }
 
 void get_tensor(ggml_backend_buffer *, const ggml_tensor * tensor, void * data, size_t offset, size_t size) {

@@ -20,7 +20,14 @@ struct Pager {
     std::unordered_map<const void *, int> by_address;    // tensor data -> index, used when computing
     RouterGuess guess;
     RoutingTrace trace;
+    bool compares_uploads = false;   // the loader hands over real bytes: they must be those of our files
+    bool other_model = false;        // they were not; nothing may be computed
     Mutex computing;  // one expert split at a time: contexts that share the model share its cache
+
+    void open_cache(std::vector<PagedTensor> tensors, int n_readers) {
+        for (size_t i = 0; i < tensors.size(); i++) by_name[tensors[i].name] = int(i);
+        cache = std::make_unique<ExpertCache>(files, std::move(tensors), n_readers);
+    }
 
     int find(const void * data) const {
         const auto it = by_address.find(data);

@@ -61,44 +61,52 @@ class LeastRecentlyUsed:
 
 
 HALF_LIVES = (1.0, 4.0, 16.0, 64.0)  # in visits of the expert's own layer, that is tokens while decoding
+LEARNING_RATE = 1.0 / 128.0  # of the weights, per visit
+LEAST_WEIGHT = 1e-3  # so that a weight can come back
 _FLOOR = 1e-6  # use rate taken for an expert that is never used
 _VANISHED = 1e-30  # rates below this become zero: denormal numbers are slow
+_N = len(HALF_LIVES)
+
+Floats = NDArray[np.float64]
 
 
 class DecayedFrequency:
     """Evicts the expert with the longest expected wait until its next use.
 
-    Each expert, resident or not, has a use rate: the mean of exponentially decayed frequencies with
-    HALF_LIVES. The short ones protect what just came in, the long ones remember what left. Rates age when
-    the expert's own layer is visited, so the layers due next are not at a disadvantage. Wait in token
-    cycles = 1 / rate + the part of a cycle until the expert's layer comes round again.
+    Each expert, resident or not, has exponentially decayed frequencies of use with HALF_LIVES; its use rate
+    is their weighted sum. The short ones protect what just came in, the long ones remember what left; the
+    weights follow what foretold the uses best so far (online expectation maximisation, a uniform guess as
+    last component). Frequencies fade when the expert's own layer is visited, so the layers due next are not
+    at a disadvantage. Wait in token cycles = 1 / rate + the part of a cycle until the layer comes round again.
 
-    A touch costs one pass over its layer's rates per visit; a victim one pass over the layers, plus one over
-    a layer's experts where that layer changed.
+    A touch costs one pass over its layer per visit; a victim one pass over the layers, plus one over a
+    layer's experts where that layer changed.
     """
 
     def __init__(self, shape: Shape) -> None:
-        routed = [layer for layer, size in enumerate(shape.expert_bytes) if size]
+        self._layers = [layer for layer, size in enumerate(shape.expert_bytes) if size]
+        self._rank = {layer: rank for rank, layer in enumerate(self._layers)}
         self._n = shape.n_experts
-        self._rank = {layer: rank for rank, layer in enumerate(routed)}
-        self._layers = routed
-        cells = (len(routed), shape.n_experts)
-        self._decay = np.exp2(-1.0 / np.array(HALF_LIVES))[:, None]
-        self._rates = np.zeros((len(routed), len(HALF_LIVES), shape.n_experts))
+        cells = (len(self._layers), shape.n_experts)
+        self._fade = np.exp2(-1.0 / np.array(HALF_LIVES))
+        self._weights = np.full(_N + 1, 1.0 / (_N + 1))
+        self._used: list[Floats] = []  # what the components foretold of this visit's experts
+        self._frequency = np.zeros((len(self._layers), _N, shape.n_experts))
         self._wait = np.full(cells, 1.0 / _FLOOR)
         self._resident = np.zeros(cells, dtype=bool)
-        self._visit = [-1] * len(routed)
+        self._visit = [-1] * len(self._layers)
         self._now = 0  # rank of the layer visited last
-        self._longest: list[tuple[float, int] | None] = [None] * len(routed)  # None: look again
+        self._longest: list[tuple[float, int] | None] = [None] * len(self._layers)  # None: look again
 
     def touch(self, expert: int, visit: int) -> None:
-        """Fades its layer's rates if the visit is new, then raises the expert's own."""
+        """Fades its layer's frequencies if the visit is new, then raises the expert's own."""
         rank, column = self._cell(expert)
         if self._visit[rank] != visit:
             self._begin(rank, visit)
-        rates = self._rates[rank, :, column]
-        rates += 1.0 - self._decay[:, 0]
-        self._wait[rank, column] = _wait(rates)
+        frequency = self._frequency[rank, :, column]
+        self._used.append(frequency / self._fade)  # as it stood before this visit
+        frequency += 1.0 - self._fade
+        self._wait[rank, column] = self._expected_wait(frequency)
 
     def admit(self, expert: int, visit: int) -> None:
         """Makes it a candidate for eviction."""
@@ -115,7 +123,7 @@ class DecayedFrequency:
         return expert
 
     def forget(self, expert: int) -> None:
-        """Keeps its rates: what left may return."""
+        """Keeps its frequencies: what left may return."""
         self._resident[self._cell(expert)] = False
         self._longest[self._cell(expert)[0]] = None
 
@@ -124,14 +132,32 @@ class DecayedFrequency:
         return self._rank[layer], column
 
     def _begin(self, rank: int, visit: int) -> None:
-        """One more visit of this layer: every rate in it fades."""
+        """Learns from the visit before; one more visit of this layer: everything in it fades."""
+        self._learn()
         self._visit[rank], self._now, self._longest[rank] = visit, rank, None
-        rates = self._rates[rank]
-        rates *= self._decay
-        rates[rates < _VANISHED] = 0.0
-        self._wait[rank] = _wait(rates)
+        frequency = self._frequency[rank]
+        frequency *= self._fade[:, None]
+        frequency[frequency < _VANISHED] = 0.0
+        self._wait[rank] = self._expected_wait(frequency)
 
-    def _until_visited(self) -> NDArray[np.float64]:
+    def _learn(self) -> None:
+        """Moves the weights towards each component's mean share in foretelling the last visit's experts."""
+        if not self._used:
+            return
+        share = np.zeros(_N + 1)
+        for foretold in self._used:
+            credit = self._weights * np.append(foretold, len(self._used) / self._n)
+            share += credit / _sum(credit)
+        self._weights += LEARNING_RATE * (share / len(self._used) - self._weights)
+        np.maximum(self._weights, LEAST_WEIGHT, out=self._weights)
+        self._used.clear()
+
+    def _expected_wait(self, frequency: Floats) -> Floats:
+        """Token cycles between uses, from frequencies [half-life, ...]."""
+        weighted = (self._weights[:_N] * frequency.T).T
+        return np.asarray(1.0 / (_sum(weighted) + _FLOOR))
+
+    def _until_visited(self) -> Floats:
         """Part of a token cycle, in (0, 1], until each routed layer is visited again."""
         n = len(self._layers)
         return ((np.arange(n) - self._now - 1) % n + 1) / n
@@ -156,10 +182,12 @@ class DecayedFrequency:
         return np.array([expert in pinned for expert in range(first, first + self._n)])
 
 
-def _wait(rates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Expected token cycles between uses, from rates [half-life, ...], summed in order of half-life."""
-    total = rates[0] + rates[1] + rates[2] + rates[3]
-    return np.asarray(len(HALF_LIVES) / (total + _FLOOR))
+def _sum(parts: Floats) -> Floats:
+    """Sum over the first axis in its order, as the native twin adds."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return np.asarray(total)
 
 
 POLICIES: dict[str, PolicyMaker] = {"lru": LeastRecentlyUsed, "decayed": DecayedFrequency}

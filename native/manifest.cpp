@@ -1,0 +1,66 @@
+#include "manifest.h"
+
+#include <fstream>
+#include <sstream>
+
+namespace sixgig {
+
+namespace {
+
+constexpr const char * FIRST_LINE = "sixgig experts 1";
+
+struct Manifest {
+    uint64_t cache_bytes = 0;
+    int policy = 0, readers = 0;
+    std::vector<std::string> parts;
+    std::vector<PagedTensor> tensors;
+};
+
+// One line: a word that says what it is, then its fields. A path, which may hold spaces, is the rest of its line.
+bool read_line(const std::string & line, Manifest * manifest) {
+    std::istringstream fields(line);
+    std::string kind;
+    fields >> kind;
+    if (kind == "cache") return bool(fields >> manifest->cache_bytes >> manifest->policy >> manifest->readers);
+    if (kind == "part") {
+        manifest->parts.push_back(line.substr(5));
+        return line.size() > 5;
+    }
+    PagedTensor t;
+    if (kind != "tensor" || !(fields >> t.layer >> t.part >> t.file_offset >> t.size_bytes >> t.n_experts >> t.name)) return false;
+    manifest->tensors.push_back(t);
+    return t.layer >= 0 && t.part >= 0 && size_t(t.part) < manifest->parts.size() && t.n_experts > 0;
+}
+
+}  // namespace
+
+std::shared_ptr<Pager> read_manifest(const char * path, std::string * problem) {
+    std::ifstream file(path);
+    std::string line;
+    if (!std::getline(file, line) || line != FIRST_LINE) {
+        *problem = std::string(path) + " does not begin with '" + FIRST_LINE + "'";
+        return nullptr;
+    }
+    Manifest manifest;
+    for (int number = 2; std::getline(file, line); number++) {
+        if (read_line(line, &manifest)) continue;
+        *problem = std::string(path) + " line " + std::to_string(number) + " makes no sense";
+        return nullptr;
+    }
+    auto pager = std::make_shared<Pager>();
+    ReadFailure failure;
+    if (manifest.tensors.empty() || manifest.readers < 1) {
+        *problem = std::string(path) + " names nothing to page";
+        return nullptr;
+    }
+    if (!pager->files.open(manifest.parts, &failure)) {
+        *problem = failure.path + ": " + failure.reason;
+        return nullptr;
+    }
+    pager->open_cache(std::move(manifest.tensors), manifest.readers);
+    pager->cache->configure(manifest.cache_bytes, PolicyKind(manifest.policy));
+    pager->compares_uploads = true;
+    return pager;
+}
+
+}  // namespace sixgig
