@@ -77,7 +77,7 @@ class DecayedFrequency:
     is their weighted sum. The short ones protect what just came in, the long ones remember what left; the
     weights follow what foretold the uses best so far (online expectation maximisation, a uniform guess as
     last component). Frequencies fade when the expert's own layer is visited, so the layers due next are not
-    at a disadvantage. Wait in token cycles = 1 / rate + the part of a cycle until the layer comes round again.
+    at a disadvantage. Wait in token cycles = 1 / rate + the part of a cycle until the layer comes round.
 
     A touch costs one pass over its layer per visit; a victim one pass over the layers, plus one over a
     layer's experts where that layer changed.

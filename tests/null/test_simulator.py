@@ -72,21 +72,48 @@ def test_decayed_frequency_equals_its_slow_twin(trace: Trace, n_experts: int) ->
 
 
 class SlowDecayed:
-    """The definition: rates as sums over all uses, every resident expert looked at."""
+    """The definition: frequencies as sums over all uses, every resident expert looked at."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.layer_visits: dict[int, list[int]] = {}
+        self.ranks = [layer for layer, size in enumerate(shape.expert_bytes) if size]
+        self.visits: dict[int, list[int]] = {layer: [] for layer in self.ranks}
         self.uses: dict[int, list[int]] = {}  # expert -> its layer's visit count at each use
+        self.weights_at = {
+            layer: [0.2] * 5 for layer in self.ranks
+        }  # as they stood at the layer's last visit
+        self.weights = [0.2] * 5
+        self.last_visit: list[int] = []
         self.resident: set[int] = set()
         self.now = 0
 
     def touch(self, expert: int, visit: int) -> None:
         self.now = expert // self.shape.n_experts
-        seen = self.layer_visits.setdefault(self.now, [])
-        if visit not in seen:
-            seen.append(visit)
-        self.uses.setdefault(expert, []).append(len(seen))
+        if visit not in self.visits[self.now]:
+            self.learn()
+            self.visits[self.now].append(visit)
+            self.weights_at[self.now] = self.weights
+        self.last_visit.append(expert)
+        self.uses.setdefault(expert, []).append(len(self.visits[self.now]))
+
+    def learn(self) -> None:
+        """One step of expectation maximisation over the last visit's experts."""
+        shares = []
+        for expert in self.last_visit:
+            before = len(self.visits[expert // self.shape.n_experts]) - 1
+            guess = [*self.frequencies(expert, before), len(self.last_visit) / self.shape.n_experts]
+            credit = [weight * g for weight, g in zip(self.weights, guess, strict=True)]
+            shares.append([c / math.fsum(credit) for c in credit])
+        if shares:
+            means = [math.fsum(column) / len(shares) for column in zip(*shares, strict=True)]
+            moved = [w + (m - w) / 128 for w, m in zip(self.weights, means, strict=True)]
+            self.weights = [max(w, 0.001) for w in moved]
+        self.last_visit = []
+
+    def frequencies(self, expert: int, now: int) -> list[float]:
+        fades = [2.0 ** (-1.0 / half_life) for half_life in HALF_LIVES]
+        uses = [use for use in self.uses[expert] if use <= now]
+        return [math.fsum((1.0 - fade) * fade ** (now - use) for use in uses) for fade in fades]
 
     def admit(self, expert: int, visit: int) -> None:
         self.resident.add(expert)
@@ -101,14 +128,11 @@ class SlowDecayed:
 
     def wait(self, expert: int) -> float:
         layer = expert // self.shape.n_experts
-        now, total = len(self.layer_visits[layer]), 0.0
-        for half_life in HALF_LIVES:
-            fade = 2.0 ** (-1.0 / half_life)
-            total += sum((1.0 - fade) * fade ** (now - use) for use in self.uses[expert])
-        ranks = [i for i, size in enumerate(self.shape.expert_bytes) if size]
-        n = len(ranks)
-        due = (ranks.index(layer) - ranks.index(self.now) - 1) % n + 1
-        return len(HALF_LIVES) / (total + 1e-6) + due / n
+        known = zip(self.weights_at[layer], self.frequencies(expert, len(self.visits[layer])), strict=False)
+        rate = math.fsum(weight * frequency for weight, frequency in known)
+        n = len(self.ranks)
+        due = (self.ranks.index(layer) - self.ranks.index(self.now) - 1) % n + 1
+        return 1.0 / (rate + 1e-6) + due / n
 
 
 @given(traces())
