@@ -1,5 +1,7 @@
 #include "policy.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <set>
 #include <vector>
@@ -46,19 +48,22 @@ class Lru : public Policy {
 
 // Evicts the expert with the longest expected wait until its next use. The wait is estimated from the frequency of
 // past uses, decayed with four half-lives in visits of the expert's own layer, plus the part of a token cycle until that
-// layer comes round again. What left keeps its history: with the shortest half-life that protects new entries.
+// layer comes round again. The weights of the four follow what foretold the uses best so far (online expectation
+// maximisation with a uniform guess as fifth). What left keeps its history: the shortest half-life protects new entries.
 // The readable twin is DecayedFrequency in sixgig/pager/policies.py; both replay a trace alike, hit by hit.
 class DecayedFrequency : public Policy {
   public:
     DecayedFrequency(uint32_t n_layers, uint32_t experts_per_layer) : n_experts_(experts_per_layer), layers_(n_layers) {
         for (int k = 0; k < N_RATES; k++) decay_[k] = std::exp2(-1.0 / HALF_LIVES[k]);
+        for (double & weight : weight_) weight = 1.0 / (N_RATES + 1);
         for (Layer & layer : layers_) {
             layer.experts.resize(n_experts_);
-            for (Expert & e : layer.experts) e.update();
+            for (Expert & e : layer.experts) e.wait = expected_wait(e);
         }
     }
 
     void begin_visit(uint32_t layer) override {
+        learn();
         now_ = layer;
         layers_[layer].longest = UNKNOWN;
         for (Expert & e : layers_[layer].experts) {
@@ -66,14 +71,19 @@ class DecayedFrequency : public Policy {
                 e.rate[k] *= decay_[k];
                 if (e.rate[k] < VANISHED) e.rate[k] = 0.0;
             }
-            e.update();
+            e.wait = expected_wait(e);
         }
     }
 
     void used(uint32_t key) override {
         Expert & e = expert(key);
-        for (int k = 0; k < N_RATES; k++) e.rate[k] += 1.0 - decay_[k];
-        e.update();
+        Guess foretold;  // as it stood before this visit
+        for (int k = 0; k < N_RATES; k++) {
+            foretold[k] = e.rate[k] / decay_[k];
+            e.rate[k] += 1.0 - decay_[k];
+        }
+        foretold_.push_back(foretold);
+        e.wait = expected_wait(e);
         layer_of(key).longest = UNKNOWN;
     }
 
@@ -99,14 +109,15 @@ class DecayedFrequency : public Policy {
     static constexpr int N_RATES = 4;
     static constexpr double HALF_LIVES[N_RATES] = {1, 4, 16, 64};
     static constexpr double VANISHED = 1e-30, FLOOR = 1e-6;
+    static constexpr double LEARNING_RATE = 1.0 / 128.0, LEAST_WEIGHT = 1e-3;
     static constexpr int64_t UNKNOWN = -2, NOBODY = -1;
 
     struct Expert {
         double rate[N_RATES] = {};
         double wait = 0.0;  // in token cycles
         bool admitted = false;
-        void update() { wait = N_RATES / (((rate[0] + rate[1]) + rate[2]) + rate[3] + FLOOR); }
     };
+    using Guess = std::array<double, N_RATES>;
     struct Layer {
         std::vector<Expert> experts;
         int64_t longest = UNKNOWN;  // key of the admitted expert with the longest wait, leave or no leave
@@ -118,6 +129,29 @@ class DecayedFrequency : public Policy {
     void set_admitted(uint32_t key, bool admitted) {
         expert(key).admitted = admitted;
         layer_of(key).longest = UNKNOWN;
+    }
+
+    double expected_wait(const Expert & e) const {
+        double rate = weight_[0] * e.rate[0];
+        for (int k = 1; k < N_RATES; k++) rate += weight_[k] * e.rate[k];
+        return 1.0 / (rate + FLOOR);
+    }
+
+    // Moves the weights towards each component's mean share in foretelling the last visit's experts.
+    void learn() {
+        if (foretold_.empty()) return;
+        double share[N_RATES + 1] = {};
+        for (const Guess & foretold : foretold_) {
+            double credit[N_RATES + 1], total = 0.0;
+            for (int k = 0; k < N_RATES; k++) total += credit[k] = weight_[k] * foretold[k];
+            total += credit[N_RATES] = weight_[N_RATES] * (double(foretold_.size()) / n_experts_);
+            for (int k = 0; k <= N_RATES; k++) share[k] += credit[k] / total;
+        }
+        for (int k = 0; k <= N_RATES; k++) {
+            weight_[k] += LEARNING_RATE * (share[k] / double(foretold_.size()) - weight_[k]);
+            weight_[k] = std::max(weight_[k], LEAST_WEIGHT);
+        }
+        foretold_.clear();
     }
 
     double until_visited(uint32_t layer) const {
@@ -146,7 +180,9 @@ class DecayedFrequency : public Policy {
 
     uint32_t n_experts_;
     std::vector<Layer> layers_;
+    std::vector<Guess> foretold_;  // of this visit's experts, by half-life
     double decay_[N_RATES];
+    double weight_[N_RATES + 1];
     double now_ = 0;
 };
 
