@@ -222,15 +222,20 @@ void ExpertCache::drop_piece(PieceRef r) {
     policy_->removed(key(layer, r.expert));
 }
 
-// Gives the pages back; a page shared with a neighbour that is present stays.
+// Gives the pages back; an edge page that holds bytes of another present expert stays.
 void ExpertCache::release_pages(PieceRef r) {
     const PagedTensor & t = tensors_[r.tensor];
-    const auto present = [&](int expert) {
-        return expert >= 0 && expert < t.n_experts && piece({r.tensor, expert}).state != ABSENT;
+    const uintptr_t base = uintptr_t(t.data), size = t.expert_bytes();
+    const auto held = [&](uintptr_t page) {
+        const uintptr_t first = page > base ? (page - base) / size : 0, last = (page + PAGE_BYTES - 1 - base) / size;
+        for (uintptr_t e = first; e <= last && e < uintptr_t(t.n_experts); e++) {
+            if (pieces_[r.tensor][e].state != ABSENT) return true;
+        }
+        return false;
     };
-    const uintptr_t begin = uintptr_t(t.data) + r.expert * t.expert_bytes(), end = begin + t.expert_bytes();
-    const uintptr_t from = present(r.expert - 1) ? page_ceil(begin) : page_floor(begin);
-    const uintptr_t to = present(r.expert + 1) ? page_floor(end) : page_ceil(end);
+    uintptr_t from = page_floor(base + r.expert * size), to = page_ceil(base + (r.expert + 1) * size);
+    if (held(from)) from += PAGE_BYTES;
+    if (from < to && held(to - PAGE_BYTES)) to -= PAGE_BYTES;
     if (from < to) madvise(reinterpret_cast<void *>(from), to - from, MADV_DONTNEED);
 }
 
