@@ -74,5 +74,5 @@ PRESETS: dict[str, Shape] = {
     "600m": Shape(n_layers=10),
     "6g": Shape(n_layers=28, n_embd=2048, expert_width=512, n_heads=16, ssm_groups=8, ssm_heads=16),
     "6g-qwen3moe": Shape(architecture="qwen3moe", n_layers=28, n_embd=2048, expert_width=512, n_heads=16,
-                         n_kv_heads=4),
+                         n_kv_heads=4, dynamics=Dynamics(layer_scale=0.2)),
 }  # fmt: skip

@@ -46,14 +46,17 @@ def _layer(shape: Shape, layer: int) -> Iterator[TensorSpec]:
 
 
 def _attention(shape: Shape, block: str) -> Iterator[TensorSpec]:
+    """Small output where every layer has softmax attention: its mean over the context hardly moves, and the sum
+    over layers would freeze routing. qwen35moe's gate halves it, and three layers in four are DeltaNet."""
     gated = 2 if shape.architecture == "qwen35moe" else 1
     heads = shape.n_heads * shape.head_dim
+    scale = shape.dynamics.layer_scale * (2.0 if shape.architecture == "qwen35moe" else 0.4)
     yield _matrix(shape, block + "attn_q.weight", shape.n_embd, heads * gated)
     yield _matrix(shape, block + "attn_k.weight", shape.n_embd, shape.n_kv_heads * shape.head_dim)
     yield _matrix(shape, block + "attn_v.weight", shape.n_embd, shape.n_kv_heads * shape.head_dim)
     yield _constant(block + "attn_q_norm.weight", shape.head_dim)
     yield _constant(block + "attn_k_norm.weight", shape.head_dim)
-    yield _matrix(shape, block + "attn_output.weight", heads, shape.n_embd, 2 * shape.dynamics.layer_scale)
+    yield _matrix(shape, block + "attn_output.weight", heads, shape.n_embd, scale)
 
 
 def _linear_attention(shape: Shape, block: str) -> Iterator[TensorSpec]:
