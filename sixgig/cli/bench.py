@@ -1,0 +1,76 @@
+"""`sixgig bench`: speed with the physical limit beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sixgig.cli.parameters import (
+    AlwaysPage,
+    Json,
+    Model,
+    NoReadAhead,
+    Policy,
+    PolicyOption,
+    Ram,
+    Threads,
+    Ubatch,
+)
+
+EPILOG = """\b
+Examples:
+  sixgig bench model.gguf --ram 6G
+  sixgig bench model.gguf --ram 6G --text book.txt   routing as in real use
+"""
+
+PromptTokens = Annotated[int, typer.Option("--prompt-tokens", metavar="N", help="Length of the prompt.")]
+Tokens = Annotated[int, typer.Option("--tokens", metavar="N", help="Tokens decoded after it.")]
+TextPath = Annotated[
+    str | None,
+    typer.Option(
+        "--text", metavar="FILE", help="Feed this text.", show_default="random tokens, half of them repeated"
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of the random tokens.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("bench", epilog=EPILOG)(bench)
+
+
+def bench(
+    model: Model = None,
+    ram: Ram = None,
+    prompt_tokens: PromptTokens = 512,
+    tokens: Tokens = 64,
+    text: TextPath = None,
+    seed: Seed = 0,
+    always_page: AlwaysPage = False,
+    policy: PolicyOption = Policy.DECAYED,
+    no_read_ahead: NoReadAhead = False,
+    threads: Threads = None,
+    ubatch: Ubatch = 512,
+    json: Json = False,
+) -> None:
+    """Measure speed, and the speed that memory and disk allow.
+
+    The limit is the time that this machine's bandwidths, measured too, need for the weights that had to
+    move. Every run feeds the same tokens, so that runs can be compared. Random tokens route differently
+    than text does: hit rates of real use are those measured with --text.
+    """
+    from sixgig.cli.benchmark import Benchmark
+    from sixgig.cli.opening import Opening, at_least, find_model, paging_options
+    from sixgig.cli.report import write_json
+
+    count = at_least(1, "--prompt-tokens", prompt_tokens) + at_least(1, "--tokens", tokens)
+    paging = paging_options(always_page, policy, no_read_ahead)
+    opening = Opening(find_model(model), ram, count, threads, ubatch, paging)
+    benchmark = Benchmark(opening, prompt_tokens, count, Path(text) if text else None, seed)
+    benchmark.run()
+    if json:
+        write_json(benchmark.document())
+    else:
+        benchmark.show()

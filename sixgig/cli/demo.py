@@ -1,0 +1,38 @@
+"""`sixgig demo`: the same text with a quarter of the experts in memory and with all of them."""
+
+from __future__ import annotations
+
+import typer
+
+from sixgig.cli.parameters import Json
+from sixgig.errors import EngineError
+
+EPILOG = "Next: sixgig run model.gguf --ram 6G, a model of your own within 6 GiB."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("demo", epilog=EPILOG)(demo)
+
+
+def demo(json: Json = False) -> None:
+    """Run the small demo model paged and whole, and compare.
+
+    First with a quarter of its experts in memory, then with all of them. Both runs must write the same
+    tokens, or the command fails.
+    """
+    from sixgig.cli.comparison import Comparison
+    from sixgig.cli.report import write_json
+
+    comparison = Comparison()
+    comparison.run()
+    if json:
+        write_json(comparison.document())
+    else:
+        comparison.show()
+    if not comparison.same:
+        raise EngineError(
+            "the paged run wrote other tokens than the whole one",
+            f"equal up to token {comparison.n_equal} of {len(comparison.whole.answer.token_ids)}",
+            "please report this",
+        )

@@ -1,0 +1,123 @@
+"""A benchmark's run: forced tokens, timed, with the limit that the same bytes set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sixgig.families import Role
+from sixgig.hardware import Bandwidth, disk_read_bandwidth, memory_bandwidth
+from sixgig.inference import abort_on_interrupt
+from sixgig.inference.budget import BudgetedEngine
+from sixgig.modelfile import ModelFile
+from sixgig.pager import footprint
+from sixgig.pager.pager import DEFAULT_READERS, Counters
+from sixgig.plan.limit import Limit, Traffic, distinct_experts
+
+DISK_S, MEMORY_S = 1.5, 0.5
+SMALLEST_ARRAY_BYTES, LARGEST_ARRAY_BYTES = 8 << 20, 64 << 20
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A prompt or a decoding: tokens, the passes over the weights they took, wall seconds, and what the pager
+    did meanwhile (None when unpaged)."""
+
+    n_tokens: int
+    n_passes: int
+    seconds: float
+    counters: Counters | None
+
+    @property
+    def tokens_per_s(self) -> float:
+        """The measured speed."""
+        return self.n_tokens / self.seconds if self.seconds > 0 else 0.0
+
+
+def measure_phases(
+    engine: BudgetedEngine,
+    tokens: Sequence[int],
+    n_prompt: int,
+    progress: Callable[[float], object],
+) -> tuple[Phase, Phase]:
+    """(prompt, decoding): the first `n_prompt` tokens at once, the others one by one, whatever follows.
+
+    Decoding finds in the cache what the prompt left there. `progress` gets the fraction of both.
+    """
+    prompt, forced = tokens[:n_prompt], tokens[n_prompt:]
+    share = n_prompt / len(tokens)
+
+    def decode() -> None:
+        for done, token in enumerate(forced, 1):
+            engine.feed([token])
+            progress(share + (1 - share) * done / len(forced))
+
+    def prefill() -> None:
+        engine.prefill(prompt, lambda fraction: progress(share * fraction))
+
+    with abort_on_interrupt(engine):
+        first = _timed(engine, n_prompt, -(-n_prompt // engine.ubatch), prefill)
+        return first, _timed(engine, len(forced), len(forced), decode)
+
+
+def _timed(engine: BudgetedEngine, n_tokens: int, n_passes: int, work: Callable[[], object]) -> Phase:
+    if engine.pager is not None:
+        engine.pager.reset_counters()
+    started = time.perf_counter()
+    work()
+    return Phase(n_tokens, n_passes, time.perf_counter() - started, engine.counters())
+
+
+def traffic(model: ModelFile, phase: Phase) -> Traffic:
+    """Bytes of weights that the phase had to move. Reads ahead that nobody wanted are not among them."""
+    dense = float(_dense_bytes_per_pass(model) * phase.n_passes)
+    counters = phase.counters
+    if counters is None:
+        return Traffic(dense, _expected_expert_bytes(model, phase))
+    one = _expert_bytes(model)
+    needed = max(0.0, counters.bytes_read - counters.predicted_wasted * one)
+    return Traffic(dense, (counters.hits + counters.misses) * one, needed)
+
+
+def _dense_bytes_per_pass(model: ModelFile) -> int:
+    """Dense bytes, less the embedding table where the head has its own: a token reads one row of it."""
+    roles = {tensor.role for tensor in model.tensors}
+    unread = (t.size_bytes for t in model.tensors if t.role is Role.EMBEDDING and Role.HEAD in roles)
+    return model.dense_bytes - sum(unread)
+
+
+def _expected_expert_bytes(model: ModelFile, phase: Phase) -> float:
+    if not model.n_experts:
+        return 0.0
+    tokens_per_pass = phase.n_tokens // max(phase.n_passes, 1)
+    share = distinct_experts(model.n_experts, model.n_experts_used, tokens_per_pass) / model.n_experts
+    return model.routed_bytes * share * phase.n_passes
+
+
+def _expert_bytes(model: ModelFile) -> float:
+    """Mean bytes of one expert of one layer."""
+    layers = {tensor.layer for tensor in model.routed_experts()}
+    return model.routed_bytes / (len(layers) * model.n_experts)
+
+
+def measure_memory(threads: int, ram_bytes: int | None) -> Bandwidth:
+    """Memory's bandwidth, taking a quarter of the budget at most."""
+    room = (ram_bytes or LARGEST_ARRAY_BYTES * 4 * threads) // (4 * threads)
+    array = min(LARGEST_ARRAY_BYTES, max(SMALLEST_ARRAY_BYTES, room))
+    return memory_bandwidth(threads, MEMORY_S, array)
+
+
+def measure_disk(model: ModelFile) -> Bandwidth:
+    """The disk's plain bandwidth under the model: as many readers as the pager has, and its mean block."""
+    experts = model.routed_experts()
+    n_pieces = sum(tensor.shape[2] for tensor in experts)
+    block = footprint.resident_bytes(model) // n_pieces if n_pieces else 1 << 20
+    largest: Path = max(model.parts, key=lambda part: part.stat().st_size)
+    return disk_read_bandwidth(largest, block, DEFAULT_READERS, DISK_S)
+
+
+def limit_of(memory: Bandwidth, disk: Bandwidth | None) -> Limit:
+    """The limit these measurements set."""
+    return Limit(memory.bytes_per_s, disk.bytes_per_s if disk else None)

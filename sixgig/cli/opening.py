@@ -1,0 +1,133 @@
+"""From what was typed to an open engine: resolve, plan aloud, load with a bar."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from sixgig.cli.console import LoadingBar
+from sixgig.cli.parameters import Policy
+from sixgig.cli.terminal import say
+from sixgig.errors import UsageError
+from sixgig.hardware import Peak, PeakSampler, probe
+from sixgig.inference import EngineOptions
+from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
+from sixgig.modelfile import ModelFile, open_model, resolve
+from sixgig.pager.pager import CachePolicy
+from sixgig.plan import MemoryPlan
+from sixgig.units import format_bytes, parse_size
+
+DEMO_MODEL = "pep-moe-31m.gguf"
+DEFAULT_CONTEXT = 4096
+_POLICIES = {Policy.LRU: CachePolicy.LRU, Policy.DECAYED: CachePolicy.DECAYED_FREQUENCY}
+_DEMO_NOTICE = (
+    "No MODEL named: this is the demo model inside the package. It is tiny and knows nothing but Python's\n"
+    "enhancement proposals: it continues your text with some that looks like a PEP. It cannot answer."
+)
+
+
+@dataclass
+class Opened:
+    """An open engine with what is known about it. `peak` is final once the block that opened it has ended."""
+
+    engine: BudgetedEngine
+    model: ModelFile
+    load_s: float
+    sampler: PeakSampler
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """How memory was planned."""
+        return self.engine.plan
+
+    @property
+    def peak(self) -> Peak:
+        """Most memory held so far."""
+        return self.sampler.peak
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What to open and how; None means the default, ram as typed. Raises UsageError, and as loading does."""
+
+    model: ModelFile
+    ram: str | None = None
+    context: int | None = None
+    threads: int | None = None
+    ubatch: int = 512
+    paging: PagingOptions = field(default_factory=PagingOptions)
+    extra_buffers: bool = True
+
+    @contextmanager
+    def open(
+        self, announce: Callable[[MemoryPlan], object] = lambda plan: None, quiet: bool = False
+    ) -> Iterator[Opened]:
+        """The engine, while the block runs; the plan is said before anything large is loaded."""
+        ram_bytes, options = self.ram_bytes, self._options()
+        started = time.perf_counter()
+
+        def on_plan(plan: MemoryPlan) -> None:
+            announce(plan)
+            bar.expect(self.model.dense_bytes + (self.model.routed_bytes if plan.mode == "unpaged" else 0))
+            if not quiet:
+                say(f"{self.model.name}: {format_bytes(self.model.size_bytes)}, {plan.explain()}")
+
+        with PeakSampler() as sampler:
+            with LoadingBar("loading") as bar:
+                engine = open_engine(
+                    self.model, ram_bytes, options, self.paging, announce=on_plan, progress=bar
+                )
+            with engine:
+                yield Opened(engine, self.model, time.perf_counter() - started, sampler)
+
+    @property
+    def ram_bytes(self) -> int | None:
+        """The budget in bytes, None when none was named."""
+        return None if self.ram is None else parse_size(self.ram)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads that compute: physical cores unless said."""
+        return probe().cores if self.threads is None else at_least(1, "--threads", self.threads)
+
+    def _options(self) -> EngineOptions:
+        context = self.context
+        if context is None:
+            context = min(self.model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+        return EngineOptions(
+            context=context, ubatch=self.ubatch, threads=self.thread_count, extra_buffers=self.extra_buffers
+        )
+
+
+def find_model(name: str | None, quiet: bool = False) -> ModelFile:
+    """The model named, or the demo model with a word about it."""
+    if name is not None:
+        return open_model(resolve(name))
+    if not quiet:
+        say(_DEMO_NOTICE)
+    return open_model(demo_path())
+
+
+def demo_path() -> Path:
+    """The demo model's file. The package is always unpacked: its native library is a file too."""
+    return Path(str(resources.files("sixgig") / "demo" / DEMO_MODEL))
+
+
+def paging_options(
+    always: bool, policy: Policy, no_read_ahead: bool, cache_bytes: int | None = None
+) -> PagingOptions:
+    """The paging that the shared options ask for."""
+    return PagingOptions(
+        always=always, policy=_POLICIES[policy], read_ahead=not no_read_ahead, cache_bytes=cache_bytes
+    )
+
+
+def at_least(lowest: int, name: str, value: int) -> int:
+    """`value`, or UsageError."""
+    if value < lowest:
+        raise UsageError(f"{name} of {value} is not possible", f"at least {lowest}")
+    return value

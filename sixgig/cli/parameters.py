@@ -1,0 +1,62 @@
+"""Options that several verbs share: their names, types and help."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Policy(StrEnum):
+    """Which expert leaves a full cache."""
+
+    LRU = "lru"
+    DECAYED = "decayed"
+
+
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="A GGUF file (of a split model any part), hf:OWNER/REPO[:QUANT], or nothing: a small demo.",
+        show_default=False,
+    ),
+]
+Ram = Annotated[
+    str | None,
+    typer.Option(
+        "--ram",
+        metavar="SIZE",
+        help="Memory budget of the whole process, never exceeded.",
+        show_default="what is free, less a margin",
+    ),
+]
+Context = Annotated[
+    int | None,
+    typer.Option(
+        "--context",
+        metavar="N",
+        help="Tokens the model sees at once: prompt and answers together.",
+        show_default="the model's own, at most 4096",
+    ),
+]
+AlwaysPage = Annotated[
+    bool,
+    typer.Option("--always-page", help="Page experts even if the model fits."),
+]
+PolicyOption = Annotated[Policy, typer.Option("--policy", help="Which expert leaves a full cache.")]
+NoReadAhead = Annotated[
+    bool,
+    typer.Option("--no-read-ahead", help="Do not read experts before they are asked for."),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="N", help="Threads that compute.", show_default="physical cores"),
+]
+Ubatch = Annotated[
+    int,
+    typer.Option("--ubatch", metavar="N", help="Prompt tokens evaluated together."),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON document on stdout; all else on stderr."),
+]

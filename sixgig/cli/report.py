@@ -1,0 +1,116 @@
+"""What a run says when it is over: lines for people, one document for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sixgig import __version__
+from sixgig.hardware import Peak
+from sixgig.pager.pager import Counters
+from sixgig.plan import MemoryPlan
+from sixgig.units import format_bytes
+
+if TYPE_CHECKING:
+    from sixgig.cli.opening import Opened
+    from sixgig.cli.session import Session
+
+GB = 1e9
+
+
+def closing_lines(session: Session) -> list[str]:
+    """Speeds and mode, then memory against the budget."""
+    opened, counters = session.opened, session.counters
+    return [
+        f"{_speeds(session)}; {mode_words(opened.plan, counters)}",
+        memory_words(opened.plan, opened.peak),
+    ]
+
+
+def mode_words(plan: MemoryPlan, counters: Counters | None) -> str:
+    """Which mode ran, and what paging did."""
+    if counters is None:
+        return "unpaged, as stock llama.cpp"
+    return (
+        f"paged: {100 * counters.hit_rate:.1f}% hits, {counters.bytes_read / GB:.2f} GB read "
+        f"({100 * plan.expert_cache_bytes / max(plan.routed_bytes, 1):.0f}% of the experts fit)"
+    )
+
+
+def memory_words(plan: MemoryPlan, peak: Peak) -> str:
+    """Peak against prediction and budget; plain when the contract was broken."""
+    line = (
+        f"peak memory {format_bytes(peak.total_bytes)} "
+        f"({format_bytes(peak.anonymous_bytes)} owned, {format_bytes(peak.file_bytes)} program files), "
+        f"predicted {format_bytes(plan.predicted_peak_bytes)}, budget {format_bytes(plan.ram_budget_bytes)}"
+    )
+    over = peak.total_bytes - plan.ram_budget_bytes
+    if over > 0:
+        line += f"\nThe budget was passed by {format_bytes(over)}: this is a bug in sixgig, please report it."
+    return line
+
+
+def _speeds(session: Session) -> str:
+    runs = session.generations
+    n_tokens = sum(len(run.token_ids) for run in runs)
+    decode = _rate(sum(run.decode_steps for run in runs), sum(run.decode_s for run in runs))
+    prefilled = sum(run.prefill_tokens for run in runs)
+    prefill = _rate(prefilled, sum(run.prefill_s for run in runs))
+    return f"{n_tokens} tokens at {decode:.1f} tokens/s, {prefilled} of prompt at {prefill:.1f} tokens/s"
+
+
+def _rate(count: int, seconds: float) -> float:
+    return count / seconds if seconds > 0 else 0.0
+
+
+def run_document(session: Session) -> dict[str, Any]:
+    """`sixgig run --json`: of the one answer. hit_rate and counters are null when nothing was paged."""
+    opened, answer, counters = session.opened, session.generations[-1], session.counters
+    return {
+        "text": answer.text,
+        "token_ids": answer.token_ids,
+        "finish": answer.finish,
+        "prompt_tokens": answer.prompt_tokens,
+        "prefill_tokens_per_s": answer.prefill_tokens_per_s,
+        "prefill_s": answer.prefill_s,
+        "decode_tokens_per_s": answer.decode_tokens_per_s,
+        "decode_s": answer.decode_s,
+        "load_s": opened.load_s,
+        "seed": session.seed,
+        "temperature": session.asked.sampling.temperature,
+        "hit_rate": counters.hit_rate if counters else None,
+        "bytes_read": counters.bytes_read if counters else 0,
+        "counters": counters.to_json() if counters else None,
+        **facts(opened),
+    }
+
+
+def facts(opened: Opened) -> dict[str, Any]:
+    """What documents of all verbs share: version, model, settings, plan and memory."""
+    plan, peak, engine = opened.plan, opened.peak, opened.engine
+    return {
+        "version": __version__,
+        "model": {
+            "name": opened.model.name,
+            "architecture": opened.model.architecture,
+            "paths": [str(path) for path in opened.model.parts],
+            "size_bytes": opened.model.size_bytes,
+        },
+        "mode": plan.mode,
+        "context": engine.options.context,
+        "threads": engine.options.thread_count,
+        "ubatch": engine.options.ubatch,
+        "peak_memory_bytes": peak.total_bytes,
+        "peak_anonymous_bytes": peak.anonymous_bytes,
+        "peak_file_bytes": peak.file_bytes,
+        "predicted_peak_memory_bytes": plan.predicted_peak_bytes,
+        "ram_budget_bytes": plan.ram_budget_bytes,
+        "within_budget": peak.total_bytes <= plan.ram_budget_bytes,
+        "plan": plan.to_json(),
+    }
+
+
+def write_json(document: Mapping[str, Any]) -> None:
+    """The document on stdout, indented; the only thing there."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False), flush=True)

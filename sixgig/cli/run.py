@@ -1,0 +1,120 @@
+"""`sixgig run`: generate once, or chat."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from sixgig.cli.parameters import (
+    AlwaysPage,
+    Context,
+    Json,
+    Model,
+    NoReadAhead,
+    Policy,
+    PolicyOption,
+    Ram,
+    Threads,
+    Ubatch,
+)
+from sixgig.errors import UsageError
+
+EPILOG = """\b
+Examples:
+  sixgig run                                   try the demo model
+  sixgig run model.gguf --ram 6G               chat within 6 GiB
+  sixgig run model.gguf -p "Why is it dark?"   answer once
+  sixgig run model.gguf -p - --json < ask.txt  for programs
+  sixgig run hf:Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M --ram 8G
+
+\b
+In a chat Ctrl-C stops an answer; Ctrl-D or /exit ends.
+"""
+
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        "-p", "--prompt", metavar="TEXT", help="Answer this once, then exit; - reads stdin. Without it: chat."
+    ),
+]
+Raw = Annotated[
+    bool,
+    typer.Option("--raw", help="Continue the text as it stands, without the model's chat template."),
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "-n",
+        "--max-tokens",
+        metavar="N",
+        help="Longest answer.",
+        show_default="as long as the context; 256 for the demo model",
+    ),
+]
+Temperature = Annotated[
+    float,
+    typer.Option("--temperature", metavar="T", help="0 always takes the likeliest token."),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", help="Repeats the draws of an earlier run.", show_default="random"),
+]
+TracePath = Annotated[
+    str | None,
+    typer.Option("--trace", metavar="FILE", help="Record which experts were used, for the cache simulator."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("run", epilog=EPILOG)(run)
+
+
+def run(
+    model: Model = None,
+    prompt: Prompt = None,
+    ram: Ram = None,
+    raw: Raw = False,
+    max_tokens: MaxTokens = None,
+    temperature: Temperature = 0.8,
+    seed: Seed = None,
+    context: Context = None,
+    always_page: AlwaysPage = False,
+    policy: PolicyOption = Policy.DECAYED,
+    no_read_ahead: NoReadAhead = False,
+    threads: Threads = None,
+    ubatch: Ubatch = 512,
+    json: Json = False,
+    trace: TracePath = None,
+) -> None:
+    """Generate text or chat, within a memory budget.
+
+    A model that fits runs whole, at full speed. Of a larger mixture-of-experts model only a part of the
+    experts stays in memory, the others are read when needed.
+    """
+    if json and prompt is None:
+        raise UsageError("--json writes one document and cannot chat", cure="give a prompt with -p")
+    text = _stdin() if prompt == "-" else prompt
+    from sixgig.cli.opening import Opening, find_model, paging_options
+    from sixgig.cli.report import run_document, write_json
+    from sixgig.cli.session import Asked, Session
+    from sixgig.inference import SamplingOptions
+
+    asked = Asked.of(model, text, raw, max_tokens, SamplingOptions(temperature=temperature, seed=seed))
+    opening = Opening(
+        find_model(model), ram, context, threads, ubatch, paging_options(always_page, policy, no_read_ahead)
+    )
+    session = Session(opening, asked, trace)
+    session.run(stream=not json)
+    if json:
+        write_json(run_document(session))
+
+
+def _stdin() -> str:
+    """All of stdin, less the newline that ends it."""
+    try:
+        return sys.stdin.read().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError("stdin is not UTF-8 text", f"byte {error.start}", "convert it") from error

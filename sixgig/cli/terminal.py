@@ -1,0 +1,42 @@
+"""Text on its way to a person: what models and files say must not drive the terminal."""
+
+import os
+import re
+import sys
+from typing import TextIO
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def harmless(text: str) -> str:
+    """`text` without control characters other than tab and newline; each becomes U+FFFD."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def say(text: str = "", end: str = "\n") -> None:
+    """For people: to stderr."""
+    print(harmless(text), end=end, file=sys.stderr, flush=True)
+
+
+def write(text: str) -> None:
+    """A piece of the answer, to stdout at once; as it is into a pipe, harmless on a terminal."""
+    print(harmless(text) if is_terminal(sys.stdout) else text, end="", flush=True)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Does a person look at, or type into, this stream?"""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def let_text_pass() -> None:
+    """Characters that the output's encoding lacks become "?" and end nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def abandon(stream: TextIO) -> None:
+    """Nobody reads this stream any more: what is still buffered goes nowhere, quietly."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

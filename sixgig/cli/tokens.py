@@ -1,0 +1,44 @@
+"""What a benchmark feeds: tokens of a text, or tokens drawn with repeats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sixgig.errors import UsageError
+from sixgig.inference import Engine
+
+REPEAT_SHARE, REPEAT_WINDOW, ZIPF = 0.5, 64, 1.0
+
+
+def drawn_tokens(n_vocab: int, count: int, seed: int) -> list[int]:
+    """`count` token ids, the same for the same seed: half repeat one of the last 64, half are new (Zipf).
+
+    This is not text: a router sees other neighbours than in text, so hit rates differ from those of real
+    use; how much depends on the model.
+    """
+    random = np.random.default_rng(seed)
+    by_rank = random.permutation(n_vocab)
+    shares = np.arange(1, n_vocab + 1, dtype=np.float64) ** -ZIPF
+    fresh = by_rank[random.choice(n_vocab, size=count, p=shares / shares.sum())]
+    ids = list[int]()
+    for token in fresh.tolist():
+        repeats = ids and random.random() < REPEAT_SHARE
+        ids.append(ids[-1 - int(random.integers(min(REPEAT_WINDOW, len(ids))))] if repeats else token)
+    return ids
+
+
+def text_tokens(engine: Engine, path: Path, count: int) -> list[int]:
+    """The first `count` tokens of a text file. Raises UsageError when it cannot be read or is too short."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text", f"byte {error.start}", "convert it") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}", str(error.strerror), "name a text file") from error
+    ids = engine.vocabulary.tokenize(text, add_special=True, parse_special=False)
+    if len(ids) < count:
+        numbers = f"{len(ids)} tokens, {count} needed"
+        raise UsageError(f"{path} is too short", numbers, "lower --prompt-tokens or --tokens")
+    return ids[:count]
