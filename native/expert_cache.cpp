@@ -94,7 +94,7 @@ void ExpertCache::settle_guesses(int layer, const std::vector<int> & experts) {
         for (int t : layers_[layer]) {
             Piece & p = piece({t, e});
             p.guessed = false;
-            if (!right && p.state == QUEUED && !p.urgent && p.next == 0) drop_piece({t, e});
+            if (!right && waits_for_idle_disk(p)) drop_piece({t, e});
         }
     }
     guessed_[layer].clear();
@@ -198,7 +198,16 @@ bool ExpertCache::give_up_guesses() {
         any = any || !guessed_[layer].empty();
         settle_guesses(layer, {});
     }
+    for (PieceRef r : speculative_) {
+        if (!waits_for_idle_disk(piece(r))) continue;
+        drop_piece(r);
+        any = true;
+    }
     return any;
+}
+
+bool ExpertCache::waits_for_idle_disk(const Piece & p) const {
+    return p.state == QUEUED && !p.urgent && p.reads_in_flight == 0;
 }
 
 void ExpertCache::evict(uint32_t key) {

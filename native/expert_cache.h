@@ -92,6 +92,7 @@ class ExpertCache {
     void queue(PieceRef r, bool urgent);
     void settle_guesses(int layer, const std::vector<int> & experts);
     bool give_up_guesses();
+    bool waits_for_idle_disk(const Piece & p) const;
     bool next_read(Read * read);
     void finish_read(const Read & read, bool ok, const ReadFailure & failure);
     void reader_loop();

@@ -72,8 +72,10 @@ void ExpertCache::finish_read(const Read & read, bool ok, const ReadFailure & fa
     } else {
         p.failed = true;
         p.next = expert_bytes;
-        failure_ = failure;
-        has_failure_ = true;
+        if (p.urgent) {  // a failed guess is nobody's failure: who wants the expert reads again
+            failure_ = failure;
+            has_failure_ = true;
+        }
     }
     if (p.reads_in_flight == 0 && p.next == expert_bytes) {
         if (p.failed) {
