@@ -10,6 +10,7 @@ from sixgig.inference.engine import Engine
 from sixgig.inference.loading import Progress
 from sixgig.inference.measure import Measured, measure
 from sixgig.inference.options import EngineOptions
+from sixgig.llamacpp import let_threads_sleep
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager import footprint
 from sixgig.pager.pager import DEFAULT_READERS, CachePolicy, Counters, ModelStream, Pager
@@ -69,6 +70,8 @@ def open_engine(
     if ram_bytes is None:
         ram_bytes = default_budget(available_bytes(), process_memory().resident_bytes)
     options, paging = options or EngineOptions(), paging or PagingOptions()
+    if model.routed_bytes and (paging.always or model.size_bytes > ram_bytes):
+        let_threads_sleep()
     plan = None if paging.always else _plan_unpaged(model, ram_bytes, options)
     if plan is not None:
         announce(plan)

@@ -2,7 +2,7 @@
 
 from sixgig.llamacpp.breakdown import BufferNeed, memory_breakdown
 from sixgig.llamacpp.layout import check_layout
-from sixgig.llamacpp.library import Library, load_library
+from sixgig.llamacpp.library import Library, let_threads_sleep, load_library
 from sixgig.llamacpp.pin import WHEEL, WHEEL_VERSION
 from sixgig.llamacpp.structs import Batch, ContextParams, ModelParams, SamplerChainParams
 
@@ -16,6 +16,7 @@ __all__ = [
     "ModelParams",
     "SamplerChainParams",
     "check_layout",
+    "let_threads_sleep",
     "load_library",
     "memory_breakdown",
 ]

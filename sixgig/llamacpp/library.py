@@ -52,6 +52,14 @@ def load_library() -> Library:
     return Library(path, found, c, log)
 
 
+def let_threads_sleep() -> None:
+    """Make OpenMP threads sleep while they wait: spinning ones take the cores that reading threads need.
+
+    libgomp looks once, when it is loaded: without effect after load_library(), or where the user has chosen.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def installed_version() -> str:
     """The wheel's version; EngineError unless it is exactly the pinned one."""
     try:
