@@ -22,7 +22,7 @@ from pathlib import Path
 from sixgig.errors import ModelFileError, SixgigError
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager.native import library_path
-from sixgig.pager.pager import DEFAULT_READERS, CachePolicy
+from sixgig.pager.pager import DEFAULT_READERS, CachePolicy, experts_by_layer
 from sixgig.units import parse_size
 
 
@@ -40,9 +40,8 @@ def _lines(model: ModelFile, cache_bytes: int, readers: int) -> Iterator[str]:
         if "\n" in str(part):
             raise ModelFileError(f"{part!r} holds a line break", cure="rename the file")
         yield f"part {part.resolve()}"
-    position = {layer: i for i, layer in enumerate(sorted({t.layer for t in model.routed_experts()}, key=int))}
-    for t in model.routed_experts():
-        yield f"tensor {position[t.layer]} {t.part} {t.offset} {t.size_bytes} {t.shape[2]} {t.name}"
+    for position, t in experts_by_layer(model):
+        yield f"tensor {position} {t.part} {t.offset} {t.size_bytes} {t.shape[2]} {t.name}"
 
 
 def main() -> int:

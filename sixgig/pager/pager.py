@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sixgig.errors import ModelFileError, ReadError, UsageError
-from sixgig.modelfile import ModelFile, fingerprint, virtual_file
+from sixgig.modelfile import ModelFile, Tensor, fingerprint, virtual_file
 from sixgig.pager.native import (
     SEGMENT_HEADER,
     Failure,
@@ -74,7 +74,7 @@ class Pager:
     def __init__(self, model: ModelFile, readers: int = DEFAULT_READERS) -> None:
         self._native = load_native()
         self.model = model
-        self.layers = sorted({tensor.layer for tensor in model.routed_experts() if tensor.layer is not None})
+        self.layers = expert_layers(model)
         if not self.layers:
             raise ModelFileError(f"{model.name} has no routed experts", "nothing to page", "run it unpaged")
         tensors = self._announced()
@@ -90,14 +90,11 @@ class Pager:
 
     def _announced(self) -> Any:
         """The expert tensors, their layers counted among expert layers only."""
-        position = {layer: i for i, layer in enumerate(self.layers)}
-        experts = self.model.routed_experts()
+        experts = experts_by_layer(self.model)
         return (PagedTensor * len(experts))(
             *(
-                PagedTensor(
-                    t.name.encode(), t.offset, t.size_bytes, position[t.layer or 0], t.part, t.shape[2]
-                )
-                for t in experts
+                PagedTensor(t.name.encode(), t.offset, t.size_bytes, position, t.part, t.shape[2])
+                for position, t in experts
             )
         )
 
@@ -170,7 +167,7 @@ class Pager:
 
 
 class ModelStream:
-    """A model as one C stream (FILE*) that the engine loads from; skips routed experts when `page` is true."""
+    """A model as one C stream (FILE*) that the engine loads from; with `page` it skips routed experts."""
 
     def __init__(self, model: ModelFile, page: bool) -> None:
         self._native = load_native()
@@ -212,6 +209,17 @@ class ModelStream:
         record, self._record = self._record, ctypes.c_void_p()
         if record.value is not None:
             self._native.sixgig_free_failure(record)
+
+
+def expert_layers(model: ModelFile) -> list[int]:
+    """The layers that have routed experts, in order."""
+    return sorted({tensor.layer for tensor in model.routed_experts() if tensor.layer is not None})
+
+
+def experts_by_layer(model: ModelFile) -> list[tuple[int, Tensor]]:
+    """Every expert tensor with its layer's position among the expert layers."""
+    layers = expert_layers(model)
+    return [(layers.index(tensor.layer or 0), tensor) for tensor in model.routed_experts()]
 
 
 def read_error(failure: Failure) -> ReadError:
