@@ -46,8 +46,8 @@ def _layer(shape: Shape, layer: int) -> Iterator[TensorSpec]:
 
 
 def _attention(shape: Shape, block: str) -> Iterator[TensorSpec]:
-    """Small output where every layer has softmax attention: its mean over the context hardly moves, and the sum
-    over layers would freeze routing. qwen35moe's gate halves it, and three layers in four are DeltaNet."""
+    """Small output where every layer has softmax attention: its mean over the context hardly moves, and the
+    sum over layers would freeze routing. qwen35moe's gate halves it, and it comes every fourth layer only."""
     gated = 2 if shape.architecture == "qwen35moe" else 1
     heads = shape.n_heads * shape.head_dim
     scale = shape.dynamics.layer_scale * (2.0 if shape.architecture == "qwen35moe" else 0.4)
