@@ -27,7 +27,7 @@ from sixgig.units import parse_size
 
 
 def manifest(model: ModelFile, cache_bytes: int, readers: int = DEFAULT_READERS) -> str:
-    """The whole file. Raises ModelFileError when the model has no routed experts or a part cannot be named."""
+    """The whole file. Raises ModelFileError for a model without routed experts or a part with a strange name."""
     if not model.routed_bytes:
         raise ModelFileError(f"{model.name} has no routed experts", "nothing to page")
     return "".join(f"{line}\n" for line in _lines(model, cache_bytes, readers))
