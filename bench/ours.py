@@ -10,14 +10,17 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from bench.forced import run_forced
+from bench.forced import Logits, run_forced
 from bench.stock import add_run_options
 from bench.tokens import read_tokens
 from sixgig.errors import SixgigError
+from sixgig.hardware.peak import PeakSampler
+from sixgig.inference import EngineOptions
+from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.units import parse_size
 
 
@@ -26,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.ours", description=__doc__)
     parser.add_argument("--ram", required=True, help="budget of the whole process, for example 1.6G")
     parser.add_argument("--always-page", action="store_true", help="page even a file that fits")
+    parser.add_argument("--no-read-ahead", action="store_true", help="read no expert before it is asked for")
     add_run_options(parser)
     options = parser.parse_args(arguments)
     try:
@@ -38,11 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     tokens, started = read_tokens(options.tokens), time.perf_counter()
-    with _open(options) as engine:
+    with PeakSampler() as memory, _open(options) as engine:
         load_seconds = time.perf_counter() - started
         snapshots = [counters(engine)]
         figures = run_forced(
-            engine,
+            _Runner(engine),
             tokens,
             options.prompt,
             options.decode_seconds,
@@ -51,33 +55,43 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         snapshots.append(counters(engine))
     return figures.as_json() | {
         "engine": "ours",
+        "mode": engine.plan.mode,
         "load_seconds": load_seconds,
-        "ram_budget_bytes": parse_size(options.ram),
-        "predicted_peak_memory_bytes": getattr(engine, "predicted_peak_memory_bytes", None),
+        "ram_budget_bytes": engine.plan.ram_budget_bytes,
+        "predicted_peak_memory_bytes": engine.plan.predicted_peak_bytes,
+        "memory_peak": asdict(memory.peak),
         "prefill_counters": difference(snapshots[0], snapshots[1]),
         "decode_counters": difference(snapshots[1], snapshots[2]),
     }
 
 
-def _open(options: argparse.Namespace) -> Any:
-    """The engine, a context manager with prefill, decode and counters."""
-    from sixgig.inference.paged import open_engine
+class _Runner:
+    """The engine as run_forced() wants it."""
 
+    def __init__(self, engine: BudgetedEngine) -> None:
+        self._engine = engine
+
+    def prefill(self, tokens: Sequence[int]) -> Logits:
+        self._engine.prefill(tokens)
+        return self._engine.logits()
+
+    def decode(self, token: int) -> Logits:
+        return self._engine.decode(token)
+
+
+def _open(options: argparse.Namespace) -> BudgetedEngine:
     return open_engine(
         options.model,
-        ram_bytes=parse_size(options.ram),
-        context=options.context,
-        ubatch=options.ubatch,
-        threads=options.threads,
-        always_page=options.always_page,
+        parse_size(options.ram),
+        EngineOptions(context=options.context, ubatch=options.ubatch, threads=options.threads),
+        PagingOptions(always=options.always_page, read_ahead=not options.no_read_ahead),
     )
 
 
-def counters(engine: Any) -> dict[str, float]:
-    """The engine's numeric counters by name."""
+def counters(engine: BudgetedEngine) -> dict[str, float]:
+    """The pager's counters by name; none when the model runs unpaged."""
     now = engine.counters()
-    fields: Mapping[str, Any] = asdict(now) if is_dataclass(now) and not isinstance(now, type) else dict(now)
-    return {name: value for name, value in fields.items() if isinstance(value, int | float)}
+    return asdict(now) if now else {}
 
 
 def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
