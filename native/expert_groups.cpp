@@ -70,7 +70,8 @@ ggml_status ExpertSplit::multiply_in_groups(const Visit & visit, ggml_tensor * p
         fetched = have && more && cache.fetch(tensor, groups[g + 1]);
         const bool arrived = have && cache.wait(tensor, groups[g]);
         const double since = now_s();
-        const ggml_status status = arrived ? multiply_group(product, groups[g]) : GGML_STATUS_FAILED;
+        ggml_status status = arrived ? multiply_group(product, groups[g]) : GGML_STATUS_FAILED;
+        if (status == GGML_STATUS_SUCCESS && aborted()) status = GGML_STATUS_ABORTED;
         cache.add_compute_s(now_s() - since);
         if (have) cache.release(tensor, groups[g]);
         if (status == GGML_STATUS_SUCCESS) continue;

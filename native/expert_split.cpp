@@ -31,6 +31,10 @@ std::vector<int> unique_experts(const ggml_tensor * ids, int n_experts) {
     return experts;
 }
 
+template <class Function> Function cpu_function(ggml_backend * cpu, const char * name) {
+    return reinterpret_cast<Function>(ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(cpu->device), name));
+}
+
 }  // namespace
 
 ExpertSplit::ExpertSplit()
@@ -40,8 +44,14 @@ ExpertSplit::~ExpertSplit() { ggml_backend_free(cpu_); }
 
 void ExpertSplit::set_n_threads(int n_threads) {
     using SetThreads = void (*)(ggml_backend *, int);
-    void * f = ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(cpu_->device), "ggml_backend_set_n_threads");
-    if (f != nullptr) reinterpret_cast<SetThreads>(f)(cpu_, n_threads);
+    if (auto f = cpu_function<SetThreads>(cpu_, "ggml_backend_set_n_threads")) f(cpu_, n_threads);
+}
+
+void ExpertSplit::set_abort_callback(ggml_abort_callback callback, void * data) {
+    using SetAbort = void (*)(ggml_backend *, ggml_abort_callback, void *);
+    abort_callback_ = callback;
+    abort_data_ = data;
+    if (auto f = cpu_function<SetAbort>(cpu_, "ggml_backend_set_abort_callback")) f(cpu_, callback, data);
 }
 
 ggml_status ExpertSplit::compute(ggml_cgraph & graph) {
@@ -57,6 +67,7 @@ ggml_status ExpertSplit::compute(ggml_cgraph & graph) {
         if (status != GGML_STATUS_SUCCESS) return status;
         Lock lock(pager->computing);
         if (pager->other_model) return GGML_STATUS_FAILED;
+        if (aborted()) return GGML_STATUS_ABORTED;
         const Visit visit = collect_visit(graph, i);
         status = run_visit(graph, visit);
         if (status != GGML_STATUS_SUCCESS) return status;

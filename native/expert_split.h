@@ -14,6 +14,7 @@ class ExpertSplit {
     ExpertSplit();
     ~ExpertSplit();
     void set_n_threads(int n_threads);
+    void set_abort_callback(ggml_abort_callback callback, void * data);
     ggml_status compute(ggml_cgraph & graph);
 
   private:
@@ -24,7 +25,6 @@ class ExpertSplit {
         const ggml_tensor * input;  // of the first product
         std::vector<int> experts;   // chosen by any token, in order of first use
     };
-    struct Rows;
 
     Visit collect_visit(const ggml_cgraph & graph, int begin) const;
     ggml_status run_visit(ggml_cgraph & graph, const Visit & visit);
@@ -36,7 +36,11 @@ class ExpertSplit {
     ggml_status run_nodes(ggml_cgraph & graph, int begin, int end);
     ggml_status run_on_cpu(Pager & pager, ggml_cgraph & graph, int begin, int end);
 
+    bool aborted() const { return abort_callback_ != nullptr && abort_callback_(abort_data_); }
+
     ggml_backend * cpu_;
+    ggml_abort_callback abort_callback_ = nullptr;
+    void * abort_data_ = nullptr;
     std::vector<float> input_rows_, output_rows_;
     std::vector<int32_t> row_experts_;
 };

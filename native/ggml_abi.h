@@ -10,7 +10,7 @@ extern "C" {
 constexpr int GGML_BACKEND_API_VERSION = 3;
 constexpr const char * GGML_EXPECTED_VERSION = "0.26.0";
 
-enum ggml_status : int { GGML_STATUS_ALLOC_FAILED = -2, GGML_STATUS_FAILED = -1, GGML_STATUS_SUCCESS = 0 };
+enum ggml_status : int { GGML_STATUS_ALLOC_FAILED = -2, GGML_STATUS_FAILED = -1, GGML_STATUS_SUCCESS = 0, GGML_STATUS_ABORTED = 1 };
 enum ggml_type : int { GGML_TYPE_F32 = 0, GGML_TYPE_I32 = 26 };
 typedef int ggml_op;  // numbers drift between builds: looked up by name (ops.h)
 constexpr ggml_op GGML_OP_NONE = 0;
@@ -27,6 +27,8 @@ struct ggml_backend_event {
     void * context;
 };
 typedef uint8_t ggml_guid[16];
+
+typedef bool (*ggml_abort_callback)(void * data);
 
 struct ggml_tensor {
     ggml_type type;

@@ -28,6 +28,10 @@ void set_n_threads(ggml_backend * backend, int n_threads) {
     static_cast<ExpertSplit *>(backend->context)->set_n_threads(n_threads);
 }
 
+void set_abort_callback(ggml_backend * backend, ggml_abort_callback callback, void * data) {
+    static_cast<ExpertSplit *>(backend->context)->set_abort_callback(callback, data);
+}
+
 void record_event(ggml_backend *, ggml_backend_event *) {}
 
 ggml_backend * init_backend(ggml_backend_device * device, const char *) {
@@ -115,7 +119,10 @@ size_t device_count(ggml_backend_reg *) { return 1; }
 ggml_backend_device * device_at(ggml_backend_reg *, size_t) { return paged_device(); }
 
 void * function_at(ggml_backend_reg *, const char * name) {
-    return std::string(name) == "ggml_backend_set_n_threads" ? reinterpret_cast<void *>(set_n_threads) : nullptr;
+    const std::string wanted = name;
+    if (wanted == "ggml_backend_set_n_threads") return reinterpret_cast<void *>(set_n_threads);
+    if (wanted == "ggml_backend_set_abort_callback") return reinterpret_cast<void *>(set_abort_callback);
+    return nullptr;
 }
 
 }  // namespace
