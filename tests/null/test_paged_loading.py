@@ -1,0 +1,88 @@
+"""Opening a paged model: what is read, what an interrupt leaves, and which budget is kept."""
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.synthetic.shape import Shape
+from bench.synthetic.writer import write_model
+from sixgig.errors import BudgetError
+from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.modelfile import open_model
+from tests.null.paged import OPTIONS, PROMPT, logits_of, stock_logits
+
+PAGED = PagingOptions(always=True)
+BUDGET = 1 << 30
+SMALL = replace(OPTIONS, context=256)
+
+
+@pytest.fixture(scope="session")
+def experts_mostly(tmp_path_factory):
+    """About 60 MB, most of it experts."""
+    path = tmp_path_factory.mktemp("synthetic") / "model.gguf"
+    write_model(Shape(n_layers=4, n_embd=512, n_experts=64, expert_width=256, n_vocab=4096), path)
+    return path
+
+
+def bytes_asked_of_files():
+    with open("/proc/self/io") as file:
+        return int(file.readline().split()[1])
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="the kernel does not count reads here")
+def test_starting_reads_no_experts(experts_mostly):
+    model = open_model(experts_mostly)
+    assert model.routed_bytes > 3 * model.dense_bytes
+    open_engine(experts_mostly, BUDGET, SMALL, PAGED).close()  # once, for what Python and the library read
+    before = bytes_asked_of_files()
+    with open_engine(experts_mostly, BUDGET, SMALL, PAGED) as engine:
+        read = bytes_asked_of_files() - before
+        assert engine.counters().bytes_read == engine.counters().resident_bytes == 0
+        engine.prefill(PROMPT[:8])
+        assert engine.counters().bytes_read > 0
+    assert model.dense_bytes * 0.9 < read < 1.2 * model.dense_bytes
+
+
+def test_progress_rises_to_one_and_may_stop_the_loading(tiny):
+    seen = []
+    open_engine(tiny("qwen3moe"), BUDGET, SMALL, PAGED, progress=seen.append).close()
+    assert seen == sorted(seen) and seen[-1] == 1.0
+    with pytest.raises(Exception, match="stopped"):
+        open_engine(tiny("qwen3moe"), BUDGET, SMALL, PAGED, progress=lambda _fraction: False)
+
+
+def test_an_interrupt_while_loading_leaves_nothing_behind(tiny):
+    path, files = tiny("qwen3moe"), len(os.listdir("/proc/self/fd"))
+    threads = len(os.listdir("/proc/self/task"))
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            open_engine(
+                path, BUDGET, SMALL, PAGED, progress=lambda _fraction: os.kill(os.getpid(), signal.SIGINT)
+            )
+    assert len(os.listdir("/proc/self/fd")) == files and len(os.listdir("/proc/self/task")) == threads
+    with open_engine(path, BUDGET, OPTIONS, PAGED) as engine:
+        assert np.array_equal(logits_of(engine), stock_logits(path))
+
+
+@pytest.mark.parametrize("cache_bytes", [1, 4096, 50_000])
+def test_a_cache_of_the_callers_choice_is_refused_or_works(tiny, cache_bytes):
+    path = tiny("qwen3moe")
+    try:
+        engine = open_engine(path, BUDGET, OPTIONS, replace(PAGED, cache_bytes=cache_bytes))
+    except BudgetError:
+        return
+    with engine:
+        assert np.array_equal(logits_of(engine), stock_logits(path))
+        assert engine.counters().peak_resident_bytes <= cache_bytes
+
+
+def test_the_refusal_names_the_smallest_budget_and_that_one_works(experts_mostly):
+    with pytest.raises(BudgetError) as refusal:
+        open_engine(experts_mostly, 64 << 20, OPTIONS, PAGED)
+    smallest = int(str(refusal.value).split("--ram ")[1].split("M")[0]) << 20
+    with open_engine(experts_mostly, smallest + (4 << 20), OPTIONS, PAGED) as engine:
+        assert np.array_equal(logits_of(engine), stock_logits(experts_mostly))
+        assert engine.counters().peak_resident_bytes <= engine.plan.expert_cache_bytes
