@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,14 @@ READ_SECONDS = 3.0
 DEFAULT_PEERS = "ours,mmap,mmap-extra,none,none-extra"
 
 
-def compare(task: Task, peers: Sequence[Peer], rounds: int, timeout_s: float) -> dict[str, Any]:
-    """Run every peer once a round. A peer that fails is not run again; its reason is kept."""
+def compare(task: Task, peers: Sequence[Peer], rounds: int, timeout_s: float) -> Iterator[dict[str, Any]]:
+    """Run every peer once a round; gives the result so far after each round.
+
+    A peer that fails is not run again; its reason is kept.
+    """
     runs: dict[str, list[dict[str, Any]]] = {p.name: [] for p in peers}
     failed = {p.name: p.skip for p in peers if p.skip}
-    disk = []
+    disk = list[float]()
     for _ in range(rounds):
         disk.append(_disk_bandwidth(open_model(task.model)))
         for each in peers:
@@ -46,7 +49,7 @@ def compare(task: Task, peers: Sequence[Peer], rounds: int, timeout_s: float) ->
             runs[each.name].append(outcome)
             if "error" in outcome:
                 failed[each.name] = outcome["error"]
-    return {"disk_bandwidth_bytes_per_s": disk, "failed": failed, "runs": runs}
+        yield {"disk_bandwidth_bytes_per_s": disk, "failed": failed, "runs": runs}
 
 
 def run_peer(task: Task, each: Peer, timeout_s: float) -> dict[str, Any]:
@@ -87,27 +90,32 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        result = _run(options)
+        for result in _run(options):
+            if options.json:
+                options.json.write_text(json.dumps(result, indent=1))
+            print(show(result), flush=True)
     except SixgigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
-    print(show(result))
     return 0
 
 
-def _run(options: argparse.Namespace) -> dict[str, Any]:
+def _run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if reason := unavailable():
         raise UsageError("equal memory cannot be enforced", reason, "run as root")
     with tempfile.TemporaryDirectory() as folder:
         task = _task(options, Path(folder))
         peers = [peer(name, task) for name in options.peers.split(",")]
-        result = compare(task, peers, options.rounds, options.timeout)
+        for result in compare(task, peers, options.rounds, options.timeout):
+            yield _circumstances(task) | result
+
+
+def _circumstances(task: Task) -> dict[str, Any]:
+    """What was run, and what in the environment may matter."""
     environment = {name: value for name, value in os.environ.items() if name.startswith(("OMP_", "GGML_"))}
     told = {name: value for name, value in vars(task).items() if not isinstance(value, Path)}
     model = {"model": task.model.name, "model_bytes": task.model.stat().st_size}
-    return model | {"task": told, "environment": environment} | result
+    return model | {"task": told, "environment": environment}
 
 
 def _task(options: argparse.Namespace, folder: Path) -> Task:

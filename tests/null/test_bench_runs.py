@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from bench.synthetic.writer import write_model
 from bench.table import agreement, show, spread
 from bench.tokens import stream_for
 from sixgig.errors import EngineError, UsageError
+from sixgig.inference.budget import BudgetedEngine
 
 WHY_NOT = unavailable()
 needs_cgroup = [pytest.mark.cgroup, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "possible")]
@@ -201,8 +202,10 @@ def test_small_parts() -> None:
     )
     assert difference({"a": 1}, {"a": 3, "b": 2}) == {"a": 2, "b": 2}
 
-    class Engine:
-        def counters(self) -> dict[str, object]:
-            return {"hits": 2, "policy": "lru"}
 
-    assert counters(Engine()) == {"hits": 2}
+def test_an_unpaged_engine_has_no_counters() -> None:
+    class Unpaged:
+        def counters(self) -> None:
+            return None
+
+    assert counters(cast(BudgetedEngine, Unpaged())) == {}
