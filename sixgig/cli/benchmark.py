@@ -21,7 +21,7 @@ from sixgig.cli.measuring import (
 )
 from sixgig.cli.opening import Opened, Opening
 from sixgig.cli.report import facts, memory_words
-from sixgig.cli.tokens import drawn_tokens, text_tokens
+from sixgig.cli.tokens import drawn_tokens, read_text, text_tokens
 from sixgig.hardware import Bandwidth
 from sixgig.pager.pager import Counters
 from sixgig.plan import MemoryPlan
@@ -37,7 +37,8 @@ class Benchmark:
 
     def __init__(self, opening: Opening, n_prompt: int, count: int, text: Path | None, seed: int) -> None:
         self._opening, self._n_prompt, self._count = opening, n_prompt, count
-        self._text, self._seed = text, seed
+        self._seed, self._text = seed, read_text(text) if text else None
+        self._source = str(text) if text else f"seed {seed}"
         self.disk: Bandwidth | None = None
 
     def run(self) -> None:
@@ -74,7 +75,7 @@ class Benchmark:
                 "decode": self._limit_document(self.decode),
             },
             "load_s": self.opened.load_s,
-            "tokens_from": str(self._text) if self._text else f"seed {self._seed}",
+            "tokens_from": self._source,
             **facts(self.opened),
         }
 

@@ -21,11 +21,9 @@ GB = 1e9
 
 def closing_lines(session: Session) -> list[str]:
     """Speeds and mode, then memory against the budget."""
-    opened, counters = session.opened, session.counters
-    return [
-        f"{_speeds(session)}; {mode_words(opened.plan, counters)}",
-        memory_words(opened.plan, opened.peak),
-    ]
+    opened, mode = session.opened, mode_words(session.opened.plan, session.counters)
+    speeds = f"{_speeds(session)}; " if session.generations else ""
+    return [speeds + mode, memory_words(opened.plan, opened.peak)]
 
 
 def mode_words(plan: MemoryPlan, counters: Counters | None) -> str:

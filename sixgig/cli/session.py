@@ -23,6 +23,7 @@ from sixgig.inference import (
     abort_on_interrupt,
     chat_template,
 )
+from sixgig.pager.trace import open_for_writing
 from sixgig.plan import MemoryPlan
 
 DEMO_MAX_TOKENS = 256  # the demo model has no reason to stop
@@ -110,8 +111,11 @@ class Session:
         return Conversation(engine, template)
 
     def _check(self, plan: MemoryPlan) -> None:
+        """Refuse a trace that cannot be, before anything is loaded."""
         if self._trace and plan.mode == "unpaged":
             raise UsageError("there is no routing to record", "the model runs unpaged", "add --always-page")
+        if self._trace:
+            open_for_writing(self._trace).close()
 
     def _tracing(self) -> AbstractContextManager[None]:
         pager = self.opened.engine.pager

@@ -29,16 +29,20 @@ def drawn_tokens(n_vocab: int, count: int, seed: int) -> list[int]:
     return ids
 
 
-def text_tokens(engine: Engine, path: Path, count: int) -> list[int]:
-    """The first `count` tokens of a text file. Raises UsageError when it cannot be read or is too short."""
+def read_text(path: Path) -> str:
+    """A text file. Raises UsageError when it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text", f"byte {error.start}", "convert it") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}", str(error.strerror), "name a text file") from error
+
+
+def text_tokens(engine: Engine, text: str, count: int) -> list[int]:
+    """The first `count` tokens of `text`. Raises UsageError when it is too short."""
     ids = engine.vocabulary.tokenize(text, add_special=True, parse_special=False)
     if len(ids) < count:
         numbers = f"{len(ids)} tokens, {count} needed"
-        raise UsageError(f"{path} is too short", numbers, "lower --prompt-tokens or --tokens")
+        raise UsageError("the text is too short", numbers, "lower --prompt-tokens or --tokens")
     return ids[:count]

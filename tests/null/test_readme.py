@@ -1,0 +1,52 @@
+"""The README's commands work: each `$ sixgig ...` in a console block, with the demo model for MODEL."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sixgig.cli.opening import demo_path
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+_MODEL = re.compile(r"(?<=\s)(hf:\S+|\S+\.gguf)")
+
+
+def commands() -> Iterator[str]:
+    text = README.read_text(encoding="utf-8") if README.exists() else ""
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("$ sixgig "):
+                yield line.removeprefix("$ ")
+
+
+def on_the_demo_model(command: str) -> str:
+    """The same command, cheap: any model is the demo model, which would not stop by itself."""
+    command = _MODEL.sub(str(demo_path()), command)
+    return re.sub(r"^sixgig run\b(?!.*\s(-n|--max-tokens)\b)", "sixgig run -n 8", command)
+
+
+@pytest.mark.parametrize("command", list(commands()))
+def test_commands_of_the_readme_work(command: str, tmp_path: Path) -> None:
+    script = f'sixgig() {{ "{sys.executable}" -m sixgig "$@"; }}\n{on_the_demo_model(command)}'
+    result = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_commands_are_made_cheap_but_not_changed() -> None:
+    path = str(demo_path())
+    assert on_the_demo_model("sixgig run big.gguf --ram 6G") == f"sixgig run -n 8 {path} --ram 6G"
+    assert on_the_demo_model("sixgig run hf:a/b:Q4 -n 5") == f"sixgig run {path} -n 5"
+    assert on_the_demo_model("sixgig demo") == "sixgig demo"
