@@ -11,7 +11,7 @@ import pytest
 
 from sixgig.modelfile import open_model
 from sixgig.pager.manifest import manifest
-from tests.null.paged import OPTIONS, share_of_experts, stock_logits
+from tests.null.paged import share_of_experts, stock_logits
 
 ROOT = Path(__file__).resolve().parents[2]
 LOAD = """

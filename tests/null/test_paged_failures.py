@@ -1,4 +1,4 @@
-"""Files that are cut, changed or unreadable while a model runs: an error that says where, never a wrong token."""
+"""Files cut, changed or unreadable while a model runs: an error that says where, never a wrong token."""
 
 import os
 import shutil
@@ -222,12 +222,13 @@ engine.close()
         assert "errno 5 (EIO: Input/output error)" in line
 
 
+MEANWHILE = "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.4); "
 ENDINGS = {
-    "return": "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.4)",
-    "exception": "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.4); raise ValueError('end')",
-    "close": "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.4); engine.close()",
-    "close the pager": "threading.Thread(target=busy, daemon=True).start(); time.sleep(0.4); engine.pager.close()",
-    "exit in a thread": "t = threading.Thread(target=lambda: sys.exit(3)); t.start(); t.join(); busy(); sys.exit(0)",
+    "return": MEANWHILE,
+    "exception": MEANWHILE + "raise ValueError('end')",
+    "close": MEANWHILE + "engine.close()",
+    "close the pager": MEANWHILE + "engine.pager.close()",
+    "exit in a thread": "t = threading.Thread(target=sys.exit); t.start(); t.join(); busy(); sys.exit(0)",
     "interrupt": "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start(); busy()",
     "never closed": "slow.unlink(); busy()",
 }
@@ -253,6 +254,22 @@ def test_a_pager_opens_and_closes_without_leaving_anything(tiny):
 
 def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def test_a_closed_engine_answers_or_refuses_but_does_not_die(script):
+    code = """
+from sixgig.inference.budget import PagingOptions, open_engine
+engine.close()
+engine = open_engine(path, 1 << 30, OPTIONS, PagingOptions(always=True))
+engine.close()
+for ask in (engine.counters, engine.pager.take_failure, engine.pager.reset_counters, engine.pager.close):
+    try:
+        ask()
+    except Exception as error:
+        print(type(error).__name__)
+"""
+    done = script(code)
+    assert done.returncode == 0, f"signal {-done.returncode}: {done.stderr}"
 
 
 def test_two_models_live_side_by_side(tiny):
