@@ -12,7 +12,8 @@ from bench.synthetic.writer import write_model
 from sixgig.errors import BudgetError
 from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.modelfile import open_model
-from tests.null.paged import OPTIONS, PROMPT, logits_of, stock_logits
+from sixgig.pager.pager import ModelStream
+from tests.null.paged import OPTIONS, PROMPT, logits_of, open_paged, share_of_experts, stock_logits
 
 PAGED = PagingOptions(always=True)
 BUDGET = 1 << 30
@@ -86,3 +87,29 @@ def test_the_refusal_names_the_smallest_budget_and_that_one_works(experts_mostly
     with open_engine(experts_mostly, smallest + (4 << 20), OPTIONS, PAGED) as engine:
         assert np.array_equal(logits_of(engine), stock_logits(experts_mostly))
         assert engine.counters().peak_resident_bytes <= engine.plan.expert_cache_bytes
+
+
+@pytest.mark.parametrize("moment", ["before the weights", "among the weights"])
+def test_loading_one_while_another_computes(tiny, monkeypatch, moment):
+    paths = tiny("qwen3moe"), tiny("gpt-oss")
+    half = {path: share_of_experts(path, 0.5) for path in paths}
+    with open_paged(paths[0], half[paths[0]]) as one:
+        opened = ModelStream.source
+
+        def source(stream):
+            logits_of(one)
+            return opened(stream)
+
+        if moment == "before the weights":
+            monkeypatch.setattr(ModelStream, "source", source)
+        with open_engine(
+            paths[1],
+            BUDGET,
+            OPTIONS,
+            replace(PAGED, cache_bytes=half[paths[1]]),
+            progress=lambda _fraction: logits_of(one) is not None,
+        ) as two:
+            monkeypatch.undo()
+            assert np.array_equal(logits_of(two), stock_logits(paths[1]))
+            assert two.counters().misses > 0
+            assert np.array_equal(logits_of(one), stock_logits(paths[0]))
