@@ -58,8 +58,10 @@ def bench(
     """Measure speed, and the speed that memory and disk allow.
 
     The limit is the time that this machine's bandwidths, measured too, need for the weights that had to
-    move. Every run feeds the same tokens, so that runs can be compared. Random tokens route differently
-    than text does: hit rates of real use are those measured with --text.
+    move. Reading while computing may pass it; a prompt is mostly arithmetic and stays below.
+
+    Every run feeds the same tokens, so that runs can be compared. Random tokens route differently than text
+    does: hit rates of real use are those measured with --text.
     """
     from sixgig.cli.benchmark import Benchmark
     from sixgig.cli.opening import Opening, at_least, find_model, paging_options

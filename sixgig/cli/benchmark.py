@@ -42,14 +42,21 @@ class Benchmark:
         self.disk: Bandwidth | None = None
 
     def run(self) -> None:
-        """Memory first, the disk when the plan is known and again after the run, whose faster one counts."""
-        self.memory = measure_memory(self._opening.thread_count, self._opening.ram_bytes)
+        """Bandwidths are measured before and after, and the faster ones count: others share the machine.
+
+        Memory's while no model is loaded, so that its arrays are never held together with it.
+        """
+        self.memory = self._measured_memory()
         with self._opening.open(self._on_plan) as self.opened:
             engine = self.opened.engine
             with PromptBar("measuring") as bar:
                 self.prefill, self.decode = measure_phases(engine, self._tokens(), self._n_prompt, bar)
             if self.disk is not None:
-                self.disk = max(self.disk, measure_disk(self.opened.model), key=lambda b: b.bytes_per_s)
+                self.disk = _faster(self.disk, measure_disk(self.opened.model))
+        self.memory = _faster(self.memory, self._measured_memory())
+
+    def _measured_memory(self) -> Bandwidth:
+        return measure_memory(self._opening.thread_count, self._opening.ram_bytes)
 
     def _on_plan(self, plan: MemoryPlan) -> None:
         if plan.mode == "paged":
@@ -142,6 +149,10 @@ class Benchmark:
             ("read ahead: useful, wasted", f"{counters.predicted_useful}, {counters.predicted_wasted}"),
             ("disk while reading / plain", "-" if ratio is None else f"{100 * ratio:.0f}%"),
         ]
+
+
+def _faster(one: Bandwidth, other: Bandwidth) -> Bandwidth:
+    return max(one, other, key=lambda bandwidth: bandwidth.bytes_per_s)
 
 
 def _phase_document(phase: Phase) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from sixgig.cli.terminal import is_terminal, say
-from sixgig.errors import UsageError
+from sixgig.errors import SixgigError
 from sixgig.inference import Generation
 from sixgig.units import format_seconds
 
@@ -37,7 +37,7 @@ def _answer(
         if not interactive:
             raise
         say("(stopped)")
-    except UsageError as error:  # the context is full; the chat so far can still be read
+    except SixgigError as error:  # the context is full, a read failed: the next line may still work
         if not interactive:
             raise
         say(f"error: {error}")

@@ -10,10 +10,14 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
+from rich.text import Text
+
+from sixgig.units import format_rate
 
 LATE_S = 1.0
 
@@ -21,6 +25,14 @@ LATE_S = 1.0
 def error_console() -> Console:
     """stderr, with colour where it is a terminal."""
     return Console(file=sys.stderr, highlight=False)
+
+
+class _RateColumn(ProgressColumn):
+    """Bytes per second in the units of the rest."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, once there is one."""
+        return Text(format_rate(task.speed) if task.speed else "")
 
 
 class LoadingBar:
@@ -31,7 +43,7 @@ class LoadingBar:
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            _RateColumn(),
             TimeRemainingColumn(),
             console=(console := error_console()),
             transient=True,

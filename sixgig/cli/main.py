@@ -1,48 +1,13 @@
-"""The command `sixgig`: its verbs, and how every failure looks to the person who typed it."""
+"""The command `sixgig`, and how every failure looks to the person who typed it."""
 
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
 
-import typer
-
-from sixgig import __version__
-from sixgig.cli import bench, demo, run
 from sixgig.cli.terminal import abandon, harmless, let_text_pass, say
 from sixgig.errors import SixgigError
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
-
-app = typer.Typer(
-    name="sixgig",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-run.register(app)
-demo.register(app)
-bench.register(app)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"sixgig {__version__}")
-        raise typer.Exit
-
-
-@app.callback(epilog="Each command has a --help of its own, with examples.")
-def sixgig(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Run language models that are larger than your memory.
-
-    A mixture-of-experts model uses a few of its experts for each token. sixgig keeps as many in memory as
-    your budget holds and reads the others from disk when they are needed. The text is the same either way.
-    """
 
 
 def prepare_openmp() -> None:
@@ -54,11 +19,14 @@ def prepare_openmp() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: the process's own); returns the exit status, whatever happens."""
-    let_text_pass()
-    prepare_openmp()
     try:
+        let_text_pass()
+        prepare_openmp()
+        from sixgig.cli.app import app  # here, so that Ctrl-C is caught from the first import on
+
         status = app(arguments, prog_name="sixgig", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -78,6 +46,8 @@ def _complain(error: Exception) -> int:
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         return _tell(f"{name}{error.strerror or error}; errno {error.errno}", FAILED)
+    if isinstance(error, ImportError):
+        return _tell(f"sixgig's installation is incomplete; {error}; install it again", FAILED)
     if isinstance(error, MemoryError):
         return _tell("out of memory; lower --ram or --context", FAILED)
     frame = traceback.extract_tb(error.__traceback__)[-1]

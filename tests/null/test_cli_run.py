@@ -152,6 +152,7 @@ def test_help_and_version(run: Run) -> None:
         status, out, err = run(*verb, "--help")
         assert (status, err) == (0, "") and "Usage: sixgig" in out
         assert max(map(len, out.splitlines())) <= 80
+    assert run()[:2] == run("--help")[:2]
     assert run("--version")[1].startswith("sixgig ")
 
 

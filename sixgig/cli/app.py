@@ -1,0 +1,40 @@
+"""The verbs, put together."""
+
+from typing import Annotated
+
+import typer
+
+from sixgig import __version__
+from sixgig.cli import bench, demo, run
+
+app = typer.Typer(
+    name="sixgig",
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+run.register(app)
+demo.register(app)
+bench.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"sixgig {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Each command has a --help of its own, with examples.", invoke_without_command=True)
+def sixgig(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run language models that are larger than your memory.
+
+    A mixture-of-experts model uses a few of its experts for each token. sixgig keeps as many in memory as
+    your budget holds and reads the others from disk when they are needed. The text is the same either way.
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
