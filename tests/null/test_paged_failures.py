@@ -243,13 +243,13 @@ def test_no_ending_hangs_while_reads_are_in_flight(script, ending):
 
 def test_a_pager_opens_and_closes_without_leaving_anything(tiny):
     path, sizes = tiny("qwen3moe"), []
-    for _ in range(8):
+    for _ in range(18):
         with open_paged(path, share_of_experts(path, 0.5), read_ahead=True) as engine:
             engine.all_logits(SHORT)
         sizes.append((len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), resident_bytes()))
     files, threads, resident = zip(*sizes, strict=True)
-    assert len(set(files[1:])) == 1 and len(set(threads[1:])) == 1
-    assert resident[-1] - resident[2] < open_model(path).size_bytes // 4
+    assert len(set(files[1:])) == 1 and threads[-1] <= threads[1] + 1
+    assert resident[-1] - resident[10] < open_model(path).size_bytes // 4
 
 
 def resident_bytes():
