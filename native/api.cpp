@@ -20,6 +20,12 @@ Pager & pager_of(void * handle) { return **static_cast<Handle *>(handle); }
 
 }  // namespace
 
+struct sixgig_file {
+    const char * path;
+    uint64_t size, inode;
+    int64_t modified_ns;
+};
+
 struct sixgig_tensor {
     const char * name;
     uint64_t file_offset, size_bytes;
@@ -40,6 +46,12 @@ struct sixgig_failure {
 };
 
 namespace {
+
+std::vector<FileIdentity> identities(const sixgig_file * files, int n_files) {
+    std::vector<FileIdentity> known;
+    for (int i = 0; i < n_files; i++) known.push_back({files[i].path, files[i].size, files[i].inode, files[i].modified_ns});
+    return known;
+}
 
 void copy_failure(const ReadFailure & from, sixgig_failure * to) {
     std::memset(to, 0, sizeof *to);
@@ -83,16 +95,11 @@ SIXGIG_API void sixgig_register(void) {
 
 // --- a pager's life ---
 
-SIXGIG_API void * sixgig_pager_open(const char * const * paths, int n_paths, const sixgig_tensor * tensors,
-                                    int n_tensors, int n_readers, sixgig_failure * failure) {
+SIXGIG_API void * sixgig_pager_open(const sixgig_file * files, int n_files, const sixgig_tensor * tensors, int n_tensors,
+                                    int n_readers, sixgig_failure * failure) {
     auto * handle = new Handle(std::make_shared<Pager>());
     Pager & pager = **handle;
     ReadFailure reason;
-    if (!pager.files.open({paths, paths + n_paths}, &reason)) {
-        copy_failure(reason, failure);
-        delete handle;
-        return nullptr;
-    }
     std::vector<PagedTensor> paged;
     for (int i = 0; i < n_tensors; i++) {
         const sixgig_tensor & t = tensors[i];
@@ -105,8 +112,13 @@ SIXGIG_API void * sixgig_pager_open(const char * const * paths, int n_paths, con
         tensor.n_experts = t.n_experts;
         paged.push_back(tensor);
     }
-    pager.open_cache(std::move(paged), n_readers);
-    return handle;
+    const bool opened = pager.files.open(identities(files, n_files), &reason);
+    const char * wrong = opened ? pager.open_cache(std::move(paged), n_readers) : nullptr;
+    if (opened && wrong == nullptr) return handle;
+    if (wrong != nullptr) reason.reason = wrong;
+    copy_failure(reason, failure);
+    delete handle;
+    return nullptr;
 }
 
 // After the model is freed; buffers that still live keep the pager alive.
@@ -170,12 +182,12 @@ SIXGIG_API int sixgig_pager_stop_trace(void * handle) {
 // --- loading without reading experts ---
 
 // The failure record is the caller's: it outlives the stream and says why a load failed.
-SIXGIG_API FILE * sixgig_open_model_stream(const char * const * paths, int n_paths, const StreamSegment * segments,
-                                           int n_segments, const char * header, uint64_t header_bytes,
+SIXGIG_API FILE * sixgig_open_model_stream(const sixgig_file * files, int n_files, const StreamSegment * segments, int n_segments,
+                                           const char * header, uint64_t header_bytes,
                                            void ** failure_record) {
     auto * failure = new ReadFailure();
     *failure_record = failure;
-    return open_model_stream({paths, paths + n_paths}, {segments, segments + n_segments},
+    return open_model_stream(identities(files, n_files), {segments, segments + n_segments},
                              std::string(header, header_bytes), failure);
 }
 

@@ -25,8 +25,10 @@ ExpertCache::ExpertCache(WeightFiles & files, std::vector<PagedTensor> tensors, 
     }
     guessed_.resize(layers_.size());
     configure(0, PolicyKind::LRU);
-    readers_.resize(n_readers);
-    for (pthread_t & reader : readers_) pthread_create(&reader, nullptr, reader_main, this);
+    for (int i = 0; i < n_readers; i++) {
+        pthread_t reader;
+        if (pthread_create(&reader, nullptr, reader_main, this) == 0) readers_.push_back(reader);
+    }
 }
 
 ExpertCache::~ExpertCache() {

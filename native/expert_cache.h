@@ -43,6 +43,7 @@ class ExpertCache {
     ExpertCache(WeightFiles & files, std::vector<PagedTensor> tensors, int n_readers);
     ~ExpertCache();
 
+    int n_readers() const { return int(readers_.size()); }  // those the system granted
     const std::vector<PagedTensor> & tensors() const { return tensors_; }
     const std::vector<int> & layer_tensors(int layer) const { return layers_[layer]; }
     int n_layers() const { return int(layers_.size()); }

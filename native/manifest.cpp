@@ -12,7 +12,7 @@ constexpr const char * FIRST_LINE = "sixgig experts 1";
 struct Manifest {
     uint64_t cache_bytes = 0;
     int policy = 0, readers = 0;
-    std::vector<std::string> parts;
+    std::vector<FileIdentity> parts;
     std::vector<PagedTensor> tensors;
 };
 
@@ -23,13 +23,15 @@ bool read_line(const std::string & line, Manifest * manifest) {
     fields >> kind;
     if (kind == "cache") return bool(fields >> manifest->cache_bytes >> manifest->policy >> manifest->readers);
     if (kind == "part") {
-        manifest->parts.push_back(line.substr(5));
-        return line.size() > 5;
+        FileIdentity part;
+        fields >> part.size >> part.modified_ns >> part.inode >> std::ws;
+        std::getline(fields, part.path);
+        manifest->parts.push_back(part);
+        return !part.path.empty();
     }
-    PagedTensor t;
-    if (kind != "tensor" || !(fields >> t.layer >> t.part >> t.file_offset >> t.size_bytes >> t.n_experts >> t.name)) return false;
-    manifest->tensors.push_back(t);
-    return t.layer >= 0 && t.part >= 0 && size_t(t.part) < manifest->parts.size() && t.n_experts > 0;
+    manifest->tensors.emplace_back();
+    PagedTensor & last = manifest->tensors.back();
+    return kind == "tensor" && (fields >> last.layer >> last.part >> last.file_offset >> last.size_bytes >> last.n_experts >> last.name);
 }
 
 }  // namespace
@@ -49,15 +51,14 @@ std::shared_ptr<Pager> read_manifest(const char * path, std::string * problem) {
     }
     auto pager = std::make_shared<Pager>();
     ReadFailure failure;
-    if (manifest.tensors.empty() || manifest.readers < 1) {
-        *problem = std::string(path) + " names nothing to page";
-        return nullptr;
-    }
     if (!pager->files.open(manifest.parts, &failure)) {
         *problem = failure.path + ": " + failure.reason;
         return nullptr;
     }
-    pager->open_cache(std::move(manifest.tensors), manifest.readers);
+    if (const char * wrong = pager->open_cache(std::move(manifest.tensors), manifest.readers)) {
+        *problem = std::string(path) + ": " + wrong;
+        return nullptr;
+    }
     pager->cache->configure(manifest.cache_bytes, PolicyKind(manifest.policy));
     pager->compares_uploads = true;
     return pager;

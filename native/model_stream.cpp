@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <cstring>
 
-#include "weight_files.h"
-
 namespace sixgig {
 
 namespace {
 
-// What the C library asks for at once, and so what of the dense weights passes the page cache at a time.
-constexpr size_t BUFFER_BYTES = 4 << 20;
+// The C library's buffer. A seek reads a whole one from before its target, so it is small.
+constexpr size_t BUFFER_BYTES = 16 << 10;
+// What is read of the dense weights at once, and so what of them passes the page cache at a time.
+constexpr uint64_t READ_AHEAD_BYTES = 4 << 20;
 
 class ModelStream {
   public:
@@ -57,13 +57,28 @@ class ModelStream {
         const uint64_t inside = position_ - s.start, left = s.size - inside;
         const size_t n = std::min<uint64_t>(wanted, left);
         if (s.skip) return n;
-        if (s.part >= 0) return files.read_buffered(s.part, s.offset + inside, n, to, failure) ? n : 0;
+        if (s.part >= 0) return read_part(s, inside, to, n);
         if (s.part == PART_ZEROS) std::memset(to, 0, n);
         if (s.part == PART_HEADER) std::memcpy(to, header.data() + s.offset + inside, n);
         return n;
     }
 
-    uint64_t position_ = 0;
+    size_t read_part(const StreamSegment & s, uint64_t inside, char * to, size_t wanted) {
+        if (position_ < ahead_begin_ || position_ >= ahead_begin_ + ahead_.size()) {
+            ahead_.resize(std::min(s.size - inside, READ_AHEAD_BYTES));
+            ahead_begin_ = position_;
+            if (!files.read_buffered(s.part, s.offset + inside, ahead_.size(), ahead_.data(), failure)) {
+                ahead_.clear();
+                return 0;
+            }
+        }
+        const size_t n = std::min<uint64_t>(wanted, ahead_begin_ + ahead_.size() - position_);
+        std::memcpy(to, ahead_.data() + (position_ - ahead_begin_), n);
+        return n;
+    }
+
+    uint64_t position_ = 0, ahead_begin_ = 0;
+    std::vector<char> ahead_;
 };
 
 ssize_t stream_read(void * cookie, char * buffer, size_t size) { return static_cast<ModelStream *>(cookie)->read(buffer, size); }
@@ -92,13 +107,13 @@ FILE * open_cookie(ModelStream * stream) { return funopen(stream, stream_read_in
 
 }  // namespace
 
-FILE * open_model_stream(const std::vector<std::string> & paths, const std::vector<StreamSegment> & segments,
+FILE * open_model_stream(const std::vector<FileIdentity> & files, const std::vector<StreamSegment> & segments,
                          const std::string & header, ReadFailure * failure) {
     auto * stream = new ModelStream();
     stream->segments = segments;
     stream->header = header;
     stream->failure = failure;
-    FILE * file = stream->files.open(paths, failure) ? open_cookie(stream) : nullptr;
+    FILE * file = stream->files.open(files, failure) ? open_cookie(stream) : nullptr;
     if (file == nullptr) {
         delete stream;
         return nullptr;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "last_error.h"
+#include "weight_files.h"
 
 namespace sixgig {
 
@@ -22,7 +22,7 @@ struct StreamSegment {
 constexpr int32_t PART_ZEROS = -1, PART_HEADER = -2;
 
 // Segments are in order of start, without gaps. Null when a file cannot be opened. The caller closes the stream.
-FILE * open_model_stream(const std::vector<std::string> & paths, const std::vector<StreamSegment> & segments,
+FILE * open_model_stream(const std::vector<FileIdentity> & files, const std::vector<StreamSegment> & segments,
                          const std::string & header, ReadFailure * failure);
 
 }  // namespace sixgig

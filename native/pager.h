@@ -24,10 +24,8 @@ struct Pager {
     bool other_model = false;        // they were not; nothing may be computed
     Mutex computing;  // one expert split at a time: contexts that share the model share its cache
 
-    void open_cache(std::vector<PagedTensor> tensors, int n_readers) {
-        for (size_t i = 0; i < tensors.size(); i++) by_name[tensors[i].name] = int(i);
-        cache = std::make_unique<ExpertCache>(files, std::move(tensors), n_readers);
-    }
+    // Null, or what makes it impossible to page these tensors from these files.
+    const char * open_cache(std::vector<PagedTensor> tensors, int n_readers);
 
     int find(const void * data) const {
         const auto it = by_address.find(data);

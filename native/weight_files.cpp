@@ -49,20 +49,19 @@ void drop_from_page_cache(int fd, uint64_t offset, uint64_t size) {
 
 }  // namespace
 
-bool WeightFiles::open(const std::vector<std::string> & paths, ReadFailure * failure) {
-    for (const std::string & path : paths) {
-        Part part;
-        part.path = path;
-        part.buffered_fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        struct stat s;
-        if (part.buffered_fd < 0 || fstat(part.buffered_fd, &s) != 0) {
-            return fail(failure, path, 0, 0, errno, "cannot open");
-        }
+bool WeightFiles::open(const std::vector<FileIdentity> & files, ReadFailure * failure) {
+    for (const FileIdentity & identity : files) {
+        parts_.push_back(Part{identity});
+        Part & part = parts_.back();
+        part.buffered_fd = ::open(identity.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (part.buffered_fd < 0) return fail(failure, identity.path, 0, 0, errno, "cannot open");
+        if (!unchanged(part, 0, failure)) return false;
         advise_no_read_ahead(part.buffered_fd);
-        part.size = s.st_size;
-        part.modified_ns = modified_ns(s);
-        part.direct_fd = O_DIRECT != 0 ? ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT) : -1;
-        parts_.push_back(part);
+        part.direct_fd = O_DIRECT != 0 ? ::open(identity.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_DIRECT) : -1;
+        struct stat s;
+        if (part.direct_fd >= 0 && (fstat(part.direct_fd, &s) != 0 || uint64_t(s.st_ino) != identity.inode)) {
+            return fail(failure, identity.path, 0, 0, 0, "file changed while it was opened");
+        }
     }
     return true;
 }
@@ -75,10 +74,11 @@ WeightFiles::~WeightFiles() {
 }
 
 bool WeightFiles::unchanged(const Part & part, uint64_t offset, ReadFailure * failure) const {
-    struct stat s;
-    if (fstat(part.buffered_fd, &s) != 0) return fail(failure, part.path, offset, 0, errno, "cannot stat");
-    if (uint64_t(s.st_size) == part.size && modified_ns(s) == part.modified_ns) return true;
-    return fail(failure, part.path, offset, 0, 0, "file changed while running");
+    const FileIdentity & then = part.identity;
+    struct stat now;
+    if (fstat(part.buffered_fd, &now) != 0) return fail(failure, then.path, offset, 0, errno, "cannot stat");
+    const bool same = uint64_t(now.st_size) == then.size && uint64_t(now.st_ino) == then.inode && modified_ns(now) == then.modified_ns;
+    return same || fail(failure, then.path, offset, 0, 0, "file changed while running");
 }
 
 bool WeightFiles::read(int index, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure) {
@@ -98,9 +98,9 @@ bool WeightFiles::read_direct(Part & part, uint64_t offset, uint64_t size, char 
     while (at < wanted_end) {
         const ssize_t n = pread(part.direct_fd, base + (at - begin), end - at, off_t(at));
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail(failure, part.path, at, end - at, errno, "read error");
+        if (n < 0) return fail(failure, part.identity.path, at, end - at, errno, "read error");
         if (n == 0 || (n % 512 != 0 && at + n < wanted_end)) {
-            return fail(failure, part.path, at, end - at, 0, "short read");
+            return fail(failure, part.identity.path, at, end - at, 0, "short read");
         }
         at += n;
     }
@@ -114,8 +114,8 @@ bool WeightFiles::read_buffered(int index, uint64_t offset, uint64_t size, char 
     while (done < size) {
         const ssize_t n = pread(part.buffered_fd, dst + done, size - done, off_t(offset + done));
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail(failure, part.path, offset + done, size - done, errno, "read error");
-        if (n == 0) return fail(failure, part.path, offset + done, size - done, 0, "short read");
+        if (n < 0) return fail(failure, part.identity.path, offset + done, size - done, errno, "read error");
+        if (n == 0) return fail(failure, part.identity.path, offset + done, size - done, 0, "short read");
         done += n;
     }
     drop_from_page_cache(part.buffered_fd, offset, size);

@@ -16,10 +16,17 @@ constexpr uint64_t PAGE_BYTES = 4096;
 constexpr uint64_t page_floor(uint64_t x) { return x & ~(PAGE_BYTES - 1); }
 constexpr uint64_t page_ceil(uint64_t x) { return page_floor(x + PAGE_BYTES - 1); }
 
+// A file as it was when its header was read.
+struct FileIdentity {
+    std::string path;
+    uint64_t size = 0, inode = 0;
+    int64_t modified_ns = 0;
+};
+
 class WeightFiles {
   public:
-    // Opens all; false with *failure filled when one cannot be opened.
-    bool open(const std::vector<std::string> & paths, ReadFailure * failure);
+    // Opens all; false with *failure filled when one cannot be opened or is not the one described.
+    bool open(const std::vector<FileIdentity> & files, ReadFailure * failure);
     ~WeightFiles();
 
     // Reads [offset, offset + size) of a part to dst. When offset and dst agree modulo the page size, whole pages are
@@ -29,15 +36,14 @@ class WeightFiles {
     // The same bytes through the page cache, leaving none of them in it.
     bool read_buffered(int part, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure);
 
-    uint64_t size_bytes(int part) const { return parts_[part].size; }
+    size_t n_parts() const { return parts_.size(); }
+    uint64_t size_bytes(int part) const { return parts_[part].identity.size; }
 
   private:
     struct Part {
-        std::string path;
+        FileIdentity identity;
         int buffered_fd = -1;
         int direct_fd = -1;
-        uint64_t size = 0;
-        int64_t modified_ns = 0;
     };
 
     bool unchanged(const Part & part, uint64_t offset, ReadFailure * failure) const;

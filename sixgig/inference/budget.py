@@ -16,6 +16,7 @@ from sixgig.pager import footprint
 from sixgig.pager.pager import DEFAULT_READERS, CachePolicy, Counters, ModelStream, Pager
 from sixgig.pager.prediction import teach_routers
 from sixgig.plan import MemoryPlan, Needs, Tier, default_budget, plan_memory
+from sixgig.units import format_bytes
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,7 @@ def _open_paged(
             measured = _measure_stream(model, options, page=True)
         plan = plan_memory(_paged_needs(model, measured, options, paging), ram_bytes, modes=("paged",))
         announce(plan)
-        pager.configure(
-            min(plan.expert_cache_bytes, paging.cache_bytes or plan.expert_cache_bytes), paging.policy
-        )
+        pager.configure(_cache_bytes(model, plan, paging), paging.policy)
         if paging.read_ahead:
             teach_routers(pager)
         engine = _load_paged(pager, options, progress)
@@ -140,6 +139,17 @@ def _open_paged(
         raise
     engine.plan, engine.pager = plan, pager
     return engine
+
+
+def _cache_bytes(model: ModelFile, plan: MemoryPlan, paging: PagingOptions) -> int:
+    """The plan's expert cache, or the smaller one that was asked for."""
+    wanted, smallest = paging.cache_bytes or plan.expert_cache_bytes, footprint.smallest_cache_bytes(model)
+    if wanted < smallest:
+        numbers = f"{format_bytes(smallest)} needed for one expert"
+        raise BudgetError(
+            f"an expert cache of {format_bytes(wanted)} is too small", numbers, "make it larger"
+        )
+    return min(wanted, plan.expert_cache_bytes)
 
 
 def _load_paged(pager: Pager, options: EngineOptions, progress: Progress | None) -> BudgetedEngine:

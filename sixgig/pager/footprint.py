@@ -6,7 +6,7 @@ from sixgig.modelfile import ModelFile, Tensor
 
 PAGED_BUFFER = "SIXGIG_PAGED"  # the engine's name for the buffer that routed experts are placed in
 PAGE_BYTES = 4096
-STREAM_BYTES = 4 << 20  # native/model_stream.cpp: BUFFER_BYTES
+STREAM_BYTES = 4 << 20  # native/model_stream.cpp: READ_AHEAD_BYTES
 UPLOAD_BYTES = 4 << 20  # the engine's four staging buffers of 1 MiB
 GROUP_BYTES = 16 << 20  # native/expert_groups.cpp: SCRATCH_BYTES
 KERNEL_FILE_BYTES = 4 << 20  # pages of the library that only computing touches, as measured

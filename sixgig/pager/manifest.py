@@ -10,7 +10,7 @@ once at start. The file's lines::
 
     sixgig experts 1
     cache <bytes> <policy number> <reader threads>
-    part <path>
+    part <bytes> <modified, ns> <inode> <path>
     tensor <expert layer> <part> <file offset> <bytes> <experts> <name>
 """
 
@@ -27,7 +27,7 @@ from sixgig.units import parse_size
 
 
 def manifest(model: ModelFile, cache_bytes: int, readers: int = DEFAULT_READERS) -> str:
-    """The whole file. Raises ModelFileError for a model without routed experts or a part with a strange name."""
+    """The whole file; ModelFileError for a model without routed experts or a part with a strange name."""
     if not model.routed_bytes:
         raise ModelFileError(f"{model.name} has no routed experts", "nothing to page")
     return "".join(f"{line}\n" for line in _lines(model, cache_bytes, readers))
@@ -36,10 +36,10 @@ def manifest(model: ModelFile, cache_bytes: int, readers: int = DEFAULT_READERS)
 def _lines(model: ModelFile, cache_bytes: int, readers: int) -> Iterator[str]:
     yield "sixgig experts 1"
     yield f"cache {cache_bytes} {int(CachePolicy.DECAYED_FREQUENCY)} {readers}"
-    for part in model.parts:
+    for part, then in zip(model.parts, model.fingerprints, strict=True):
         if "\n" in str(part):
             raise ModelFileError(f"{part!r} holds a line break", cure="rename the file")
-        yield f"part {part.resolve()}"
+        yield f"part {then.size_bytes} {then.modified_ns} {then.inode} {part.resolve()}"
     for position, t in experts_by_layer(model):
         yield f"tensor {position} {t.part} {t.offset} {t.size_bytes} {t.shape[2]} {t.name}"
 

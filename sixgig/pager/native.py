@@ -3,7 +3,19 @@
 import ctypes
 import functools
 import sys
-from ctypes import POINTER, Structure, c_char, c_char_p, c_double, c_float, c_int, c_int32, c_uint64, c_void_p
+from ctypes import (
+    POINTER,
+    Structure,
+    c_char,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int,
+    c_int32,
+    c_int64,
+    c_uint64,
+    c_void_p,
+)
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +25,12 @@ from sixgig.llamacpp.pin import CURE as ENGINE_CURE
 
 SEGMENT_HEADER = -2
 _CURE = "reinstall sixgig with a C++17 compiler at hand: pip install --force-reinstall sixgig"
+
+
+class OpenedFile(Structure):
+    """A part file as it was when its header was read."""
+
+    _fields_ = (("path", c_char_p), ("size", c_uint64), ("inode", c_uint64), ("modified_ns", c_int64))
 
 
 class PagedTensor(Structure):
@@ -64,13 +82,13 @@ class Failure(Structure):
     )
 
 
-_PATHS = POINTER(c_char_p)
+_FILES = POINTER(OpenedFile)
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sixgig_interface_mismatch": (c_char_p, ()),
     "sixgig_register": (None, ()),
     "sixgig_pager_open": (
         c_void_p,
-        (_PATHS, c_int, POINTER(PagedTensor), c_int, c_int, POINTER(Failure)),
+        (_FILES, c_int, POINTER(PagedTensor), c_int, c_int, POINTER(Failure)),
     ),
     "sixgig_pager_close": (None, (c_void_p,)),
     "sixgig_pager_begin_loading": (None, (c_void_p,)),
@@ -87,7 +105,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sixgig_pager_stop_trace": (c_int, (c_void_p,)),
     "sixgig_open_model_stream": (
         c_void_p,
-        (_PATHS, c_int, POINTER(StreamSegment), c_int, c_char_p, c_uint64, POINTER(c_void_p)),
+        (_FILES, c_int, POINTER(StreamSegment), c_int, c_char_p, c_uint64, POINTER(c_void_p)),
     ),
     "sixgig_failure_of": (c_int, (c_void_p, POINTER(Failure))),
     "sixgig_free_failure": (None, (c_void_p,)),

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from sixgig.errors import ModelFileError, ReadError, UsageError
-from sixgig.modelfile import ModelFile, Tensor, fingerprint, virtual_file
+from sixgig.modelfile import ModelFile, Tensor, virtual_file
 from sixgig.pager.native import (
     SEGMENT_HEADER,
     Failure,
     NativeCounters,
+    OpenedFile,
     PagedTensor,
     StreamSegment,
     load_native,
@@ -80,13 +81,11 @@ class Pager:
         tensors = self._announced()
         failure = Failure()
         self._handle: int | None = self._native.sixgig_pager_open(
-            _paths(model.parts), len(model.parts), tensors, len(tensors), readers, failure
+            _files(model), len(model.parts), tensors, len(tensors), readers, failure
         )
         if self._handle is None:
             raise read_error(failure)
-        if tuple(fingerprint(part) for part in model.parts) != model.fingerprints:
-            self.close()
-            raise ModelFileError(f"{model.parts[0].name} changed while it was opened", cure="try again")
+        self._last = self._count()
 
     def _announced(self) -> Any:
         """The expert tensors, their layers counted among expert layers only."""
@@ -108,18 +107,24 @@ class Pager:
 
     def close(self) -> None:
         """Let go of files and reader threads; safe to call twice. Memory goes when the engine frees it."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
+        if self._handle is not None:
+            self._last = self._count()
+            handle, self._handle = self._handle, None
             self._native.sixgig_pager_close(handle)
+
+    @property
+    def _open(self) -> int:
+        assert self._handle is not None, "the pager is closed"
+        return self._handle
 
     def configure(self, budget_bytes: int, policy: CachePolicy = CachePolicy.DECAYED_FREQUENCY) -> None:
         """Set the cache's size, empty; before anything is computed."""
-        self._native.sixgig_pager_configure(self._handle, budget_bytes, policy)
+        self._native.sixgig_pager_configure(self._open, budget_bytes, policy)
 
     @contextmanager
     def loading(self) -> Iterator[None]:
         """While open, models that the engine loads put the announced tensors into the pager's hands."""
-        self._native.sixgig_pager_begin_loading(self._handle)
+        self._native.sixgig_pager_begin_loading(self._open)
         try:
             yield
         finally:
@@ -129,7 +134,7 @@ class Pager:
         """Give the router of an expert layer, float32 [n_experts, n_embd], bias [n_experts] or None."""
         floats = ctypes.POINTER(ctypes.c_float)
         self._native.sixgig_pager_set_router(
-            self._handle,
+            self._open,
             position,
             *weight.shape,
             weight.ctypes.data_as(floats),
@@ -137,31 +142,34 @@ class Pager:
         )
 
     def counters(self) -> Counters:
-        """What happened so far."""
+        """What happened so far; after close(), what had happened by then."""
+        return self._last if self._handle is None else self._count()
+
+    def _count(self) -> Counters:
         raw = NativeCounters()
-        self._native.sixgig_pager_counters(self._handle, raw)
+        self._native.sixgig_pager_counters(self._open, raw)
         return Counters(**{field.name: getattr(raw, field.name) for field in fields(Counters)})
 
     def reset_counters(self) -> None:
         """Start counting anew; what is resident stays."""
-        self._native.sixgig_pager_reset_counters(self._handle)
+        self._native.sixgig_pager_reset_counters(self._open)
 
     def take_failure(self) -> ReadError | None:
         """The read that failed since the last call."""
         failure = Failure()
-        if not self._native.sixgig_pager_take_failure(self._handle, failure):
+        if self._handle is None or not self._native.sixgig_pager_take_failure(self._handle, failure):
             return None
         return read_error(failure)
 
     @contextmanager
     def tracing(self, path: Path) -> Iterator[None]:
         """Record which experts each layer visit uses; the format is that of sixgig.pager.trace."""
-        if not self._native.sixgig_pager_start_trace(self._handle, os.fsencode(path)):
+        if not self._native.sixgig_pager_start_trace(self._open, os.fsencode(path)):
             raise UsageError(f"cannot write the trace {path}", cure="name a path that can be written")
         try:
             yield
         finally:
-            complete = self._native.sixgig_pager_stop_trace(self._handle)
+            complete = self._native.sixgig_pager_stop_trace(self._open)
         if not complete:
             raise UsageError(f"the trace {path} is incomplete", cure="make room on its disk")
 
@@ -177,7 +185,7 @@ class ModelStream:
             pieces.insert(0, StreamSegment(0, len(virtual.header), 0, SEGMENT_HEADER, 0))
         self._record = ctypes.c_void_p()
         self._address: int | None = self._native.sixgig_open_model_stream(
-            _paths(model.parts),
+            _files(model),
             len(model.parts),
             (StreamSegment * len(pieces))(*pieces),
             len(pieces),
@@ -232,8 +240,13 @@ def read_error(failure: Failure) -> ReadError:
     return ReadError(reason, numbers, "check the file and its disk, then ask again")
 
 
-def _paths(parts: tuple[Path, ...]) -> Any:
-    return (ctypes.c_char_p * len(parts))(*(os.fsencode(part) for part in parts))
+def _files(model: ModelFile) -> Any:
+    return (OpenedFile * len(model.parts))(
+        *(
+            OpenedFile(os.fsencode(path), then.size_bytes, then.inode, then.modified_ns)
+            for path, then in zip(model.parts, model.fingerprints, strict=True)
+        )
+    )
 
 
 def _fclose(stream: int) -> None:
