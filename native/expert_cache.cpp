@@ -102,24 +102,29 @@ void ExpertCache::settle_guesses(int layer, const std::vector<int> & experts) {
     guessed_[layer].clear();
 }
 
-bool ExpertCache::fetch(int tensor, const std::vector<int> & experts) {
+bool ExpertCache::fetch(const std::vector<int> & tensors, const std::vector<int> & experts) {
     Lock lock(mutex_);
     uint64_t need = 0;
-    for (int e : experts) {
-        Piece & p = piece({tensor, e});
-        p.pinned = true;
-        if (p.state == ABSENT) need += piece_room(tensor, e);
+    for (int t : tensors) {
+        for (int e : experts) {
+            Piece & p = piece({t, e});
+            p.pinned = true;
+            if (p.state == ABSENT) need += piece_room(t, e);
+        }
     }
-    if (!make_room(need, true)) {
-        for (int e : experts) piece({tensor, e}).pinned = false;
-        return false;
-    }
-    for (int e : experts) {
-        const Piece & p = piece({tensor, e});
-        if (p.state == ABSENT || (p.state == QUEUED && !p.urgent)) queue({tensor, e}, true);
+    const bool room = make_room(need, true);
+    for (int t : tensors) {
+        for (int e : experts) {
+            Piece & p = piece({t, e});
+            if (!room) {
+                p.pinned = false;
+            } else if (p.state == ABSENT || (p.state == QUEUED && !p.urgent)) {
+                queue({t, e}, true);
+            }
+        }
     }
     work_.notify_all();
-    return true;
+    return room;
 }
 
 void ExpertCache::queue(PieceRef r, bool urgent) {

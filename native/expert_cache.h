@@ -56,7 +56,8 @@ class ExpertCache {
     // A visit that fits: fetch everything, wait tensor by tensor, release.
     bool fits(int layer, const std::vector<int> & experts) const;
     void count_visit(int layer, const std::vector<int> & experts);
-    bool fetch(int tensor, const std::vector<int> & experts);    // pins, evicts, queues reads; false: no room now
+    // Pins these tensors' pieces of the experts, evicts others, queues the missing; false: no room now, nothing pinned.
+    bool fetch(const std::vector<int> & tensors, const std::vector<int> & experts);
     bool ready(int tensor, const std::vector<int> & experts);    // all resident, without waiting
     bool wait(int tensor, const std::vector<int> & experts);     // false: a read failed
     void release(int tensor, const std::vector<int> & experts);  // unpins

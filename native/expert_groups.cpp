@@ -63,11 +63,11 @@ ggml_status ExpertSplit::multiply_in_groups(const Visit & visit, ggml_tensor * p
         group_room += room;
         group_scratch += scratch;
     }
-    bool fetched = cache.fetch(tensor, groups[0]);
+    bool fetched = cache.fetch({tensor}, groups[0]);
     for (size_t g = 0; g < groups.size(); g++) {
-        const bool have = fetched || cache.fetch(tensor, groups[g]);
+        const bool have = fetched || cache.fetch({tensor}, groups[g]);
         const bool more = g + 1 < groups.size();
-        fetched = have && more && cache.fetch(tensor, groups[g + 1]);
+        fetched = have && more && cache.fetch({tensor}, groups[g + 1]);
         const bool arrived = have && cache.wait(tensor, groups[g]);
         const double since = now_s();
         ggml_status status = arrived ? multiply_group(product, groups[g]) : GGML_STATUS_FAILED;

@@ -105,8 +105,7 @@ ggml_status ExpertSplit::run_visit(ggml_cgraph & graph, const Visit & visit) {
 ggml_status ExpertSplit::run_whole(ggml_cgraph & graph, const Visit & visit) {
     ExpertCache & cache = *visit.pager->cache;
     const std::vector<int> & tensors = cache.layer_tensors(visit.layer);
-    bool ok = true;
-    for (int t : tensors) ok = ok && cache.fetch(t, visit.experts);
+    bool ok = cache.fetch(tensors, visit.experts);
     if (ok) prefetch_next_layer(visit);
     ggml_status status = ok ? GGML_STATUS_SUCCESS : GGML_STATUS_FAILED;
     int from = visit.begin;

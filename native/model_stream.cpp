@@ -22,18 +22,14 @@ class ModelStream {
     ReadFailure * failure = nullptr;
     std::vector<char> buffer = std::vector<char>(BUFFER_BYTES);  // the FILE's own
 
+    // Ends at a segment's end: going on would read ahead of what may not be wanted.
     ssize_t read(char * to, size_t wanted) {
-        size_t done = 0;
-        while (done < wanted && position_ < size()) {
-            const size_t n = read_some(to + done, wanted - done);
-            if (n == 0) {
-                errno = failure->error_number != 0 ? failure->error_number : EIO;
-                return -1;
-            }
-            done += n;
-            position_ += n;
-        }
-        return ssize_t(done);
+        if (position_ >= size()) return 0;
+        const size_t n = read_some(to, wanted);
+        position_ += n;
+        if (n > 0) return ssize_t(n);
+        errno = failure->error_number != 0 ? failure->error_number : EIO;
+        return -1;
     }
 
     int seek(off64_t * position, int whence) {

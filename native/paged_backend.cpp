@@ -73,11 +73,12 @@ bool leads_to_our_product(const ggml_tensor * t, int depth) {
 
 constexpr int MAX_STEPS = 8;  // longest chain seen: view, bias, clamp, silu, clamp, mul
 
-// A tensor without an operation is only asked about by the scheduler of a context: then loading is over.
+// A tensor without an operation is only asked about by the scheduler of a context: then loading is over, if the tensor is
+// of the model being loaded. Another model may be computing meanwhile.
 bool is_our_leaf(const ggml_tensor * op) {
-    const bool ours = op->op == GGML_OP_NONE && op->buffer != nullptr && op->buffer->buft == paged_buffer_type();
-    if (ours) loading() = false;
-    return ours;
+    if (op->op != GGML_OP_NONE || op->buffer == nullptr || op->buffer->buft != paged_buffer_type()) return false;
+    if (owner_of(op->buffer) == loading_pager().get()) loading() = false;
+    return true;
 }
 
 bool supports_op(ggml_backend_device *, const ggml_tensor * op) {

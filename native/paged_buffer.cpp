@@ -139,13 +139,14 @@ bool & loading() {
     return value;
 }
 
+Pager * owner_of(const ggml_backend_buffer * buffer) {
+    return buffer->context == nullptr ? loading_pager().get() : static_cast<const Region *>(buffer->context)->pager.get();
+}
+
 PagedWeight find_paged(const ggml_tensor * weight) {
     if (weight == nullptr || weight->buffer == nullptr || weight->buffer->buft != paged_buffer_type()) return {nullptr, -1};
-    if (weight->buffer->context == nullptr) {
-        Pager * pager = loading_pager().get();
-        return {pager, announced_index(pager, weight)};
-    }
-    Pager * pager = region(weight->buffer).pager.get();
+    Pager * pager = owner_of(weight->buffer);
+    if (weight->buffer->context == nullptr) return {pager, announced_index(pager, weight)};
     return {pager, pager == nullptr ? -1 : pager->find(weight->data)};
 }
 

@@ -13,4 +13,8 @@ ggml_backend_buffer_type * paged_buffer_type();
 struct PagedWeight { Pager * pager; int tensor; };
 PagedWeight find_paged(const ggml_tensor * weight);
 
+
+// The pager whose weights a paged buffer holds; null for computation buffers.
+Pager * owner_of(const ggml_backend_buffer * buffer);
+
 }  // namespace sixgig

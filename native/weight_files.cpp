@@ -84,11 +84,16 @@ bool WeightFiles::unchanged(const Part & part, uint64_t offset, ReadFailure * fa
 bool WeightFiles::read(int index, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure) {
     Part & part = parts_[index];
     const bool agree = (offset - reinterpret_cast<uintptr_t>(dst)) % PAGE_BYTES == 0;
-    if (!agree || part.direct_fd < 0) return read_buffered(index, offset, size, dst, failure);
-    if (!unchanged(part, offset, failure)) return false;
-    if (read_direct(part, offset, size, dst, failure)) return true;
-    if (failure->error_number != EINVAL) return false;
-    return read_buffered(index, offset, size, dst, failure);  // a file system that refuses direct I/O
+    bool ok = agree && part.direct_fd >= 0 && read_direct(part, offset, size, dst, failure);
+    if (!ok && (failure->reason.empty() || failure->error_number == EINVAL)) {  // EINVAL: direct I/O is refused here
+        ok = read_cached(part, offset, size, dst, failure);
+    }
+    return unchanged(part, offset, failure) && ok;
+}
+
+bool WeightFiles::read_buffered(int index, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure) {
+    const bool ok = read_cached(parts_[index], offset, size, dst, failure);
+    return unchanged(parts_[index], offset, failure) && ok;
 }
 
 bool WeightFiles::read_direct(Part & part, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure) {
@@ -107,9 +112,7 @@ bool WeightFiles::read_direct(Part & part, uint64_t offset, uint64_t size, char 
     return true;
 }
 
-bool WeightFiles::read_buffered(int index, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure) {
-    Part & part = parts_[index];
-    if (!unchanged(part, offset, failure)) return false;
+bool WeightFiles::read_cached(Part & part, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure) {
     uint64_t done = 0;
     while (done < size) {
         const ssize_t n = pread(part.buffered_fd, dst + done, size - done, off_t(offset + done));

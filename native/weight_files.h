@@ -1,4 +1,5 @@
-// The part files of one model, opened once for reading; every read checks that the file is still the one opened.
+// The part files of one model, opened once for reading; after every read the file must still be the one that
+// was described: what changed before or during the read is noticed.
 #pragma once
 
 #include <sys/types.h>
@@ -47,6 +48,7 @@ class WeightFiles {
     };
 
     bool unchanged(const Part & part, uint64_t offset, ReadFailure * failure) const;
+    bool read_cached(Part & part, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure);
     bool read_direct(Part & part, uint64_t offset, uint64_t size, char * dst, ReadFailure * failure);
 
     std::vector<Part> parts_;
