@@ -1,11 +1,16 @@
 """Fixtures for all tests."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.tiny.models import build
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before the engine loads: spinning starves others
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "models" / "pep-moe-31m" / "pep-moe-31m-BF16.gguf"
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +27,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shared_model() -> Path:
+    """The trained model beside the checkout."""
+    if not SHARED.is_file():
+        pytest.skip("the trained model is not beside this checkout (../shared/models)")
+    return SHARED

@@ -11,7 +11,7 @@ import pytest
 
 from sixgig.modelfile import open_model
 from sixgig.pager.manifest import manifest
-from tests.null.paged import share_of_experts, stock_logits
+from tests.paged.engines import share_of_experts, stock_logits
 
 ROOT = Path(__file__).resolve().parents[2]
 LOAD = """
@@ -21,7 +21,7 @@ import numpy as np
 from sixgig.errors import SixgigError
 from sixgig.llamacpp import load_library
 from sixgig.pager.native import library_path, load_native
-from tests.null.paged import *
+from tests.paged.engines import *
 c = load_library().c
 c.ggml_backend_load.restype, c.ggml_backend_load.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
 c.ggml_backend_reg_name.restype, c.ggml_backend_reg_name.argtypes = ctypes.c_char_p, [ctypes.c_void_p]

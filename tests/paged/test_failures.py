@@ -13,7 +13,7 @@ import pytest
 from sixgig.errors import ReadError, SixgigError
 from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.modelfile import open_model
-from tests.null.paged import OPTIONS, PROMPT, logits_of, open_paged, share_of_experts, stock_logits
+from tests.paged.engines import OPTIONS, PROMPT, logits_of, open_paged, share_of_experts, stock_logits
 from tests.tiny.models import build
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +160,7 @@ import os, signal, sys, threading, time
 from pathlib import Path
 import numpy as np
 from sixgig.errors import ReadError
-from tests.null.paged import *
+from tests.paged.engines import *
 path, prompt = Path(sys.argv[1]), PROMPT[:20]
 fail, slow = Path(os.environ["SHIM_FAIL"]), Path(os.environ["SHIM_SLOW"])
 context = open_paged(path, share_of_experts(path, float(sys.argv[2])), read_ahead=True)

@@ -9,7 +9,7 @@ import pytest
 
 from sixgig.modelfile import open_model
 from sixgig.pager.pager import CachePolicy
-from tests.null.paged import (
+from tests.paged.engines import (
     OPTIONS,
     PROMPT,
     logits_of,

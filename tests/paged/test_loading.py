@@ -13,7 +13,7 @@ from sixgig.errors import BudgetError
 from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.modelfile import open_model
 from sixgig.pager.pager import ModelStream
-from tests.null.paged import OPTIONS, PROMPT, logits_of, open_paged, share_of_experts, stock_logits
+from tests.paged.engines import OPTIONS, PROMPT, logits_of, open_paged, share_of_experts, stock_logits
 
 PAGED = PagingOptions(always=True)
 BUDGET = 1 << 30
