@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "huge_pages.h"
 #include "manifest.h"
 #include "model_stream.h"
 #include "paged_backend.h"
@@ -146,6 +147,9 @@ SIXGIG_API void sixgig_pager_set_router(void * handle, int layer, int n_experts,
                                         const float * bias) {
     pager_of(handle).guess.set_router(layer, n_experts, n_embd, weight, bias);
 }
+
+// When the engine has allocated a model's weights and not yet filled them.
+SIXGIG_API void sixgig_advise_huge_pages(void) { advise_huge_pages(); }
 
 // --- what happened ---
 

@@ -21,6 +21,17 @@ struct Region {
     size_t size;
 };
 
+// Regions that hold paged weights now.
+struct Regions {
+    Mutex mutex;
+    std::vector<Region *> all;
+};
+
+Regions & regions() {
+    static auto * known = new Regions();  // never destroyed: buffers may be freed during exit()
+    return *known;
+}
+
 Region & region(ggml_backend_buffer * buffer) { return *static_cast<Region *>(buffer->context); }
 
 int announced_index(const Pager * pager, const ggml_tensor * tensor) {
@@ -35,6 +46,9 @@ void free_region(ggml_backend_buffer * buffer) {
         Lock lock(r->pager->computing);
         r->pager->cache->forget_all();
         r->pager->by_address.clear();
+        Lock known(regions().mutex);
+        std::vector<Region *> & all = regions().all;
+        all.erase(std::remove(all.begin(), all.end(), r), all.end());
     }
     munmap(r->base, r->size);
     delete r;
@@ -114,7 +128,12 @@ ggml_backend_buffer * alloc_region(ggml_backend_buffer_type * type, size_t size)
     iface.set_tensor = set_tensor;
     iface.get_tensor = get_tensor;
     iface.clear = clear_region;
-    return ggml_backend_buffer_init(type, iface, new Region{pager, base, size}, size);
+    auto * created = new Region{pager, base, size};
+    if (pager) {
+        Lock known(regions().mutex);
+        regions().all.push_back(created);
+    }
+    return ggml_backend_buffer_init(type, iface, created, size);
 }
 
 size_t alignment(ggml_backend_buffer_type *) { return TENSOR_ALIGNMENT; }
@@ -141,6 +160,13 @@ bool & loading() {
 
 Pager * owner_of(const ggml_backend_buffer * buffer) {
     return buffer->context == nullptr ? loading_pager().get() : static_cast<const Region *>(buffer->context)->pager.get();
+}
+
+bool overlaps_paged_region(uintptr_t begin, uintptr_t end) {
+    Lock known(regions().mutex);
+    return std::any_of(regions().all.begin(), regions().all.end(), [&](const Region * r) {
+        return uintptr_t(r->base) < end && begin < uintptr_t(r->base) + r->size;
+    });
 }
 
 PagedWeight find_paged(const ggml_tensor * weight) {

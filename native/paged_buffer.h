@@ -17,4 +17,8 @@ PagedWeight find_paged(const ggml_tensor * weight);
 // The pager whose weights a paged buffer holds; null for computation buffers.
 Pager * owner_of(const ggml_backend_buffer * buffer);
 
+
+// Whether [begin, end) touches memory of a paged buffer that holds weights.
+bool overlaps_paged_region(uintptr_t begin, uintptr_t end);
+
 }  // namespace sixgig

@@ -10,18 +10,10 @@ from sixgig.errors import SixgigError
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 
-def prepare_openmp() -> None:
-    """The one place for environment variables of the OpenMP runtime; it reads them when the engine loads.
-
-    None is set: what helps readers and computing threads on few cores is to be measured first.
-    """
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: the process's own); returns the exit status, whatever happens."""
     try:
         let_text_pass()
-        prepare_openmp()
         from sixgig.cli.app import app  # here, so that Ctrl-C is caught from the first import on
 
         status = app(arguments, prog_name="sixgig", standalone_mode=False)

@@ -10,7 +10,7 @@ from typing import Self
 
 from sixgig.hardware.memory import ProcessMemory, process_memory
 
-INTERVAL_S = 0.02
+INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sixgig.inference.options import EngineOptions
 from sixgig.llamacpp import let_threads_sleep
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager import footprint
+from sixgig.pager.native import load_native
 from sixgig.pager.pager import DEFAULT_READERS, CachePolicy, Counters, ModelStream, Pager
 from sixgig.pager.prediction import teach_routers
 from sixgig.plan import MemoryPlan, Needs, Tier, default_budget, plan_memory
@@ -108,7 +109,11 @@ def _open_unpaged(
     stream = ModelStream(model, page=False)
     try:
         engine = BudgetedEngine(
-            model.parts, options, source=stream.source, progress=progress, explain=stream.take_failure
+            model.parts,
+            options,
+            source=stream.source,
+            progress=_advising(progress),
+            explain=stream.take_failure,
         )
     finally:
         stream.close()
@@ -152,6 +157,20 @@ def _cache_bytes(model: ModelFile, plan: MemoryPlan, paging: PagingOptions) -> i
     return min(wanted, plan.expert_cache_bytes)
 
 
+def _advising(progress: Progress | None) -> Progress:
+    """`progress`, which first of all asks for huge pages: it is first called with weights allocated, not filled."""
+    advised = False
+
+    def report(fraction: float) -> bool | None:
+        nonlocal advised
+        if not advised:
+            advised = True
+            load_native().sixgig_advise_huge_pages()
+        return None if progress is None else progress(fraction)
+
+    return report
+
+
 def _load_paged(pager: Pager, options: EngineOptions, progress: Progress | None) -> BudgetedEngine:
     stream = ModelStream(pager.model, page=True)
 
@@ -161,7 +180,11 @@ def _load_paged(pager: Pager, options: EngineOptions, progress: Progress | None)
     try:
         with pager.loading():
             return BudgetedEngine(
-                pager.model.parts, options, source=stream.source, progress=progress, explain=explain
+                pager.model.parts,
+                options,
+                source=stream.source,
+                progress=_advising(progress),
+                explain=explain,
             )
     finally:
         stream.close()

@@ -98,6 +98,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         None,
         (c_void_p, c_int, c_int, c_int, POINTER(c_float), POINTER(c_float)),
     ),
+    "sixgig_advise_huge_pages": (None, ()),
     "sixgig_pager_counters": (None, (c_void_p, POINTER(NativeCounters))),
     "sixgig_pager_reset_counters": (None, (c_void_p,)),
     "sixgig_pager_take_failure": (c_int, (c_void_p, POINTER(Failure))),
