@@ -158,7 +158,7 @@ def _cache_bytes(model: ModelFile, plan: MemoryPlan, paging: PagingOptions) -> i
 
 
 def _advising(progress: Progress | None) -> Progress:
-    """`progress`, which first of all asks for huge pages: it is first called with weights allocated, not filled."""
+    """`progress`, preceded by asking for huge pages: its first call finds weights allocated, not filled."""
     advised = False
 
     def report(fraction: float) -> bool | None:
