@@ -98,8 +98,9 @@ def run(
         raise UsageError("--json writes one document and cannot chat", cure="give a prompt with -p")
     text = _stdin() if prompt == "-" else prompt
     from sixgig.cli.opening import Opening, find_model, paging_options
-    from sixgig.cli.report import run_document, write_json
+    from sixgig.cli.report import closing_lines, run_document, write_json
     from sixgig.cli.session import Asked, Session
+    from sixgig.cli.terminal import say
     from sixgig.inference import SamplingOptions
 
     asked = Asked.of(model, text, raw, max_tokens, SamplingOptions(temperature=temperature, seed=seed))
@@ -108,6 +109,8 @@ def run(
     )
     session = Session(opening, asked, trace)
     session.run(stream=not json)
+    for line in closing_lines(session):
+        say(line)
     if json:
         write_json(run_document(session))
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from sixgig.cli.chatting import chat
 from sixgig.cli.console import PromptBar
 from sixgig.cli.opening import Opened, Opening, at_least
-from sixgig.cli.report import closing_lines
 from sixgig.cli.terminal import say, write
 from sixgig.errors import UsageError
 from sixgig.inference import (
@@ -73,7 +72,7 @@ class Session:
         self.generations: list[Generation] = []
 
     def run(self, stream: bool = True) -> None:
-        """Open, then answer or chat; closing lines come last. `stream` writes text to stdout as it comes."""
+        """Open, then answer or chat; `stream` writes text to stdout as it comes."""
         with self.opening.open(self._check) as self.opened, self._tracing():
             conversation = self._conversation()
             sampler = Sampler(self.opened.engine, self.asked.sampling)
@@ -83,8 +82,6 @@ class Session:
             else:
                 self._ask(conversation, sampler, self.asked.prompt, write if stream else _drop)
             self.counters = self.opened.engine.counters()
-        for line in closing_lines(self):
-            say(line)
 
     def _ask(
         self, conversation: Conversation, sampler: Sampler, text: str, sink: Callable[[str], object]
