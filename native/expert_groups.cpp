@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t SCRATCH_BYTES = 16 << 20;  // rows copied together for one group, unless one expert needs more
 
-struct Row { int64_t slot, token; };
+using Row = ExpertSplit::Row;
 
 int32_t chosen(const ggml_tensor * ids, const Row & row) {
     return *reinterpret_cast<const int32_t *>(static_cast<const char *>(ids->data) + row.token * ids->nb[1] + row.slot * ids->nb[0]);
@@ -70,7 +70,7 @@ ggml_status ExpertSplit::multiply_in_groups(const Visit & visit, ggml_tensor * p
         fetched = have && more && cache.fetch({tensor}, groups[g + 1]);
         const bool arrived = have && cache.wait(tensor, groups[g]);
         const double since = now_s();
-        ggml_status status = arrived ? multiply_group(product, groups[g]) : GGML_STATUS_FAILED;
+        ggml_status status = arrived ? multiply_group(product, groups[g], rows) : GGML_STATUS_FAILED;
         if (status == GGML_STATUS_SUCCESS && aborted()) status = GGML_STATUS_ABORTED;
         cache.add_compute_s(now_s() - since);
         if (have) cache.release(tensor, groups[g]);
@@ -82,20 +82,15 @@ ggml_status ExpertSplit::multiply_in_groups(const Visit & visit, ggml_tensor * p
 }
 
 // Gathers the group's rows, multiplies them as one product of [K, 1, m] with ids [1, m], scatters the results.
-ggml_status ExpertSplit::multiply_group(ggml_tensor * product, const std::vector<int> & group) {
+ggml_status ExpertSplit::multiply_group(ggml_tensor * product, const std::vector<int> & group,
+                                        const std::vector<std::vector<Row>> & rows_by_expert) {
     const ggml_tensor * input = product->src[1];
-    const ggml_tensor * ids = product->src[2];
     const int64_t k = input->ne[0], n = product->ne[0];
-    std::vector<bool> in_group(product->src[0]->ne[2]);
-    for (int e : group) in_group[e] = true;
     std::vector<Row> rows;
     row_experts_.clear();
-    for (Row row{0, 0}; row.token < ids->ne[1]; row.token++) {
-        for (row.slot = 0; row.slot < ids->ne[0]; row.slot++) {
-            if (!in_group[chosen(ids, row)]) continue;
-            rows.push_back(row);
-            row_experts_.push_back(chosen(ids, row));
-        }
+    for (int e : group) {
+        rows.insert(rows.end(), rows_by_expert[e].begin(), rows_by_expert[e].end());
+        row_experts_.resize(rows.size(), e);
     }
     const int64_t m = int64_t(rows.size());
     input_rows_.resize(k * m);

@@ -17,6 +17,8 @@ class ExpertSplit {
     void set_abort_callback(ggml_abort_callback callback, void * data);
     ggml_status compute(ggml_cgraph & graph);
 
+    struct Row { int64_t slot, token; };  // one of a token's chosen experts
+
   private:
     // One layer's nodes [begin, end) that share a router's choice.
     struct Visit {
@@ -31,7 +33,8 @@ class ExpertSplit {
     ggml_status run_whole(ggml_cgraph & graph, const Visit & visit);
     ggml_status run_in_groups(ggml_cgraph & graph, const Visit & visit);
     ggml_status multiply_in_groups(const Visit & visit, ggml_tensor * product, int tensor);
-    ggml_status multiply_group(ggml_tensor * product, const std::vector<int> & group);
+    ggml_status multiply_group(ggml_tensor * product, const std::vector<int> & group,
+                               const std::vector<std::vector<Row>> & rows_by_expert);
     void prefetch_next_layer(const Visit & visit);
     ggml_status run_nodes(ggml_cgraph & graph, int begin, int end);
     ggml_status run_on_cpu(Pager & pager, ggml_cgraph & graph, int begin, int end);

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "last_error.h"
+#include "read_failure.h"
 
 namespace sixgig {
 

@@ -1,6 +1,7 @@
 """Memory that paging takes besides the experts, in bytes: what native/ allocates, said once for the plan."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sixgig.modelfile import ModelFile, Tensor
 
@@ -54,7 +55,7 @@ def _expert_width(model: ModelFile) -> int:
     return min((tensor.shape[0] for tensor in model.routed_experts()), default=0)
 
 
-def _pieces(tensor: Tensor) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def _pieces(tensor: Tensor) -> NDArray[np.int64]:
     """Page-rounded bytes of each expert of a tensor."""
     size = tensor.size_bytes // tensor.shape[2]
     begins = tensor.offset + size * np.arange(tensor.shape[2], dtype=np.int64)

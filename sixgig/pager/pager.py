@@ -69,7 +69,8 @@ class Counters:
 class Pager:
     """Holds the model's files open and its experts cached; close it after the engine that uses it.
 
-    Raises ModelFileError when the model has no routed experts or a file changed since its header was read.
+    Raises ModelFileError when the model has no routed experts, ReadError when a file is not the one whose
+    header was read.
     """
 
     def __init__(self, model: ModelFile, readers: int = DEFAULT_READERS) -> None:

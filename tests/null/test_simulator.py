@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sixgig.errors import BudgetError
 from sixgig.pager.policies import HALF_LIVES, POLICIES, DecayedFrequency, LeastRecentlyUsed
 from sixgig.pager.simulator import Belady, Cache, compare, numbered, replay, reuse_distances
-from sixgig.pager.synthetic import Routing, synthetic_trace
 from sixgig.pager.trace import Shape, Trace, Visit
+from tests.null.generated_routing import Routing, synthetic_trace
 
 N_EXPERTS = 6
 
