@@ -52,6 +52,17 @@ def available_bytes(root: Path = Path("/")) -> int:
     return machine_memory(root).available_bytes
 
 
+def swap_bytes(root: Path = Path("/")) -> int:
+    """Swap space in all, used or not; 0 also where the system does not tell."""
+    fields = _kib_fields(root / "proc/meminfo")
+    if "SwapTotal" in fields:
+        return fields["SwapTotal"]
+    try:
+        return int(psutil.swap_memory().total)
+    except (OSError, RuntimeError):
+        return 0
+
+
 def process_memory(status: Path = Path("/proc/self/status")) -> ProcessMemory:
     """This process's memory now; exact to a few hundred KiB (the kernel batches its counters)."""
     fields = _kib_fields(status)

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 
 from sixgig.hardware.cgroup import MemoryGroup, memory_group, processor_quota
-from sixgig.hardware.machine import _cores, probe
-from sixgig.hardware.memory import ProcessMemory, available_bytes, machine_memory, process_memory
+from sixgig.hardware.memory import (
+    ProcessMemory,
+    available_bytes,
+    machine_memory,
+    process_memory,
+    swap_bytes,
+)
 from sixgig.hardware.peak import PeakSampler
+from sixgig.hardware.processor import _cores
 
 GIB = 1 << 30
 MEMINFO = "MemTotal: 16777216 kB\nMemFree: 1 kB\nMemAvailable: 8388608 kB\nHugePages_Total: 0\n"
@@ -94,11 +100,9 @@ def test_processor_quota(tmp_path: Path) -> None:
     assert processor_quota(tree(tmp_path / "none", {})) is None
 
 
-def test_probe_of_this_machine_is_sane() -> None:
-    machine = probe()
-    assert 0 < machine.available_bytes <= machine.ram_bytes
-    assert 1 <= machine.cores <= machine.logical_cores
-    assert machine.to_json()["cores"] == machine.cores
+def test_swap_is_all_there_is_of_it_used_or_not(tmp_path: Path) -> None:
+    meminfo = MEMINFO + "SwapTotal: 2048 kB\nSwapFree: 0 kB\n"
+    assert swap_bytes(tree(tmp_path, {"proc/meminfo": meminfo})) == 2048 * 1024
 
 
 def test_process_memory_counts_new_anonymous_pages(tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""This machine with all that can be known about it: probed, the engine asked, measured or remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+from sixgig.cli.findings import EngineFacts
+from sixgig.cli.terminal import say
+from sixgig.errors import EngineError, UsageError
+from sixgig.hardware import (
+    Absent,
+    EngineDevice,
+    Gpu,
+    Machine,
+    measured,
+    merge_engine_devices,
+    models_folder,
+    probe,
+    remember_kernels,
+    remembered,
+)
+
+WHEEL = "xllamacpp"
+_Announce = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A machine, what became of the engine on it, and which path its disk was looked for under."""
+
+    machine: Machine
+    engine: EngineFacts
+    disk_path: Path
+
+
+def this_machine(disk_path: Path | None = None, again: bool = False, announce: _Announce = say) -> Machine:
+    """As survey(), for whom the machine is enough."""
+    return survey(disk_path, again, announce).machine
+
+
+def known_machine(disk_path: Path) -> Machine:
+    """This machine with what was measured before; nothing is measured now."""
+    engine = _installed()
+    return remembered(probe(disk_path=disk_path), None if isinstance(engine, Absent) else engine)
+
+
+def gpu_machine(disk_path: Path) -> Machine:
+    """As known_machine(), with the GPUs that the engine can use. UsageError where there is none."""
+    machine = known_machine(disk_path)
+    engine, devices = _ask_engine()
+    gpus = _known_to_engine(machine.gpus, engine, devices)
+    usable = tuple(gpu for gpu in gpus if not isinstance(gpu.engine_device, Absent) and not gpu.shares_ram)
+    if not usable:
+        seen = ", ".join(gpu.name for gpu in gpus) or "no GPU"
+        cure = "leave --vram out, or see sixgig doctor for the build that suits your GPU"
+        raise UsageError("the installed engine can use no GPU here", f"found: {seen}", cure)
+    return replace(machine, gpus=usable)
+
+
+def survey(disk_path: Path | None = None, again: bool = False, announce: _Announce = say) -> Survey:
+    """This machine, measured where it is not yet known, or all of it `again`.
+
+    disk_path: a large file or a folder on the disk that models are read from. Never raises for what the
+    machine lacks, a working engine included.
+    """
+    path = disk_path or models_folder()
+    engine, devices = _ask_engine()
+    version = None if isinstance(engine.version, Absent) else engine.version
+    found = remembered(probe(disk_path=path), version)
+    found = replace(found, gpus=_known_to_engine(found.gpus, engine, devices))
+    found = measured(found, path, again, announce)
+    if not engine.fault and (again or isinstance(found.kernels, Absent)):
+        found = _with_kernels(found, announce)
+    return Survey(found, engine, path)
+
+
+def _ask_engine() -> tuple[EngineFacts, tuple[EngineDevice, ...]]:
+    """What the wheel is, and the devices it can compute on besides the processor."""
+    from sixgig.inference.devices import engine_devices
+
+    version, requirement = _installed(), _requirement()
+    try:
+        return EngineFacts(version, requirement), engine_devices()
+    except EngineError as error:
+        fault = "; ".join(part for part in (error.what, error.numbers) if part)
+        return EngineFacts(version, requirement, fault, error.cure), ()
+
+
+def _known_to_engine(
+    gpus: tuple[Gpu, ...], engine: EngineFacts, devices: tuple[EngineDevice, ...]
+) -> tuple[Gpu, ...]:
+    if not engine.fault:
+        return merge_engine_devices(gpus, devices)
+    return tuple(replace(gpu, engine_device=Absent("the engine does not load")) for gpu in gpus)
+
+
+def _with_kernels(machine: Machine, announce: _Announce) -> Machine:
+    from sixgig.inference.kernels import measure_kernels
+
+    announce("measuring the engine's kernels ...")
+    try:
+        return remember_kernels(machine, measure_kernels(machine.cpu.cores))
+    except EngineError as error:
+        return replace(machine, kernels=Absent(str(error)))
+
+
+def _installed() -> str | Absent:
+    try:
+        return metadata.version(WHEEL)
+    except metadata.PackageNotFoundError:
+        return Absent(f"{WHEEL} is not installed")
+
+
+def _requirement() -> str:
+    """The one build this package works with, as its own metadata pins it: "xllamacpp==..."."""
+    try:
+        pins = metadata.requires("sixgig") or []
+    except metadata.PackageNotFoundError:  # run from a source tree that nobody installed
+        return WHEEL
+    return next((pin.partition(";")[0].strip() for pin in pins if pin.startswith(WHEEL)), WHEEL)
