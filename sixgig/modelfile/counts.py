@@ -39,6 +39,30 @@ class Counts:
         self.checked(name, min(value), 0, highest)
         return self.checked(name, max(value), lowest, highest)
 
+    def each(self, name: str, n_layers: int, highest: int, default: tuple[int, ...]) -> tuple[int, ...]:
+        """A count in [0, highest] for each layer, given for each or once for all."""
+        value = self.metadata.integers(f"{self.architecture}.{name}")
+        if value is None:
+            return default
+        if isinstance(value, int):
+            return (self.checked(name, value, 0, highest),) * n_layers
+        self.checked(name + " (its length)", len(value), n_layers, n_layers)
+        return tuple(self.checked(name, count, 0, highest) for count in value)
+
+    def is_array(self, name: str) -> bool:
+        """Whether it is given as an array of one element or more."""
+        return self.metadata.count(f"{self.architecture}.{name}") > 0
+
+    def flags(self, name: str, n_layers: int) -> tuple[bool, ...]:
+        """A yes or no for each layer, as booleans or as 0 and 1; empty when absent."""
+        length = self.metadata.count(f"{self.architecture}.{name}")
+        if not length and name not in self:
+            return ()
+        self.checked(name + " (its length)", length, n_layers, n_layers)
+        values = self.metadata.array(f"{self.architecture}.{name}")
+        self.require(all(value in (0, 1) for value in values), name, "not all of it is yes or no")
+        return tuple(bool(value) for value in values)
+
     def checked(self, name: str, value: int | None, lowest: int, highest: int) -> int:
         """`value`, which must be there and in [lowest, highest]."""
         if value is None:
@@ -54,5 +78,5 @@ class Counts:
 
     def error(self, name: str, numbers: str) -> ModelFileError:
         """The error that names the key."""
-        what = f"{self.metadata.path.name}: {self.architecture}.{name} is not usable"
+        what = f"{self.metadata.source.name}: {self.architecture}.{name} is not usable"
         return ModelFileError(what, numbers, "fetch or convert the file again")

@@ -1,26 +1,28 @@
 """Walks a GGUF header forward in large blocks, holding one block at a time."""
 
-from io import FileIO
-from pathlib import Path
 from struct import Struct
 
 from sixgig.errors import ModelFileError
+from sixgig.modelfile.source import ByteSource
 from sixgig.units import format_bytes
 
 MAX_HEADER_BYTES = 128 * 1024**2
-_BLOCK_BYTES = 1024**2
+_FIRST_BLOCK_BYTES, _BLOCK_BYTES = 256 * 1024, 1024**2
 _U32, _U64 = Struct("<I"), Struct("<Q")
 
 
 class Cursor:
-    """A position in a file of known size; running past the end is a ModelFileError, never a large read."""
+    """A position in a file of known size; running past the end is a ModelFileError, never a large read.
 
-    def __init__(self, file: FileIO, path: Path, size_bytes: int) -> None:
-        self.path = path
-        self.size_bytes = size_bytes
-        self._file = file
+    Blocks grow while they follow each other and start small after a leap: what is skipped is not fetched.
+    """
+
+    def __init__(self, source: ByteSource) -> None:
+        self.source = source
+        self.size_bytes = source.size_bytes
         self._block = b""
         self._block_start = 0
+        self._block_bytes = _FIRST_BLOCK_BYTES
         self._at = 0
 
     @property
@@ -63,6 +65,19 @@ class Cursor:
             raise self.ends_inside(what)
         self._move(self.position + size)
 
+    def leap(self, size: int, expected: bytes) -> bool:
+        """Moves on by `size` bytes if `expected` stands there; stays otherwise."""
+        target = self.position + size
+        if target > MAX_HEADER_BYTES or target + len(expected) > self.size_bytes:
+            return False
+        here = self._block, self._block_start, self._block_bytes, self._at
+        self._move(target)
+        if self.take(len(expected), "what follows an array") == expected:
+            self._at -= len(expected)
+            return True
+        self._block, self._block_start, self._block_bytes, self._at = here
+        return False
+
     def skip_strings(self, count: int, what: str) -> None:
         """Moves past `count` length-prefixed strings, looking at their lengths only."""
         while count:
@@ -75,7 +90,7 @@ class Cursor:
     def damaged(self, what: str, numbers: str = "") -> ModelFileError:
         """The error for a header that lies or is broken."""
         return ModelFileError(
-            f"{self.path.name}: {what}", numbers, "the file is damaged; fetch or convert it again"
+            f"{self.source.name}: {what}", numbers, "the file is damaged; fetch or convert it again"
         )
 
     def ends_inside(self, what: str) -> ModelFileError:
@@ -86,7 +101,7 @@ class Cursor:
         if position > MAX_HEADER_BYTES:
             raise self.damaged("the header is too long", f"over {format_bytes(MAX_HEADER_BYTES)}")
         if position > self._block_start + len(self._block):
-            self._block, self._block_start = b"", position
+            self._block, self._block_start, self._block_bytes = b"", position, _FIRST_BLOCK_BYTES
         self._at = position - self._block_start
 
     def _fill(self, size: int, what: str) -> None:
@@ -95,14 +110,20 @@ class Cursor:
             if size > self.remaining_bytes:
                 raise self.ends_inside(what)
             self._move(self.position)
-            self._load(max(size, _BLOCK_BYTES))
+            self._load(size)
             if size > len(self._block):
                 raise self.ends_inside(what)
 
     def _load(self, size: int) -> None:
-        position = self.position
-        self._file.seek(position)
-        self._block, self._block_start, self._at = self._file.read(size), position, 0
+        """The next block, of `size` bytes at least."""
+        block, start = self._block[self._at :], self.position
+        while len(block) < size:
+            missing = max(size - len(block), self._block_bytes)
+            if not (piece := self.source.read(start + len(block), missing)):
+                break
+            block += piece
+        self._block, self._block_start, self._at = block, start, 0
+        self._block_bytes = min(2 * self._block_bytes, _BLOCK_BYTES)
 
 
 def _pass_strings(block: bytes, at: int, count: int) -> tuple[int, int]:

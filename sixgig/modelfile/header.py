@@ -4,14 +4,14 @@ Format: the GGUF specification, versions 2 and 3, little-endian. The limits belo
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from struct import unpack
 
 from sixgig.errors import ModelFileError
 from sixgig.modelfile.cursor import Cursor
 from sixgig.modelfile.ggml_types import TYPE_BY_ID, GgmlType
+from sixgig.modelfile.known import KnownArrays
 from sixgig.modelfile.metadata import NUMBER_BYTES, NUMBER_FORMATS, Entry, Metadata, Scalar, Stored, ValueType
-from sixgig.modelfile.source import Fingerprint, opened
+from sixgig.modelfile.source import ByteSource
 
 MAX_NAME_BYTES = 63  # ggml's own limit
 MAX_DIMENSIONS = 4
@@ -39,8 +39,7 @@ class TensorInfo:
 class Header:
     """One file's header; the pairs take [24, entries_end) and the data starts at `data_start`."""
 
-    path: Path
-    fingerprint: Fingerprint
+    source: ByteSource
     version: int
     metadata: Metadata
     alignment: int
@@ -48,17 +47,20 @@ class Header:
     data_start: int
 
 
-def read_header(path: Path) -> Header:
-    """The checked header of the GGUF file at `path`; ModelFileError says what is wrong with it."""
-    with opened(path) as (file, fingerprint):
-        cursor = Cursor(file, path, fingerprint.size_bytes)
-        version, n_tensors, n_entries = _preamble(cursor)
-        metadata = _metadata(cursor, n_entries)
-        alignment = _alignment(cursor, metadata)
-        declared = _declarations(cursor, n_tensors)
-        data_start = padded(cursor.position, alignment)
-        tensors = _laid_out(cursor, declared, data_start, alignment)
-    return Header(path, fingerprint, version, metadata, alignment, tensors, data_start)
+def read_header(source: ByteSource, known: KnownArrays | None = None) -> Header:
+    """The checked header of a GGUF file; ModelFileError says what is wrong with it.
+
+    `known` has what files of the same repository taught, and learns from this one; for planning only.
+    """
+    cursor, known = Cursor(source), known or KnownArrays()
+    version, n_tensors, n_entries = _preamble(cursor)
+    metadata = _metadata(cursor, n_entries, known)
+    alignment = _alignment(cursor, metadata)
+    declared = _declarations(cursor, n_tensors)
+    data_start = padded(cursor.position, alignment)
+    tensors = _laid_out(cursor, declared, data_start, alignment)
+    known.learn(metadata)
+    return Header(source, version, metadata, alignment, tensors, data_start)
 
 
 def padded(size: int, alignment: int) -> int:
@@ -72,12 +74,12 @@ def _preamble(cursor: Cursor) -> tuple[int, int, int]:
         raise cursor.damaged("the file is empty")
     if (magic := cursor.take(min(4, cursor.size_bytes), "the magic")) != b"GGUF":
         raise ModelFileError(
-            f"{cursor.path.name} is not a GGUF file", f"it starts with {magic!r}", "name a .gguf file"
+            f"{cursor.source.name} is not a GGUF file", f"it starts with {magic!r}", "name a .gguf file"
         )
     version = cursor.u32("the version")
     if version not in (2, 3):
         raise ModelFileError(
-            f"{cursor.path.name}: GGUF version {version} is not supported",
+            f"{cursor.source.name}: GGUF version {version} is not supported",
             "2 and 3 are, little-endian",
             "convert the model again",
         )
@@ -97,21 +99,21 @@ def _check_count(cursor: Cursor, what: str, count: int, limit: int, smallest_byt
         )
 
 
-def _metadata(cursor: Cursor, n_entries: int) -> Metadata:
+def _metadata(cursor: Cursor, n_entries: int, known: KnownArrays) -> Metadata:
     entries: dict[str, Entry] = {}
     for _ in range(n_entries):
-        entry = _entry(cursor)
+        entry = _entry(cursor, known)
         if entry.key in entries:
             raise cursor.damaged(f"the key {entry.key[:80]!r} appears twice")
         entries[entry.key] = entry
-    return Metadata(cursor.path, tuple(entries.values()))
+    return Metadata(cursor.source, tuple(entries.values()))
 
 
-def _entry(cursor: Cursor) -> Entry:
+def _entry(cursor: Cursor, known: KnownArrays) -> Entry:
     start = cursor.position
     key = cursor.name(MAX_KEY_BYTES, "a key")
     kind = _value_type(cursor, key)
-    value = _array(cursor, key) if kind is ValueType.ARRAY else _single(cursor, key, kind)
+    value = _array(cursor, key, known) if kind is ValueType.ARRAY else _single(cursor, key, kind)
     return Entry(key, kind, value, start, cursor.position)
 
 
@@ -141,7 +143,7 @@ def _string(cursor: Cursor, key: str) -> str | Stored:
     return stored
 
 
-def _array(cursor: Cursor, key: str) -> Stored:
+def _array(cursor: Cursor, key: str, known: KnownArrays) -> Stored:
     kind = _value_type(cursor, key)
     what = f"the array {key[:80]!r}"
     count = cursor.u64(what)
@@ -150,7 +152,8 @@ def _array(cursor: Cursor, key: str) -> Stored:
         raise cursor.damaged(f"{what} holds arrays", "llama.cpp reads no nested arrays")
     if kind is ValueType.STRING:
         _check_count(cursor, f"strings in {what}", count, MAX_STRINGS, 8)
-        cursor.skip_strings(count, what)
+        if not known.pass_over(cursor, key, count):
+            cursor.skip_strings(count, what)
     else:
         cursor.skip(count * NUMBER_BYTES[kind], what)
     return Stored(kind, count, start, cursor.position - start, is_array=True)

@@ -17,7 +17,10 @@ _LAST_GATE = 4  # llama.cpp's LLAMA_EXPERT_GATING_FUNC_TYPE_SQRT_SOFTPLUS
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Counts; `n_layers` includes the `n_prediction_layers` (multi-token prediction) at the end."""
+    """Counts; `n_layers` includes the `n_prediction_layers` (multi-token prediction) at the end.
+
+    `feed_forward_lengths` has the dense hidden width of each layer; widths are 0 where the file says none.
+    """
 
     n_layers: int
     n_prediction_layers: int
@@ -25,6 +28,9 @@ class Hyperparameters:
     context_length: int
     n_experts: int
     n_experts_used: int
+    feed_forward_lengths: tuple[int, ...] = ()
+    expert_feed_forward_length: int = 0
+    shared_expert_feed_forward_length: int = 0
 
 
 def read_hyperparameters(metadata: Metadata, family: Family) -> Hyperparameters:
@@ -40,6 +46,9 @@ def read_hyperparameters(metadata: Metadata, family: Family) -> Hyperparameters:
         context_length=counts.one("context_length", 1, _MAX_LENGTH),
         n_experts=n_experts,
         n_experts_used=counts.most("expert_used_count", n_layers, min(n_experts, 1), n_experts),
+        feed_forward_lengths=counts.each("feed_forward_length", n_layers, _MAX_LENGTH, (0,) * n_layers),
+        expert_feed_forward_length=counts.one("expert_feed_forward_length", 0, _MAX_LENGTH, 0),
+        shared_expert_feed_forward_length=counts.one("expert_shared_feed_forward_length", 0, _MAX_LENGTH, 0),
     )
 
 

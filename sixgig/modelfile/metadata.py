@@ -3,16 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 from struct import Struct, unpack
 
 from sixgig.errors import ModelFileError
-from sixgig.modelfile.source import opened
+from sixgig.modelfile.source import ByteSource, read_all
 
 Scalar = bool | int | float | str
 _LONGEST_BYTES = 32 * 1024**2
 _MOST_LAYERS = 4096
-_U64 = Struct("<Q")
 
 
 class ValueType(IntEnum):
@@ -74,8 +72,8 @@ class Entry:
 class Metadata:
     """The pairs of one file, by key. Asking for a value of another type than it has is a ModelFileError."""
 
-    def __init__(self, path: Path, entries: tuple[Entry, ...]) -> None:
-        self.path = path
+    def __init__(self, source: ByteSource, entries: tuple[Entry, ...]) -> None:
+        self.source = source
         self.entries = entries
         self._by_key = {entry.key: entry for entry in entries}
 
@@ -116,7 +114,7 @@ class Metadata:
         if not self.count(key):
             return self.integer(key)
         if self.count(key) > _MOST_LAYERS:
-            raise ModelFileError(f"{self.path.name}: {key} is too long", f"{self.count(key)} elements")
+            raise ModelFileError(f"{self.source.name}: {key} is too long", f"{self.count(key)} elements")
         values = self.array(key)
         if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
             raise self._mistyped(key, "integers")
@@ -136,28 +134,31 @@ class Metadata:
             raise self._mistyped(key, "an array")
         raw = self._read(key, value)
         if value.type is ValueType.STRING:
-            return list(_strings(raw, value.count))
+            return self._strings(key, raw, value.count)
         return list(unpack(f"<{value.count}{NUMBER_FORMATS[value.type]}", raw))
 
     def _read(self, key: str, stored: Stored) -> bytes:
         if stored.size_bytes > _LONGEST_BYTES:
-            raise ModelFileError(f"{self.path.name}: {key} is too long", f"{stored.size_bytes} bytes")
-        with opened(self.path) as (file, _):
-            file.seek(stored.offset)
-            raw = file.read(stored.size_bytes)
+            raise ModelFileError(f"{self.source.name}: {key} is too long", f"{stored.size_bytes} bytes")
+        raw = read_all(self.source, stored.offset, stored.size_bytes)
         if len(raw) != stored.size_bytes:
-            raise ModelFileError(f"{self.path.name} changed while it was open", f"{key} is cut short")
+            raise ModelFileError(f"{self.source.name} changed while it was open", f"{key} is cut short")
         return raw
+
+    def _strings(self, key: str, raw: bytes, count: int) -> list[Scalar]:
+        """`count` strings that fill `raw`, each with its length before it."""
+        strings, at = list[Scalar](), 0
+        for _ in range(count):
+            end = at + 8 + int.from_bytes(raw[at : at + 8], "little")
+            strings.append(raw[at + 8 : end].decode(errors="replace"))
+            at = end
+        if at != len(raw):
+            raise ModelFileError(
+                f"{self.source.name}: {key} does not end where it must", f"{at} of {len(raw)} bytes"
+            )
+        return strings
 
     def _mistyped(self, key: str, wanted: str) -> ModelFileError:
         found = self._by_key[key]
         kind = "an array" if self.count(key) else found.type.name
-        return ModelFileError(f"{self.path.name}: {key} must be {wanted}", f"it is {kind}")
-
-
-def _strings(raw: bytes, count: int) -> Iterator[str]:
-    at = 0
-    for _ in range(count):
-        (size,) = _U64.unpack_from(raw, at)
-        yield raw[at + 8 : at + 8 + size].decode(errors="replace")
-        at += 8 + size
+        return ModelFileError(f"{self.source.name}: {key} must be {wanted}", f"it is {kind}")

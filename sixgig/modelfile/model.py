@@ -1,6 +1,6 @@
 """A model as its files describe it, checked before any engine sees it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,34 +8,46 @@ from pathlib import Path
 from sixgig.errors import ModelFileError
 from sixgig.families import Family, Role, family
 from sixgig.modelfile.attention import check_attention
+from sixgig.modelfile.attention_shape import AttentionShape, read_attention_shape
 from sixgig.modelfile.experts import check_experts
 from sixgig.modelfile.header import Header
 from sixgig.modelfile.hyperparameters import Hyperparameters, read_hyperparameters
+from sixgig.modelfile.known import KnownArrays
 from sixgig.modelfile.metadata import Metadata
-from sixgig.modelfile.source import Fingerprint
-from sixgig.modelfile.splits import read_headers
+from sixgig.modelfile.source import ByteSource, Fingerprint, LocalFile
+from sixgig.modelfile.splits import read_headers, read_set
 from sixgig.modelfile.tensor import Tensor
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One GGUF model in one or several files. `metadata` is that of the first part."""
+    """One GGUF model in one or several files. `metadata` is that of the first part.
+
+    A model whose headers alone were fetched can be planned, not run: `parts` and `fingerprints` raise
+    ModelFileError unless `is_local`.
+    """
 
     headers: tuple[Header, ...]
     metadata: Metadata
     tensors: tuple[Tensor, ...]
     family: Family
     hyperparameters: Hyperparameters
+    attention: AttentionShape
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files lie on this machine."""
+        return all(isinstance(header.source, LocalFile) for header in self.headers)
 
     @property
     def parts(self) -> tuple[Path, ...]:
         """The files, in order."""
-        return tuple(header.path for header in self.headers)
+        return tuple(_local(header.source).path for header in self.headers)
 
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:
         """What each file looked like when its header was read."""
-        return tuple(header.fingerprint for header in self.headers)
+        return tuple(_local(header.source).fingerprint for header in self.headers)
 
     @property
     def alignment(self) -> int:
@@ -50,7 +62,7 @@ class ModelFile:
     @property
     def name(self) -> str:
         """general.name, or the file's name without its ending."""
-        return self.metadata.text("general.name") or self.parts[0].stem
+        return self.metadata.text("general.name") or Path(self.headers[0].source.name).stem
 
     @property
     def n_layers(self) -> int:
@@ -100,7 +112,7 @@ class ModelFile:
     @property
     def size_bytes(self) -> int:
         """Bytes of all files."""
-        return sum(fingerprint.size_bytes for fingerprint in self.fingerprints)
+        return sum(header.source.size_bytes for header in self.headers)
 
     @cached_property
     def routed_bytes(self) -> int:
@@ -124,26 +136,42 @@ class ModelFile:
 
 def open_model(path: Path) -> ModelFile:
     """The model at `path` (of a split set, any part); ModelFileError says what is wrong and what to do."""
-    headers = read_headers(Path(path))
+    return _checked(read_headers(Path(path)))
+
+
+def open_sources(sources: Sequence[ByteSource], known: KnownArrays | None = None) -> ModelFile:
+    """The model whose parts are `sources`, all in order, for planning only; ModelFileError as open_model."""
+    return _checked(read_set(sources, known or KnownArrays()))
+
+
+def _checked(headers: tuple[Header, ...]) -> ModelFile:
     metadata = headers[0].metadata
     declared = family(_architecture(metadata))
-    hyperparameters = read_hyperparameters(metadata, declared)
-    model = ModelFile(headers, metadata, _tensors(headers, declared), declared, hyperparameters)
+    numbers = read_hyperparameters(metadata, declared)
+    check_attention(metadata, declared, numbers)
+    shape = read_attention_shape(metadata, declared, numbers)
+    model = ModelFile(headers, metadata, _tensors(headers, declared), declared, numbers, shape)
     _check_tensors(model)
-    check_attention(metadata, declared, hyperparameters)
-    check_experts(model.tensors, declared, hyperparameters)
+    check_experts(model.tensors, declared, numbers)
     return model
+
+
+def _local(source: ByteSource) -> LocalFile:
+    if not isinstance(source, LocalFile):
+        what = f"{source.name} is not on this machine: only its header was read"
+        raise ModelFileError(what, cure="fetch the model first: sixgig run hf:owner/repo:QUANT")
+    return source
 
 
 def _architecture(metadata: Metadata) -> str:
     kind = metadata.text("general.type")
     if kind not in (None, "model"):
         raise ModelFileError(
-            f"{metadata.path.name} is no model", f"general.type is {kind[:40]!r}", "name a model's file"
+            f"{metadata.source.name} is no model", f"general.type is {kind[:40]!r}", "name a model's file"
         )
     architecture = metadata.text("general.architecture")
     if architecture is None:
-        raise ModelFileError(f"{metadata.path.name} names no architecture", cure="name a model's file")
+        raise ModelFileError(f"{metadata.source.name} names no architecture", cure="name a model's file")
     return architecture
 
 
@@ -166,7 +194,9 @@ def _tensors(headers: Iterable[Header], declared: Family) -> tuple[Tensor, ...]:
 def _check_tensors(model: ModelFile) -> None:
     """There are tensors, none twice across parts, none in a layer that is not there."""
     if not model.tensors:
-        raise ModelFileError(f"{model.parts[0].name} holds no tensors", cure="name a file with weights")
+        raise ModelFileError(
+            f"{model.headers[0].source.name} holds no tensors", cure="name a file with weights"
+        )
     names = set[str]()
     for tensor in model.tensors:
         if tensor.name in names:

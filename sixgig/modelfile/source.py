@@ -1,4 +1,4 @@
-"""A regular file opened for reading, without ever waiting on a pipe and without mapping it."""
+"""Where a model file's bytes come from: a file on this machine, or whatever can be read in ranges."""
 
 import os
 import stat
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import Protocol
 
 from sixgig.errors import ModelFileError
 
@@ -19,6 +20,62 @@ class Fingerprint:
     modified_ns: int
     device: int
     inode: int
+
+
+class ByteSource(Protocol):
+    """One file of known size, read in ranges; it has the same bytes for as long as the object is used."""
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder, for messages."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the whole file."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """1 to `size` bytes from `offset` on, none only at the end; ModelFileError when it cannot be read."""
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A regular file on this machine, as it was when its fingerprint was taken."""
+
+    path: Path
+    fingerprint: Fingerprint
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return self.path.name
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the file when its fingerprint was taken."""
+        return self.fingerprint.size_bytes
+
+    def read(self, offset: int, size: int) -> bytes:
+        """At most `size` bytes from `offset` on; ModelFileError when the file is gone or is another now."""
+        with opened(self.path) as (file, found):
+            if found != self.fingerprint:
+                now = f"{found.size_bytes} bytes now, {self.size_bytes} before"
+                raise ModelFileError(f"{self.name} changed while it was open", now, "open it again")
+            file.seek(offset)
+            return file.read(size)
+
+
+def local_file(path: Path) -> LocalFile:
+    """The file at `path` as it is now; ModelFileError when it is missing or is no regular file."""
+    return LocalFile(path, fingerprint(path))
+
+
+def read_all(source: ByteSource, offset: int, size: int) -> bytes:
+    """`size` bytes from `offset` on, fewer when the file ends before."""
+    pieces, missing = [], size
+    while missing and (piece := source.read(offset + size - missing, missing)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
 
 
 def fingerprint(path: Path) -> Fingerprint:

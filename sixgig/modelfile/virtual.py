@@ -8,7 +8,7 @@ from sixgig.families import Role
 from sixgig.modelfile.header import Header, padded
 from sixgig.modelfile.metadata import Entry
 from sixgig.modelfile.model import ModelFile
-from sixgig.modelfile.source import opened
+from sixgig.modelfile.source import read_all
 from sixgig.modelfile.tensor import Tensor
 
 ZEROS = -1
@@ -91,10 +91,8 @@ def _merged_header(model: ModelFile) -> bytes:
 
 
 def _pairs(first: Header, kept: list[Entry]) -> Iterator[bytes]:
-    with opened(first.path) as (file, _):
-        for entry in kept:
-            file.seek(entry.start)
-            yield file.read(entry.end - entry.start)
+    for entry in kept:
+        yield read_all(first.source, entry.start, entry.end - entry.start)
 
 
 def _declaration(tensor: Tensor, offset: int) -> bytes:

@@ -77,11 +77,12 @@ class FakeHub:
         self.folder, self.files, self.failure = folder, files, failure
         self.fetched: list[tuple[str, bool]] = []
 
-    def list_repo_files(self, _api: object, repository: str) -> list[str]:
+    def model_info(self, repository: str, **_: object) -> SimpleNamespace:
         assert repository == "owner/repo"
         if self.failure:
             raise self.failure
-        return self.files
+        siblings = [SimpleNamespace(rfilename=file, size=1, blob_id="b", lfs=None) for file in self.files]
+        return SimpleNamespace(sha="abc", siblings=siblings)
 
     def hf_hub_download(self, repository: str, file: str, local_files_only: bool) -> str:
         self.fetched.append((file, local_files_only))
@@ -91,8 +92,7 @@ class FakeHub:
         return str(path)
 
     def install(self, monkeypatch: pytest.MonkeyPatch, cached: Iterable[str] = ()) -> "FakeHub":
-        api = type("HfApi", (), {"list_repo_files": lambda api, name: self.list_repo_files(api, name)})
-        monkeypatch.setattr(huggingface_hub, "HfApi", api)
+        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
         monkeypatch.setattr(huggingface_hub, "hf_hub_download", self.hf_hub_download)
         monkeypatch.setattr(huggingface_hub, "scan_cache_dir", lambda: cache(self.folder, cached))
         return self

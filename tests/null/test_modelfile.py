@@ -100,6 +100,14 @@ def test_a_file_cut_while_open_is_a_read_error(tmp_path: Path) -> None:
         read_tensor(opened, opened.tensors[-1])
 
 
+def test_a_file_replaced_while_open_is_not_read_on(tmp_path: Path) -> None:
+    path = build("llama", tmp_path / "replaced.gguf")
+    opened = open_model(path)
+    build("llama", path, seed=1, n_layers=3)
+    with pytest.raises(ModelFileError, match="changed while it was open"):
+        opened.metadata.array("tokenizer.ggml.tokens")
+
+
 def opening_seconds(path: Path) -> float:
     started = perf_counter()
     open_model(path)
