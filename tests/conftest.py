@@ -1,6 +1,9 @@
 """Fixtures for all tests."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +12,12 @@ import pytest
 from tests.tiny.models import build
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before the engine loads: spinning starves others
+
+# Measurements and records of runs go to a folder of this session's own, never to the user's.
+_HOME = tempfile.mkdtemp(prefix="sixgig-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+os.environ["XDG_CACHE_HOME"] = f"{_HOME}/cache"
+os.environ["XDG_DATA_HOME"] = f"{_HOME}/data"
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "models" / "pep-moe-31m" / "pep-moe-31m-BF16.gguf"
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from sixgig import __version__
-from sixgig.cli import bench, demo, run
+from sixgig.cli import bench, demo, doctor, plan, run
 
 app = typer.Typer(
     name="sixgig",
@@ -16,6 +16,8 @@ app = typer.Typer(
 run.register(app)
 demo.register(app)
 bench.register(app)
+doctor.register(app)
+plan.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -17,6 +17,7 @@ from sixgig.cli.parameters import (
     Ram,
     Threads,
     Ubatch,
+    Vram,
 )
 
 EPILOG = """\b
@@ -44,6 +45,7 @@ def register(app: typer.Typer) -> None:
 def bench(
     model: Model = None,
     ram: Ram = None,
+    vram: Vram = None,
     prompt_tokens: PromptTokens = 512,
     tokens: Tokens = 64,
     text: TextPath = None,
@@ -69,7 +71,7 @@ def bench(
 
     count = at_least(1, "--prompt-tokens", prompt_tokens) + at_least(1, "--tokens", tokens)
     paging = paging_options(always_page, policy, no_read_ahead)
-    opening = Opening(find_model(model), ram, count, threads, ubatch, paging)
+    opening = Opening(find_model(model), ram, vram, count, threads, ubatch, paging)
     benchmark = Benchmark(opening, prompt_tokens, count, Path(text) if text else None, seed)
     benchmark.run()
     if json:

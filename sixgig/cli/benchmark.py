@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sixgig.cli.console import PromptBar
+from sixgig.cli.lessons import Pace, learn
 from sixgig.cli.measuring import (
     Phase,
     limit_of,
@@ -22,7 +23,7 @@ from sixgig.cli.measuring import (
 from sixgig.cli.opening import Opened, Opening
 from sixgig.cli.report import facts, memory_words
 from sixgig.cli.tokens import drawn_tokens, read_text, text_tokens
-from sixgig.hardware import Bandwidth
+from sixgig.hardware import Absent, Bandwidth
 from sixgig.pager.pager import Counters
 from sixgig.plan import MemoryPlan
 from sixgig.units import format_bytes, format_rate, format_seconds
@@ -54,6 +55,9 @@ class Benchmark:
             if self.disk is not None:
                 self.disk = _faster(self.disk, measure_disk(self.opened.model))
         self.memory = _faster(self.memory, self._measured_memory())
+        prompt, decode = self.prefill, self.decode
+        pace = Pace(prompt.n_tokens, prompt.seconds, decode.n_tokens, decode.seconds, _joules_each(decode))
+        learn(self.opened, pace)
 
     def _measured_memory(self) -> Bandwidth:
         return measure_memory(self._opening.thread_count, self._opening.ram_bytes)
@@ -138,6 +142,8 @@ class Benchmark:
             ("time per token", format_seconds(phase.seconds / phase.n_tokens)),
             ("from memory per token", format_bytes(limit["memory_bytes"] / phase.n_tokens)),
         ]
+        if (joules := _joules_each(phase)) is not None:
+            rows.append(("processor energy per token", f"{joules:.2f} J, idle included"))
         return rows + (self._paging_rows(phase, phase.counters) if phase.counters else [])
 
     def _paging_rows(self, phase: Phase, counters: Counters) -> list[tuple[str, str]]:
@@ -155,9 +161,14 @@ def _faster(one: Bandwidth, other: Bandwidth) -> Bandwidth:
     return max(one, other, key=lambda bandwidth: bandwidth.bytes_per_s)
 
 
+def _joules_each(phase: Phase) -> float | None:
+    return None if isinstance(phase.joules, Absent) else phase.joules / phase.n_tokens
+
+
 def _phase_document(phase: Phase) -> dict[str, Any]:
     return {
-        **{name: value for name, value in asdict(phase).items() if name != "counters"},
+        **{name: value for name, value in asdict(phase).items() if name not in ("counters", "joules")},
+        "joules_per_token": _joules_each(phase),
         "tokens_per_s": phase.tokens_per_s,
         "seconds_per_token": phase.seconds / phase.n_tokens,
         "stall_s": phase.counters.stall_s if phase.counters else 0.0,

@@ -17,9 +17,8 @@ from sixgig.cli.terminal import harmless, say
 from sixgig.inference import Generation, Sampler, SamplingOptions, abort_on_interrupt, generate
 from sixgig.inference.budget import PagingOptions
 from sixgig.modelfile import ModelFile
-from sixgig.pager import footprint
 from sixgig.pager.pager import Counters
-from sixgig.plan import MemoryPlan
+from sixgig.plan import MemoryPlan, footprint
 from sixgig.units import format_bytes
 
 PROMPT = "PEP: 9999\nTitle: "

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sixgig.families import Role
-from sixgig.hardware import Bandwidth, disk_read_bandwidth, memory_bandwidth
+from sixgig.hardware import Absent, Bandwidth, disk_read_bandwidth, memory_bandwidth
+from sixgig.hardware.energy import joules_between, read_energy
 from sixgig.inference import abort_on_interrupt
 from sixgig.inference.budget import BudgetedEngine
 from sixgig.modelfile import ModelFile
-from sixgig.pager import footprint
 from sixgig.pager.pager import DEFAULT_READERS, Counters
+from sixgig.plan import footprint
 from sixgig.plan.limit import Limit, Traffic, distinct_experts
 
 DISK_S, MEMORY_S = 1.5, 0.5
@@ -22,13 +23,14 @@ SMALLEST_ARRAY_BYTES, LARGEST_ARRAY_BYTES = 8 << 20, 64 << 20
 
 @dataclass(frozen=True)
 class Phase:
-    """A prompt or a decoding: tokens, the passes over the weights they took, wall seconds, and what the pager
-    did meanwhile (None when unpaged)."""
+    """A prompt or a decoding: tokens, the passes over the weights they took, wall seconds, what the pager did
+    meanwhile (None when unpaged), and the joules of the processor packages."""
 
     n_tokens: int
     n_passes: int
     seconds: float
     counters: Counters | None
+    joules: float | Absent
 
     @property
     def tokens_per_s(self) -> float:
@@ -65,9 +67,10 @@ def measure_phases(
 def _timed(engine: BudgetedEngine, n_tokens: int, n_passes: int, work: Callable[[], object]) -> Phase:
     if engine.pager is not None:
         engine.pager.reset_counters()
-    started = time.perf_counter()
+    energy, started = read_energy(), time.perf_counter()
     work()
-    return Phase(n_tokens, n_passes, time.perf_counter() - started, engine.counters())
+    seconds = time.perf_counter() - started
+    return Phase(n_tokens, n_passes, seconds, engine.counters(), joules_between(energy, read_energy()))
 
 
 def traffic(model: ModelFile, phase: Phase) -> Traffic:

@@ -10,15 +10,16 @@ from importlib import resources
 from pathlib import Path
 
 from sixgig.cli.console import LoadingBar
+from sixgig.cli.machines import gpu_machine
 from sixgig.cli.parameters import Policy
 from sixgig.cli.terminal import say
 from sixgig.errors import UsageError
-from sixgig.hardware import Peak, PeakSampler, probe
+from sixgig.hardware import Peak, PeakSampler, this_processor
 from sixgig.inference import EngineOptions
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import CachePolicy
-from sixgig.plan import MemoryPlan
+from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, default_budget
 from sixgig.units import format_bytes, parse_size
 
 DEMO_MODEL = "pep-moe-31m.gguf"
@@ -56,6 +57,7 @@ class Opening:
 
     model: ModelFile
     ram: str | None = None
+    vram: str | None = None
     context: int | None = None
     threads: int | None = None
     ubatch: int = 512
@@ -68,6 +70,7 @@ class Opening:
     ) -> Iterator[Opened]:
         """The engine, while the block runs; the plan is said before anything large is loaded."""
         ram_bytes, options = self.ram_bytes, self._options()
+        placement, vram_bytes = self._placement(options)
         started = time.perf_counter()
 
         def on_plan(plan: MemoryPlan) -> None:
@@ -79,7 +82,14 @@ class Opening:
         with PeakSampler() as sampler:
             with LoadingBar("loading") as bar:
                 engine = open_engine(
-                    self.model, ram_bytes, options, self.paging, announce=on_plan, progress=bar
+                    self.model,
+                    ram_bytes,
+                    options,
+                    self.paging,
+                    placement=placement,
+                    vram_bytes=vram_bytes,
+                    announce=on_plan,
+                    progress=bar,
                 )
             with engine:
                 yield Opened(engine, self.model, time.perf_counter() - started, sampler)
@@ -92,7 +102,18 @@ class Opening:
     @property
     def thread_count(self) -> int:
         """Threads that compute: physical cores unless said."""
-        return probe().cores if self.threads is None else at_least(1, "--threads", self.threads)
+        return this_processor().cores if self.threads is None else at_least(1, "--threads", self.threads)
+
+    def _placement(self, options: EngineOptions) -> tuple[Placement, int]:
+        """The planner's, within --vram; all in main memory where that was not given."""
+        vram_bytes = 0 if self.vram is None else parse_size(self.vram)
+        if not vram_bytes:
+            return Placement(), 0
+        machine = gpu_machine(self.model.parts[0].parent)
+        ram_bytes = self.ram_bytes or default_budget(machine.memory.available_bytes)
+        planner = Planner(machine, self.model, Task(context=options.context, ubatch=options.ubatch))
+        plan = planner.plan(Budgets(ram_bytes, vram_bytes), accept=lambda plan: plan.can_run)
+        return plan.placement, vram_bytes
 
     def _options(self) -> EngineOptions:
         context = self.context

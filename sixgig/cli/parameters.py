@@ -30,6 +30,15 @@ Ram = Annotated[
         show_default="what is free, less a margin",
     ),
 ]
+Vram = Annotated[
+    str | None,
+    typer.Option(
+        "--vram",
+        metavar="SIZE",
+        help="Use a GPU, with this much of its memory. Needs an engine build for it: sixgig doctor.",
+        show_default="0",
+    ),
+]
 Context = Annotated[
     int | None,
     typer.Option(

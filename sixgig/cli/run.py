@@ -18,6 +18,7 @@ from sixgig.cli.parameters import (
     Ram,
     Threads,
     Ubatch,
+    Vram,
 )
 from sixgig.errors import UsageError
 
@@ -76,6 +77,7 @@ def run(
     model: Model = None,
     prompt: Prompt = None,
     ram: Ram = None,
+    vram: Vram = None,
     raw: Raw = False,
     max_tokens: MaxTokens = None,
     temperature: Temperature = 0.8,
@@ -104,9 +106,8 @@ def run(
     from sixgig.inference import SamplingOptions
 
     asked = Asked.of(model, text, raw, max_tokens, SamplingOptions(temperature=temperature, seed=seed))
-    opening = Opening(
-        find_model(model), ram, context, threads, ubatch, paging_options(always_page, policy, no_read_ahead)
-    )
+    paging = paging_options(always_page, policy, no_read_ahead)
+    opening = Opening(find_model(model), ram, vram, context, threads, ubatch, paging)
     session = Session(opening, asked, trace)
     session.run(stream=not json)
     for line in closing_lines(session):

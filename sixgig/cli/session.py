@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sixgig.cli.chatting import chat
 from sixgig.cli.console import PromptBar
+from sixgig.cli.lessons import Pace, learn
 from sixgig.cli.opening import Opened, Opening, at_least
 from sixgig.cli.terminal import say, write
 from sixgig.errors import UsageError
@@ -82,6 +83,13 @@ class Session:
             else:
                 self._ask(conversation, sampler, self.asked.prompt, write if stream else _drop)
             self.counters = self.opened.engine.counters()
+        if self.generations:
+            learn(self.opened, self._pace())
+
+    def _pace(self) -> Pace:
+        first, runs = self.generations[0], self.generations
+        decoded, seconds = sum(run.decode_steps for run in runs), sum(run.decode_s for run in runs)
+        return Pace(first.prefill_tokens, first.prefill_s, decoded, seconds)
 
     def _ask(
         self, conversation: Conversation, sampler: Sampler, text: str, sink: Callable[[str], object]

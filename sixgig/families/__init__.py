@@ -28,7 +28,7 @@ from sixgig.families import (
     qwen35,
     qwen35moe,
 )
-from sixgig.families.family import Family, Role, RouterRule, TensorRule
+from sixgig.families.family import Family, Role, RouterRule, SlidingRule, TensorRule
 
 _MODULES = (
     bailingmoe2,
@@ -67,4 +67,4 @@ def family(architecture: str) -> Family:
     return FAMILIES[architecture]
 
 
-__all__ = ["FAMILIES", "Family", "Role", "RouterRule", "TensorRule", "family"]
+__all__ = ["FAMILIES", "Family", "Role", "RouterRule", "SlidingRule", "TensorRule", "family"]

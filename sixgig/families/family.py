@@ -43,6 +43,17 @@ class RouterRule:
     input_norm: str = "blk.{layer}.ffn_norm.weight"
 
 
+@dataclass(frozen=True)
+class SlidingRule:
+    """Which layers look back a window only: all but the last of every `period`, unless the file says others.
+
+    window: 0 where the file's key counts; else what llama.cpp takes unless that key is there and 0.
+    """
+
+    period: int
+    window: int = 0
+
+
 _LAYER = compile(r"blk\.(0|[1-9][0-9]{0,5})\.(.+)", ASCII)
 
 
@@ -51,12 +62,14 @@ class Family:
     """One architecture as GGUF names it, its tensors, and its router (None where it has no experts).
 
     `rotates_whole_heads`: llama.cpp's graph wants rotary dimensions, key and value width to be equal.
+    `sliding`: None where llama.cpp gives every layer the whole context, whatever the metadata say.
     """
 
     architecture: str
     rules: tuple[TensorRule, ...]
     router: RouterRule | None = None
     rotates_whole_heads: bool = False
+    sliding: SlidingRule | None = None
 
     @cached_property
     def roles(self) -> dict[str, Role]:

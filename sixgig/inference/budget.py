@@ -6,17 +6,27 @@ from pathlib import Path
 
 from sixgig.errors import BudgetError, SixgigError
 from sixgig.hardware.memory import available_bytes, process_memory
+from sixgig.inference.dry_load import dry_load, engine_bytes, process_bytes
 from sixgig.inference.engine import Engine
 from sixgig.inference.loading import Progress
-from sixgig.inference.measure import Measured, measure
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.placing import placed, require_room
 from sixgig.llamacpp import let_threads_sleep
 from sixgig.modelfile import ModelFile, open_model
-from sixgig.pager import footprint
 from sixgig.pager.native import load_native
 from sixgig.pager.pager import DEFAULT_READERS, CachePolicy, Counters, ModelStream, Pager
 from sixgig.pager.prediction import teach_routers
-from sixgig.plan import MemoryPlan, Needs, Tier, default_budget, plan_memory
+from sixgig.plan import (
+    Budgets,
+    MemoryPlan,
+    Placement,
+    Task,
+    default_budget,
+    footprint,
+    paged_needs,
+    plan_memory,
+    unpaged_needs,
+)
 from sixgig.units import format_bytes
 
 
@@ -58,12 +68,15 @@ def open_engine(
     options: EngineOptions | None = None,
     paging: PagingOptions | None = None,
     *,
+    placement: Placement | None = None,
+    vram_bytes: int = 0,
     announce: Callable[[MemoryPlan], object] = lambda plan: None,
     progress: Progress | None = None,
 ) -> BudgetedEngine:
     """The model, open within `ram_bytes` for the whole process (default: what is free, less a margin).
 
     A file that fits is loaded whole and runs as the engine alone would; of any other the experts are paged.
+    placement: the planner's, default everything in main memory; vram_bytes: what it may take of its GPU.
     `announce` gets the plan before anything large is allocated. Raises BudgetError with the smallest budget
     that works, and what Engine and Pager raise.
     """
@@ -71,32 +84,32 @@ def open_engine(
         model = open_model(model)
     if ram_bytes is None:
         ram_bytes = default_budget(available_bytes(), process_memory().resident_bytes)
-    options, paging = options or EngineOptions(), paging or PagingOptions()
+    options = placed(options or EngineOptions(), model, placement or Placement())
+    paging = paging or PagingOptions()
     if model.routed_bytes and (paging.always or model.size_bytes > ram_bytes):
         let_threads_sleep()
-    plan = None if paging.always else _plan_unpaged(model, ram_bytes, options)
+    task = _task(options, paging)
+    budgets = Budgets(ram_bytes, vram_bytes)
+    plan = None if paging.always else _plan_unpaged(model, budgets, options, task)
     if plan is not None:
         announce(plan)
         return _open_unpaged(model, plan, options, progress)
-    return _open_paged(model, ram_bytes, replace(options, extra_buffers=False), paging, announce, progress)
+    options = replace(options, extra_buffers=False, offload_products=False)
+    return _open_paged(model, budgets, options, paging, announce, progress)
 
 
-def _plan_unpaged(model: ModelFile, ram_bytes: int, options: EngineOptions) -> MemoryPlan | None:
+def _plan_unpaged(
+    model: ModelFile, budgets: Budgets, options: EngineOptions, task: Task
+) -> MemoryPlan | None:
     """The plan to load everything; None when it does not fit but paging may help."""
     can_page = model.routed_bytes > 0
-    if can_page and model.size_bytes > ram_bytes:
+    if can_page and model.size_bytes > budgets.ram_bytes + budgets.vram_bytes:
         return None
-    largest = max(tensor.size_bytes for tensor in model.tensors)
-    staging = Tier("loader", footprint.STREAM_BYTES + largest, phase="loading")
-    measured = _measure_stream(model, options, page=False)
-    needs = Needs(
-        (*_tiers(model, measured, options), staging),
-        routed_bytes=0,
-        context_tokens=options.context,
-        kv_bytes_per_token=_kv_bytes(measured) // options.context,
-    )
+    measured = dry_load(model, options)
+    require_room(measured, budgets.vram_bytes)
+    needs = unpaged_needs(model, task, engine_bytes(measured), process_bytes(measured))
     try:
-        return plan_memory(needs, ram_bytes, modes=("unpaged",))
+        return plan_memory(needs, budgets.ram_bytes, modes=("unpaged",))
     except BudgetError:
         if can_page:
             return None
@@ -123,7 +136,7 @@ def _open_unpaged(
 
 def _open_paged(
     model: ModelFile,
-    ram_bytes: int,
+    budgets: Budgets,
     options: EngineOptions,
     paging: PagingOptions,
     announce: Callable[[MemoryPlan], object],
@@ -131,9 +144,10 @@ def _open_paged(
 ) -> BudgetedEngine:
     pager = Pager(model, paging.readers)
     try:
-        with pager.loading():
-            measured = _measure_stream(model, options, page=True)
-        plan = plan_memory(_paged_needs(model, measured, options, paging), ram_bytes, modes=("paged",))
+        measured = dry_load(model, options, pager)
+        require_room(measured, budgets.vram_bytes)
+        needs = paged_needs(model, _task(options, paging), engine_bytes(measured), process_bytes(measured))
+        plan = plan_memory(needs, budgets.ram_bytes, modes=("paged",))
         announce(plan)
         pager.configure(_cache_bytes(model, plan, paging), paging.policy)
         if paging.read_ahead:
@@ -190,46 +204,11 @@ def _load_paged(pager: Pager, options: EngineOptions, progress: Progress | None)
         stream.close()
 
 
-def _measure_stream(model: ModelFile, options: EngineOptions, page: bool) -> Measured:
-    stream = ModelStream(model, page)
-    try:
-        return measure(model.parts, options, stream.source)
-    finally:
-        stream.close()
-
-
-def _paged_needs(
-    model: ModelFile, measured: Measured, options: EngineOptions, paging: PagingOptions
-) -> Needs:
-    read_ahead = footprint.router_bytes(model) if paging.read_ahead else 0
-    return Needs(
-        _tiers(model, measured, options),
-        footprint.resident_bytes(model),
-        smallest_cache_bytes=footprint.smallest_cache_bytes(model),
-        paged_tiers=(
-            Tier("loader", footprint.STREAM_BYTES + footprint.UPLOAD_BYTES, phase="loading"),
-            Tier("read-ahead", read_ahead),
-            Tier("expert groups", footprint.group_scratch_bytes(model, options.ubatch), phase="running"),
-        ),
-        context_tokens=options.context,
-        kv_bytes_per_token=_kv_bytes(measured) // options.context,
+def _task(options: EngineOptions, paging: PagingOptions) -> Task:
+    return Task(
+        context=options.context,
+        ubatch=options.ubatch,
+        type_k=options.type_k,
+        type_v=options.type_v,
+        read_ahead=paging.read_ahead,
     )
-
-
-def _tiers(model: ModelFile, measured: Measured, options: EngineOptions) -> tuple[Tier, ...]:
-    """What is held in either mode. Paged experts are counted as cache, not as weights."""
-    buffers, process = measured.buffers, measured.process
-    weights = sum(b.model_bytes for b in buffers if b.buffer != footprint.PAGED_BUFFER)
-    return (
-        Tier("process", process.anonymous_bytes + process.shared_bytes),
-        Tier("program files", process.file_bytes + footprint.KERNEL_FILE_BYTES, kind="file"),
-        Tier("dense weights" if model.routed_bytes else "weights", weights),
-        Tier("KV cache", _kv_bytes(measured)),
-        Tier("compute buffers", sum(b.compute_bytes for b in buffers)),
-        Tier("kernel scratch", footprint.kernel_scratch_bytes(model, options.ubatch), phase="running"),
-    )
-
-
-def _kv_bytes(measured: Measured) -> int:
-    """KV cache, recurrent states and output buffers."""
-    return sum(b.context_bytes for b in measured.buffers)

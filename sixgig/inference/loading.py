@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.shield import InterruptShield
-from sixgig.llamacpp import Library
+from sixgig.llamacpp import BufferOverride, Library
 from sixgig.llamacpp.structs import PROGRESS_CALLBACK
 
 Progress = Callable[[float], bool | None]
@@ -54,6 +55,8 @@ def load_weights(
         params = library.c.llama_model_default_params()
         options.apply_to_model(params)
         params.no_alloc = not allocate
+        overrides = _overrides(library, options.host_tensors)
+        params.tensor_buft_overrides = ctypes.addressof(overrides) if options.host_tensors else None
         params.progress_callback = bridge.callback
         library.log.clear()
         model = _from_stream(library, source, params) if source else _from_files(library, parts, params)
@@ -64,6 +67,13 @@ def load_weights(
     if model is None:
         raise (explain and explain()) or _failure(library, parts, bridge.stopped)
     return model
+
+
+def _overrides(library: Library, names: Sequence[str]) -> ctypes.Array[BufferOverride]:
+    """Exactly these tensors go to main memory, where our own buffer type may take them."""
+    host: int = library.c.ggml_backend_cpu_buffer_type()
+    patterns = [(f"^{re.escape(name)}$".encode(), host) for name in names]
+    return (BufferOverride * (len(patterns) + 1))(*(BufferOverride(*one) for one in patterns))
 
 
 def _from_stream(library: Library, source: Callable[[], int], params: Any) -> int | None:

@@ -19,7 +19,10 @@ class EngineOptions:
     threads: 0 means every CPU this process may run on.
     type_k, type_v: element types of the KV cache; a quantised type_v needs flash attention.
     extra_buffers: let llama.cpp repack weights for its fastest kernels (other bits than without).
-    gpu_layers: layers placed on a GPU; 0 keeps every buffer and every operation off it.
+    gpu_layers: layers placed on a GPU, the last ones, the head counting as one more; 0 keeps every buffer and
+        every operation off it. host_tensors: names of tensors of such layers that stay in main memory.
+    offload_products: let a GPU borrow weights in main memory for prompts; never where they are paged, since
+        it would copy them unread.
     all_logits: reserve memory for the logits of a whole ubatch, as Engine.all_logits needs.
     """
 
@@ -31,6 +34,8 @@ class EngineOptions:
     flash_attention: str = "auto"
     extra_buffers: bool = True
     gpu_layers: int = 0
+    host_tensors: tuple[str, ...] = ()
+    offload_products: bool = True
     all_logits: bool = False
 
     def __post_init__(self) -> None:
@@ -63,7 +68,8 @@ class EngineOptions:
         params.n_threads = params.n_threads_batch = self.thread_count
         params.flash_attn_type = structs.FLASH_ATTENTION[self.flash_attention]
         params.type_k, params.type_v = structs.KV_TYPES[self.type_k], structs.KV_TYPES[self.type_v]
-        params.offload_kqv = params.op_offload = self.gpu_layers > 0
+        params.offload_kqv = self.gpu_layers > 0
+        params.op_offload = self.gpu_layers > 0 and self.offload_products
         params.swa_full = False
 
 

@@ -4,14 +4,23 @@ from sixgig.llamacpp.breakdown import BufferNeed, memory_breakdown
 from sixgig.llamacpp.layout import check_layout
 from sixgig.llamacpp.library import Library, let_threads_sleep, load_library
 from sixgig.llamacpp.pin import WHEEL, WHEEL_VERSION
-from sixgig.llamacpp.structs import Batch, ContextParams, ModelParams, SamplerChainParams
+from sixgig.llamacpp.structs import (
+    Batch,
+    BufferOverride,
+    ContextParams,
+    InitParams,
+    ModelParams,
+    SamplerChainParams,
+)
 
 __all__ = [
     "WHEEL",
     "WHEEL_VERSION",
     "Batch",
     "BufferNeed",
+    "BufferOverride",
     "ContextParams",
+    "InitParams",
     "Library",
     "ModelParams",
     "SamplerChainParams",

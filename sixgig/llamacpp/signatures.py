@@ -21,6 +21,7 @@ from sixgig.llamacpp.structs import (
     LOG_CALLBACK,
     Batch,
     ContextParams,
+    InitParams,
     ModelParams,
     PerfContext,
     SamplerChainParams,
@@ -59,6 +60,31 @@ BACKENDS: dict[str, Signature] = {
     "ggml_backend_dev_description": (c_char_p, (c_void_p,)),
     "ggml_backend_dev_type": (c_int, (c_void_p,)),
     "ggml_backend_dev_memory": (None, (c_void_p, POINTER(c_size_t), POINTER(c_size_t))),
+}
+
+PRODUCTS: dict[str, Signature] = {
+    "ggml_init": (c_void_p, (InitParams,)),
+    "ggml_free": (None, (c_void_p,)),
+    "ggml_tensor_overhead": (c_size_t, ()),
+    "ggml_graph_overhead": (c_size_t, ()),
+    "ggml_new_tensor_2d": (c_void_p, (c_void_p, c_int, c_int64, c_int64)),
+    "ggml_mul_mat": (c_void_p, (c_void_p, c_void_p, c_void_p)),
+    "ggml_add": (c_void_p, (c_void_p, c_void_p, c_void_p)),
+    "ggml_nbytes": (c_size_t, (c_void_p,)),
+    "ggml_new_graph_custom": (c_void_p, (c_void_p, c_size_t, c_bool)),
+    "ggml_build_forward_expand": (None, (c_void_p, c_void_p)),
+    "ggml_backend_init_by_type": (c_void_p, (c_int, c_char_p)),
+    "ggml_backend_free": (None, (c_void_p,)),
+    "ggml_backend_get_device": (c_void_p, (c_void_p,)),
+    "ggml_backend_dev_backend_reg": (c_void_p, (c_void_p,)),
+    "ggml_backend_dev_supports_op": (c_bool, (c_void_p, c_void_p)),
+    "ggml_backend_cpu_buffer_type": (c_void_p, ()),
+    "ggml_backend_cpu_set_n_threads": (None, (c_void_p, c_int)),
+    "ggml_backend_alloc_ctx_tensors": (c_void_p, (c_void_p, c_void_p)),
+    "ggml_backend_alloc_ctx_tensors_from_buft": (c_void_p, (c_void_p, c_void_p)),
+    "ggml_backend_buffer_free": (None, (c_void_p,)),
+    "ggml_backend_tensor_set": (None, (c_void_p, c_void_p, c_size_t, c_size_t)),
+    "ggml_backend_graph_compute": (c_int, (c_void_p, c_void_p)),
 }
 
 MODELS: dict[str, Signature] = {
@@ -135,7 +161,7 @@ SAMPLERS: dict[str, Signature] = {
     "llama_sampler_free": (None, (c_void_p,)),
 }
 
-SIGNATURES: dict[str, Signature] = PROCESS | BACKENDS | MODELS | CONTEXTS | VOCABULARY | SAMPLERS
+SIGNATURES: dict[str, Signature] = PROCESS | BACKENDS | PRODUCTS | MODELS | CONTEXTS | VOCABULARY | SAMPLERS
 
 
 def declare(c: ctypes.CDLL) -> None:

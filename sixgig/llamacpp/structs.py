@@ -74,6 +74,12 @@ MODEL_DEFAULTS: dict[str, Any] = {
 }
 
 
+class BufferOverride(ctypes.Structure):
+    """llama_model_tensor_buft_override: where tensors go whose name matches; a null pattern ends the list."""
+
+    _fields_: ClassVar[Any] = [("pattern", c_char_p), ("buffer_type", c_void_p)]
+
+
 class ContextParams(ctypes.Structure):
     """llama_context_params, 168 bytes on a 64-bit machine."""
 
@@ -157,6 +163,12 @@ class Batch(ctypes.Structure):
         ("seq_id", c_void_p),
         ("logits", POINTER(c_int8)),
     ]
+
+
+class InitParams(ctypes.Structure):
+    """ggml_init_params: a context of mem_size bytes for tensors, with no_alloc without their data."""
+
+    _fields_: ClassVar[Any] = [("mem_size", c_size_t), ("mem_buffer", c_void_p), ("no_alloc", c_bool)]
 
 
 class SamplerChainParams(ctypes.Structure):

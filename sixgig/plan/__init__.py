@@ -1,5 +1,60 @@
-"""From facts about machine and model to decisions about memory. Pure: reads nothing, starts nothing."""
+"""From facts about machine and model to decisions on memory and time. Pure: reads nothing, starts nothing."""
 
-from sixgig.plan.budget import MemoryPlan, Needs, Tier, default_budget, plan_memory, smallest_budget
+from sixgig.plan.anatomy import Anatomy, anatomy
+from sixgig.plan.budget import MemoryPlan, Mode, Needs, Tier, default_budget, plan_memory, smallest_budget
+from sixgig.plan.hits import PUBLISHED, HitCurve
+from sixgig.plan.learning import Lesson, Record, lesson, process_bytes
+from sixgig.plan.needs import (
+    GPU_CONTEXT_BYTES,
+    EngineBytes,
+    ProcessBytes,
+    estimated_engine,
+    estimated_process,
+    paged_needs,
+    unpaged_needs,
+    vocabulary_bytes,
+)
+from sixgig.plan.placement import Placement
+from sixgig.plan.planner import Budgets, Plan, Planner, usable_gpu
+from sixgig.plan.prediction import Predictor, Speed
+from sixgig.plan.quality import bits_per_weight, expected_kld
+from sixgig.plan.task import Task
+from sixgig.plan.work import WorkPlan, plan_work
 
-__all__ = ["MemoryPlan", "Needs", "Tier", "default_budget", "plan_memory", "smallest_budget"]
+__all__ = [
+    "GPU_CONTEXT_BYTES",
+    "PUBLISHED",
+    "Anatomy",
+    "Budgets",
+    "EngineBytes",
+    "HitCurve",
+    "Lesson",
+    "MemoryPlan",
+    "Mode",
+    "Needs",
+    "Placement",
+    "Plan",
+    "Planner",
+    "Predictor",
+    "ProcessBytes",
+    "Record",
+    "Speed",
+    "Task",
+    "Tier",
+    "WorkPlan",
+    "anatomy",
+    "bits_per_weight",
+    "default_budget",
+    "estimated_engine",
+    "estimated_process",
+    "expected_kld",
+    "lesson",
+    "paged_needs",
+    "plan_memory",
+    "plan_work",
+    "process_bytes",
+    "smallest_budget",
+    "unpaged_needs",
+    "usable_gpu",
+    "vocabulary_bytes",
+]

@@ -6,6 +6,7 @@ nothing is estimated here. Covers resident memory of this process; does not cove
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -38,7 +39,8 @@ class Needs:
 
     tiers: held in both modes (process, library, dense weights, KV cache, compute buffers).
     unpaged_tiers, paged_tiers: held in that mode only (a loader's staging, the readers' buffers).
-    smallest_cache_bytes: the least expert cache that paging works with.
+    smallest_cache_bytes: the least expert cache that paging works with. grouping: held as well while the
+    cache is smaller than whole_visit_bytes, so that a layer's experts may be computed in groups.
     kv_bytes_per_token: how much a context one token shorter saves.
     """
 
@@ -49,13 +51,17 @@ class Needs:
     paged_tiers: tuple[Tier, ...] = ()
     context_tokens: int = 0
     kv_bytes_per_token: int = 0
+    grouping: tuple[Tier, ...] = ()
+    whole_visit_bytes: int = 0
 
     def in_mode(self, mode: Mode, experts_bytes: int) -> tuple[Tier, ...]:
         """All tiers of a mode, the experts last: all of them, or the cache."""
         if mode == "unpaged":
             experts = (Tier("routed experts", experts_bytes),) if experts_bytes else ()
             return (*self.tiers, *self.unpaged_tiers, *experts)
-        return (*self.tiers, *self.paged_tiers, Tier("expert cache", experts_bytes, phase="running"))
+        grouping = self.grouping if experts_bytes < self.whole_visit_bytes else ()
+        cache = Tier("expert cache", experts_bytes, phase="running")
+        return (*self.tiers, *self.paged_tiers, *grouping, cache)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,14 @@ class MemoryPlan:
         return f"  {tier.name:<18} {format_bytes(tier.size_bytes):>12}  {', '.join(notes)}"
 
 
+class Refusal(BudgetError):
+    """Nothing fits; smallest_bytes is the budget that would."""
+
+    def __init__(self, smallest_bytes: int, what: str, numbers: str, cure: str) -> None:
+        super().__init__(what, numbers, cure)
+        self.smallest_bytes = smallest_bytes
+
+
 def default_budget(available_bytes: int, held_bytes: int = 0) -> int:
     """What this process may take without being asked to say: available memory, plus what it holds already,
     less 512 MiB or 5% for the rest of the system, the larger. Never negative.
@@ -113,14 +127,13 @@ def margin_for(ram_budget_bytes: int) -> int:
 def plan_memory(needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...] = MODES) -> MemoryPlan:
     """Unpaged when everything fits, else paged with all that is left as expert cache; only in `modes`.
 
-    Raises BudgetError with the smallest budget that works when neither does.
+    Raises Refusal with the smallest budget that works when neither does.
     """
     room = ram_budget_bytes - margin_for(ram_budget_bytes)
     mode = next((mode for mode in _possible(needs, modes) if _least(needs, mode) <= room), None)
     if mode is None:
         raise _refusal(needs, ram_budget_bytes, modes)
-    left = room - _peak(needs.in_mode("paged", 0), "running")
-    experts = needs.routed_bytes if mode == "unpaged" else min(left, needs.routed_bytes)
+    experts = needs.routed_bytes if mode == "unpaged" else _cache_bytes(needs, room)
     return _plan(needs, mode, experts, ram_budget_bytes)
 
 
@@ -152,6 +165,14 @@ def _peak(tiers: tuple[Tier, ...], *phases: Phase) -> int:
     )
 
 
+def _cache_bytes(needs: Needs, room: int) -> int:
+    """The expert cache that fills the room; with grouping only where it is too small for a whole visit."""
+    grouped = room - _peak(needs.in_mode("paged", 0), "running")
+    ungrouped = grouped + sum(tier.size_bytes for tier in needs.grouping)
+    whole = min(ungrouped, needs.routed_bytes)
+    return whole if whole >= needs.whole_visit_bytes else min(grouped, needs.routed_bytes)
+
+
 def _plan(needs: Needs, mode: Mode, experts_bytes: int, ram_budget_bytes: int) -> MemoryPlan:
     tiers = needs.in_mode(mode, experts_bytes)
     return MemoryPlan(
@@ -165,13 +186,14 @@ def _plan(needs: Needs, mode: Mode, experts_bytes: int, ram_budget_bytes: int) -
     )
 
 
-def _refusal(needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...]) -> BudgetError:
+def _refusal(needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...]) -> Refusal:
     smallest = smallest_budget(needs, modes)
     context = _context_that_fits(needs, ram_budget_bytes, modes)
     cures = [f"--ram {smallest // STEP_BYTES}M"] + ([f"--context {context}"] if context else [])
     parts = sorted(needs.tiers + needs.paged_tiers, key=lambda tier: -tier.size_bytes)[:3]
     shares = ", ".join(f"{tier.name} {format_bytes(tier.size_bytes)}" for tier in parts)
-    return BudgetError(
+    return Refusal(
+        smallest,
         f"the model does not fit in {format_bytes(ram_budget_bytes)} of memory",
         f"{format_bytes(smallest)} needed ({shares})",
         f"try {' or '.join(cures)}",
@@ -180,11 +202,21 @@ def _refusal(needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...]) -> Bu
 
 def _context_that_fits(needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...]) -> int:
     """The longest shorter context that this budget serves, in steps of 256 tokens; 0 where none does."""
-    for context in range((needs.context_tokens - 1) // CONTEXT_STEP * CONTEXT_STEP, 0, -CONTEXT_STEP):
-        saved = (needs.context_tokens - context) * needs.kv_bytes_per_token
-        if saved and smallest_budget(_saving(needs, saved), modes) <= ram_budget_bytes:
-            return context
-    return 0
+    if not needs.kv_bytes_per_token:
+        return 0
+    steps = range((needs.context_tokens - 1) // CONTEXT_STEP)  # of what is left, from the longest
+
+    def fits(step: int) -> bool:
+        saved = (needs.context_tokens - _left(needs, step)) * needs.kv_bytes_per_token
+        return smallest_budget(_saving(needs, saved), modes) <= ram_budget_bytes
+
+    found = bisect_left(steps, True, key=fits)
+    return _left(needs, found) if found < len(steps) else 0
+
+
+def _left(needs: Needs, step: int) -> int:
+    """The context that many steps shorter than the longest shorter one."""
+    return ((needs.context_tokens - 1) // CONTEXT_STEP - step) * CONTEXT_STEP
 
 
 def _saving(needs: Needs, saved_bytes: int) -> Needs:

@@ -9,8 +9,9 @@ PAGED_BUFFER = "SIXGIG_PAGED"  # the engine's name for the buffer that routed ex
 PAGE_BYTES = 4096
 STREAM_BYTES = 4 << 20  # native/model_stream.cpp: READ_AHEAD_BYTES
 UPLOAD_BYTES = 4 << 20  # the engine's four staging buffers of 1 MiB
+HEAP_KEEPS_BYTES = 32 << 20  # what glibc may keep of a freed block (DEFAULT_MMAP_THRESHOLD_MAX)
 GROUP_BYTES = 16 << 20  # native/expert_groups.cpp: SCRATCH_BYTES
-KERNEL_FILE_BYTES = 4 << 20  # pages of the library that only computing touches, as measured
+KERNEL_FILE_BYTES = 2 << 20  # pages of the library that only computing touches, as measured
 
 
 def piece_bytes(tensor: Tensor) -> int:
@@ -26,6 +27,14 @@ def resident_bytes(model: ModelFile) -> int:
 def smallest_cache_bytes(model: ModelFile) -> int:
     """The least cache that works: one expert of one tensor at a time."""
     return max(piece_bytes(tensor) for tensor in model.routed_experts())
+
+
+def whole_visit_bytes(model: ModelFile) -> int:
+    """Such a cache never computes in groups: it holds a layer's experts and as many guessed ones, or all."""
+    layers: dict[int | None, int] = {}
+    for tensor in model.routed_experts():
+        layers[tensor.layer] = layers.get(tensor.layer, 0) + int(_pieces(tensor).sum())
+    return min(2 * max(layers.values(), default=0), sum(layers.values()))
 
 
 def router_bytes(model: ModelFile) -> int:
@@ -48,11 +57,13 @@ def kernel_scratch_bytes(model: ModelFile, ubatch: int) -> int:
     rows = ubatch * max(model.n_experts_used, 1)
     widest = max((t.shape[0] for t in model.tensors if len(t.shape) > 1), default=0)
     maps = model.n_experts * rows * 8
-    return 2 * (int(1.2 * ubatch * widest) + int(1.2 * rows * _expert_width(model)) + maps)
+    return 2 * (int(1.2 * ubatch * widest) + int(1.2 * rows * expert_width(model)) + maps)
 
 
-def _expert_width(model: ModelFile) -> int:
-    return min((tensor.shape[0] for tensor in model.routed_experts()), default=0)
+def expert_width(model: ModelFile) -> int:
+    """Channels inside an expert: the inputs of its last projection; 0 without experts."""
+    last = (tensor for tensor in model.routed_experts() if tensor.shape[1] == model.n_embd)
+    return min((tensor.shape[0] for tensor in last), default=0)
 
 
 def _pieces(tensor: Tensor) -> NDArray[np.int64]:

@@ -31,7 +31,15 @@ def needs(draw: st.DrawFn) -> Needs:
     routed = draw(st.one_of(st.just(0), st.integers(1, 80 * GIB)))
     smallest_cache = draw(st.integers(0, routed))
     return Needs(
-        draw(tiers), routed, smallest_cache, draw(tiers), draw(tiers), draw(st.integers(0, 9000)), 40_000
+        draw(tiers),
+        routed,
+        smallest_cache,
+        unpaged_tiers=draw(tiers),
+        paged_tiers=draw(tiers),
+        context_tokens=draw(st.integers(0, 9000)),
+        kv_bytes_per_token=40_000,
+        grouping=(Tier("expert groups", draw(st.integers(0, GIB)), phase="running"),),
+        whole_visit_bytes=draw(st.integers(0, routed)),
     )
 
 

@@ -1,0 +1,174 @@
+"""One prediction held against one run: `python -m bench.plan_case MODEL --ram 1.6G [options]`.
+
+Plans the model from its header, then with the engine's own figures, then runs it: a prompt, then tokens one
+by one. Buffers are used in full only where the context is: `--prompt 0` fills it. Prints one line of JSON.
+What is measured is the process, the command line's modules included: give it one of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import sixgig.cli.session  # noqa: F401 (the program as people run it)
+from bench.tokens import stream_for
+from sixgig.cli.lessons import Pace, learn
+from sixgig.cli.machines import known_machine
+from sixgig.cli.opening import Opened
+from sixgig.errors import SixgigError
+from sixgig.hardware import Absent, Machine, PeakSampler
+from sixgig.inference import EngineOptions
+from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
+from sixgig.inference.history import past_runs
+from sixgig.modelfile import ModelFile, open_model
+from sixgig.plan import (
+    PUBLISHED,
+    HitCurve,
+    Lesson,
+    MemoryPlan,
+    Placement,
+    Predictor,
+    Speed,
+    Task,
+    anatomy,
+    estimated_engine,
+    estimated_process,
+    lesson,
+    paged_needs,
+    plan_memory,
+    unpaged_needs,
+)
+from sixgig.units import parse_size
+
+WARM_TOKENS = 48  # decoded before timing begins: a cache that is still filling is not what is predicted
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        print(json.dumps(_case(options)))
+    except SixgigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _case(options: argparse.Namespace) -> dict[str, Any]:
+    model, ram_bytes = open_model(options.model), parse_size(options.ram)
+    engine_options = EngineOptions(
+        options.context, options.ubatch, options.threads, options.type_k, options.type_v
+    )
+    options.prompt = options.prompt or options.context - WARM_TOKENS - options.decode
+    task = Task("run", options.context, options.ubatch, options.type_k, options.type_v, options.prompt)
+    tokens = stream_for(options.model).draw(options.prompt + WARM_TOKENS + options.decode, options.seed)
+    machine = known_machine(options.model.parent)
+    with PeakSampler() as sampler, open_engine(model, ram_bytes, engine_options, PagingOptions()) as engine:
+        timings = _run(engine, tokens, options.prompt)
+        plan, counters = engine.plan, engine.counters()
+    peak = sampler.peak.total_bytes
+    records = past_runs(options.history)
+    learned = lesson(records, machine.identity, model.name, model.size_bytes, plan.mode)
+    if options.history is not None:
+        prompt_s, decode_s = timings["measured_prompt_s"], timings["measured_decode_s"] * options.decode
+        pace = Pace(options.prompt, prompt_s, options.decode, decode_s)
+        learn(Opened(engine, model, 0.0, sampler), pace, options.history)
+    header = _header_plan(model, task, plan)
+    return {
+        "model": model.architecture,
+        "size_bytes": model.size_bytes,
+        "mode": plan.mode,
+        "context": options.context,
+        "kv": f"{options.type_k}/{options.type_v}",
+        "ram_budget_bytes": ram_bytes,
+        "peak_bytes": peak,
+        "predicted_bytes": plan.predicted_peak_bytes,
+        "header_bytes": header.predicted_peak_bytes,
+        "margin_bytes": plan.margin_bytes,
+        "tiers": {tier.name: tier.size_bytes for tier in plan.tiers},
+        "header_tiers": {tier.name: tier.size_bytes for tier in header.tiers},
+        "hit_rate": counters.hit_rate if counters else None,
+        **timings,
+        "n_runs": learned.n_runs if learned.same_model else 0,
+        "decode_factor": learned.decode_factor,
+        **_predicted(machine, model, task, plan, options.trace),
+    }
+
+
+def _run(engine: BudgetedEngine, tokens: list[int], n_prompt: int) -> dict[str, float]:
+    started = time.perf_counter()
+    engine.prefill(tokens[:n_prompt])
+    prompt_s = time.perf_counter() - started
+    for token in tokens[n_prompt : n_prompt + WARM_TOKENS]:
+        engine.feed([token])
+    if engine.pager is not None:
+        engine.pager.reset_counters()
+    seconds = []
+    for token in tokens[n_prompt + WARM_TOKENS :]:
+        begin = time.perf_counter()
+        engine.feed([token])
+        seconds.append(time.perf_counter() - begin)
+    return {
+        "measured_prompt_s": prompt_s,
+        "measured_decode_s": sum(seconds) / len(seconds),
+        "median_decode_s": median(seconds),
+    }
+
+
+def _header_plan(model: ModelFile, task: Task, plan: MemoryPlan) -> MemoryPlan:
+    """The same mode and budget, from the header alone."""
+    found, paged = anatomy(model), plan.mode == "paged"
+    engine = estimated_engine(found, task, Placement(), paged)
+    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, estimated_process(found))
+    return plan_memory(needs, plan.ram_budget_bytes, (plan.mode,))
+
+
+def _predicted(
+    machine: Machine, model: ModelFile, task: Task, plan: MemoryPlan, trace: Path | None
+) -> dict[str, Any]:
+    share = plan.expert_cache_bytes / max(plan.routed_bytes, 1) if plan.mode == "paged" else 1.0
+
+    def speed(hits: HitCurve) -> Speed | Absent:
+        return Predictor(machine, anatomy(model), task, hits).speed(Placement(), plan.mode, share, Lesson())
+
+    found = speed(PUBLISHED)
+    told = {"cache_share": share} | _seconds("published", found)
+    if trace is not None and plan.mode == "paged":
+        from sixgig.pager.hit_curve import recorded_curve
+        from sixgig.pager.trace import TraceFile
+
+        curve = recorded_curve(TraceFile(trace))
+        told |= _seconds("recorded", speed(curve)) | {"recorded_hits": curve.at(share)}
+    return told
+
+
+def _seconds(name: str, speed: Speed | Absent) -> dict[str, Any]:
+    if isinstance(speed, Absent):
+        return {f"{name}_decode_s": None, f"{name}_prompt_s": None}
+    return {f"{name}_decode_s": speed.decode_s, f"{name}_prompt_s": speed.prompt_s}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.plan_case", description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--ram", required=True)
+    parser.add_argument("--context", type=int, default=2048)
+    parser.add_argument("--ubatch", type=int, default=256)
+    parser.add_argument("--type-k", default="F16")
+    parser.add_argument("--type-v", default="F16")
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--decode", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--history", type=Path, help="learn from the runs recorded here, and record this one")
+    parser.add_argument("--trace", type=Path, help="a routing trace of the same model, for hit rates")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""What `sixgig plan` says: a table for people, a document for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sixgig import __version__
+from sixgig.cli.planning import Candidate, Planning, Survey
+from sixgig.cli.terminal import harmless
+from sixgig.hardware import Absent, Gpu, Machine
+from sixgig.plan import Plan, Speed, Tier, WorkPlan
+from sixgig.plan.quality import SOURCE
+from sixgig.units import format_bytes, format_rate, format_seconds
+
+_RUN_COLUMNS = ("VRAM", "on disk", "tokens/s", "first token")
+_WORK_COLUMNS = ("read", "pace")
+
+
+def plan_document(planning: Planning, survey: Survey) -> dict[str, Any]:
+    """`sixgig plan --json`."""
+    others = [c for c in survey.candidates if c.offer != survey.recommended.offer]
+    return {
+        "version": __version__,
+        "model": survey.name,
+        "task": vars(_planned(survey.recommended).task),
+        "machine": {
+            "name": planning.machine.name,
+            "origin": planning.machine.origin,
+            "identity": planning.machine.identity,
+        },
+        "budgets": vars(planning.budgets),
+        "recommended": _candidate_document(survey.recommended),
+        "alternatives": [
+            *(_candidate_document(c) for c in others if c.plan is not None),
+            *(_offer_document(survey.recommended) | plan.to_json() for plan in survey.alternatives),
+        ],
+        "refused": [_offer_document(c) | {"error": str(c.error)} for c in others if c.plan is None],
+        "hit_rates_from": planning.hits.source,
+        "learned": survey.lesson.explain() if survey.lesson else None,
+        "lesson": vars(survey.lesson) if survey.lesson else None,
+    }
+
+
+def comparison_document(planning: Planning, first: Survey, second: Survey) -> dict[str, Any]:
+    """The second model's document, and both in proportion."""
+    return {
+        **plan_document(planning, second),
+        "ratio": _ratios(first, second),
+        "verdict": _verdict(first, second),
+    }
+
+
+def show_plan(planning: Planning, survey: Survey) -> None:
+    """For people, on stdout."""
+    console = Console(file=sys.stdout, highlight=False)
+    for line in _circumstances(planning, survey):
+        console.print(Text(harmless(line)), soft_wrap=True)
+    console.print(_table(survey))
+    for line in _conclusions(planning, survey):
+        console.print(Text(harmless(line)), soft_wrap=True)
+    console.print()
+
+
+def show_comparison(first: Survey, second: Survey) -> None:
+    """One line that sets them side by side."""
+    Console(file=sys.stdout, highlight=False).print(Text(harmless(_verdict(first, second))), soft_wrap=True)
+
+
+def _candidate_document(candidate: Candidate) -> dict[str, Any]:
+    return _offer_document(candidate) | _planned(candidate).to_json()
+
+
+def _offer_document(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "quantisation": candidate.offer.quantisation,
+        "name": candidate.offer.name,
+        "files": list(candidate.offer.files),
+        "size_bytes": candidate.model.size_bytes if candidate.model else candidate.offer.size_bytes,
+        "expected_kld": candidate.kld,
+    }
+
+
+def _planned(candidate: Candidate) -> Plan | WorkPlan:
+    assert candidate.plan is not None, "only what was planned is recommended"
+    return candidate.plan
+
+
+def _circumstances(planning: Planning, survey: Survey) -> Iterator[str]:
+    budgets, task = planning.budgets, _planned(survey.recommended).task
+    yield f"{survey.name}, to {task.kind}, context {task.context}"
+    yield f"on {_machine_words(planning.machine)}"
+    uses_gpu = budgets.vram_bytes and task.kind == "run"
+    vram = f", {format_bytes(budgets.vram_bytes)} of VRAM" if uses_gpu else ", no GPU"
+    yield f"within {format_bytes(budgets.ram_bytes)} of memory{vram}"
+
+
+def _machine_words(machine: Machine) -> str:
+    memory, disk = machine.memory, machine.disk
+    read = disk if isinstance(disk, Absent) else disk.bytes_per_s(1 << 20)
+    words = [
+        f"{machine.cpu.name}, {machine.cpu.cores} cores",
+        f"memory {_rate(memory.bandwidth_bytes_per_s)}",
+    ]
+    words.append(f"disk {_rate(read)}")
+    words += [_gpu_words(gpu) for gpu in machine.gpus]
+    return f"{machine.name} ({'; '.join(words)})"
+
+
+def _gpu_words(gpu: Gpu) -> str:
+    return f"{gpu.name} {format_bytes(gpu.memory_bytes)}"
+
+
+def _rate(rate: float | Absent) -> str:
+    return "unknown" if isinstance(rate, Absent) else format_rate(rate)
+
+
+def _table(survey: Survey) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("", no_wrap=True)
+    work = isinstance(survey.recommended.plan, WorkPlan)
+    for name in ("size", "loss", "memory", *(_WORK_COLUMNS if work else _RUN_COLUMNS)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for candidate in sorted(survey.candidates, key=lambda c: -(c.model.size_bytes if c.model else 0)):
+        chosen = candidate.offer == survey.recommended.offer
+        shown = survey.recommended if chosen else candidate
+        table.add_row(*_row(shown, chosen), style="bold" if chosen else "")
+    for plan in survey.alternatives:
+        table.add_row("  or", "", "", *_figures(plan), style="dim")
+    return table
+
+
+def _row(candidate: Candidate, chosen: bool) -> list[str]:
+    name = ("> " if chosen else "  ") + harmless(candidate.offer.quantisation)
+    size = candidate.model.size_bytes if candidate.model else candidate.offer.size_bytes
+    loss = "?" if candidate.kld is None else f"{candidate.kld:.3f}"
+    head = [name, _gib(size) if size else "?", loss]
+    if candidate.plan is None:
+        return [*head, "too large" if candidate.model else "unreadable"]
+    return [*head, *_figures(candidate.plan)]
+
+
+def _figures(plan: Plan | WorkPlan) -> list[str]:
+    if isinstance(plan, WorkPlan):
+        pace = "?" if isinstance(plan.seconds, Absent) else format_seconds(plan.seconds)
+        return [_gib(plan.peak_bytes), _gib(plan.disk_bytes), f"{pace} a {plan.unit}"]
+    sizes = [
+        _gib(plan.memory.predicted_peak_bytes),
+        *(_gib(n) if n else "-" for n in (plan.vram_bytes, plan.disk_bytes)),
+    ]
+    if isinstance(plan.speed, Absent):
+        return [*sizes, "?", "?"]
+    first = format_seconds(plan.speed.time_to_first_token_s)
+    return [*sizes, f"{plan.speed.decode_tokens_per_s:.2f}", first]
+
+
+def _gib(size_bytes: float) -> str:
+    """As narrow as a table needs it."""
+    return f"{size_bytes / 2**30:.1f} G" if size_bytes >= 10 * 2**20 else format_bytes(size_bytes)
+
+
+def _conclusions(planning: Planning, survey: Survey) -> Iterator[str]:
+    plan = _planned(survey.recommended)
+    yield f"{survey.recommended.offer.quantisation}: {plan.why()}"
+    yield from _tiers(plan)
+    yield from _certainty(planning, survey, plan)
+    refused = [c for c in survey.candidates if c.error is not None]
+    for candidate in refused[:3]:
+        yield f"{candidate.offer.quantisation}: {candidate.error}"
+    if len(refused) > 3:
+        yield f"and {len(refused) - 3} more that do not fit or cannot be read"
+
+
+def _tiers(plan: Plan | WorkPlan) -> Iterator[str]:
+    tiers = plan.tiers if isinstance(plan, WorkPlan) else plan.memory.tiers
+    yield f"memory: {_tier_words(tiers)}"
+    if isinstance(plan, Plan) and plan.device:
+        yield f"VRAM: {_tier_words(plan.device)}"
+
+
+def _tier_words(tiers: tuple[Tier, ...]) -> str:
+    shown = [tier for tier in tiers if tier.size_bytes and tier.phase != "loading"]
+    return ", ".join(f"{tier.name} {format_bytes(tier.size_bytes)}" for tier in shown)
+
+
+def _certainty(planning: Planning, survey: Survey, plan: Plan | WorkPlan) -> Iterator[str]:
+    """How far all this can be trusted."""
+    if isinstance(plan, WorkPlan):
+        yield "bytes and times are estimates: nothing here was measured against such a run yet"
+        return
+    if plan.confirmed:
+        yield "bytes: confirmed by the engine (weights, KV cache, compute buffers)"
+    else:
+        reason = f" ({plan.unconfirmed_because})" if plan.unconfirmed_because else ""
+        yield f"bytes: estimated from the header{reason}; compute buffers may be 25% off, the rest is exact"
+    if isinstance(plan.speed, Absent):
+        return
+    if plan.memory.mode == "paged":
+        yield f"hit rates: {planning.hits.source}"
+        yield from _disk_limits(plan.speed)
+    if plan.speed.nominal:
+        yield "speed: nominal kernels and rates, of a machine nobody measured"
+    elif survey.lesson is not None:
+        yield f"speed: {survey.lesson.explain()}"
+    if survey.recommended.kld is not None:
+        yield f"loss: KL divergence, {SOURCE}"
+    joules = plan.speed.joules_per_token
+    yield (
+        f"energy: {joules.reason}"
+        if isinstance(joules, Absent)
+        else f"energy: {joules:.2f} J per token of the processor, metered here"
+    )
+
+
+def _disk_limits(speed: Speed) -> Iterator[str]:
+    """What the disk alone would allow."""
+    cold, warm = speed.disk_limit(0.0), speed.disk_limit(0.6)
+    if cold is not None and warm is not None:
+        yield (
+            f"limit by this disk alone: {cold:.2f} tokens/s with nothing in memory, "
+            f"{warm:.2f} where 60% of uses are found there"
+        )
+
+
+def _ratios(first: Survey, second: Survey) -> dict[str, float | None]:
+    """The second over the first."""
+    one, other = first.recommended, second.recommended
+    memory = _memory(other) / _memory(one)
+    speed = other.tokens_per_s / one.tokens_per_s if one.tokens_per_s and other.tokens_per_s else None
+    return {"memory": memory, "decode_tokens_per_s": speed}
+
+
+def _memory(candidate: Candidate) -> int:
+    plan = _planned(candidate)
+    return (
+        plan.peak_bytes if isinstance(plan, WorkPlan) else plan.memory.predicted_peak_bytes + plan.vram_bytes
+    )
+
+
+def _verdict(first: Survey, second: Survey) -> str:
+    ratios = _ratios(first, second)
+    one, other = first.recommended, second.recommended
+    speed = ratios["decode_tokens_per_s"]
+    pace = "an unknown speed" if speed is None else f"{speed:.2f} times the speed"
+    told = (
+        f"{second.name} ({other.offer.quantisation}) beside {first.name} ({one.offer.quantisation}): "
+        f"{ratios['memory']:.2f} times the memory, {pace}"
+    )
+    if one.kld is not None and other.kld is not None:
+        told += f", expected loss by quantisation {other.kld:.3f} against {one.kld:.3f}"
+    return told + ". Which model is the better one no header tells: sixgig score will measure it."

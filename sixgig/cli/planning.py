@@ -1,0 +1,245 @@
+"""One `sixgig plan`: each model on offer planned for one machine, and the one to recommend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from sixgig.cli.opening import DEFAULT_CONTEXT, at_least, demo_path
+from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError, UsageError
+from sixgig.hardware import Absent, Machine
+from sixgig.inference.history import past_runs
+from sixgig.modelfile import ModelFile, Offer, OpenedOffer, offers, open_all
+from sixgig.plan import (
+    PUBLISHED,
+    Budgets,
+    EngineBytes,
+    HitCurve,
+    Lesson,
+    Mode,
+    Placement,
+    Plan,
+    Planner,
+    Record,
+    Task,
+    WorkPlan,
+    default_budget,
+    expected_kld,
+    lesson,
+    plan_work,
+    process_bytes,
+    usable_gpu,
+)
+from sixgig.plan.task import TaskKind
+from sixgig.units import parse_size
+
+LARGEST_LOSS = 0.3  # nats per token: a file known to lose more is not recommended where another runs
+FAST_ENOUGH = 0.5  # of the fastest acceptable one: among those the one that loses least is recommended
+VRAM_SHARE = 0.95  # of a GPU's free memory, unless said: a desktop takes some
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options as typed; None means the default."""
+
+    ram: str | None
+    vram: str | None
+    context: int | None
+    prompt_tokens: int
+    ubatch: int
+    kind: TaskKind
+    trace: str | None
+    dry_load: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One offer with its plan, or why there is none. kld: expected loss, None where nothing is published."""
+
+    offer: Offer
+    model: ModelFile | None
+    plan: Plan | WorkPlan | None
+    error: SixgigError | None
+    kld: float | None = None
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Decoding speed, 0 where unknown."""
+        if not isinstance(self.plan, Plan) or isinstance(self.plan.speed, Absent):
+            return 0.0
+        return self.plan.speed.decode_tokens_per_s
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that a name offers, planned. recommended is one of `candidates` or one confirmed in its place."""
+
+    name: str
+    recommended: Candidate
+    candidates: tuple[Candidate, ...]
+    alternatives: tuple[Plan, ...]
+    lesson: Lesson | None
+
+
+class Planning:
+    """A machine, its budgets and what is known of past runs; surveys any number of models."""
+
+    def __init__(self, machine_name: str | None, model: str | None, request: Request) -> None:
+        """`model` tells which disk counts."""
+        at_least(1, "--prompt-tokens", request.prompt_tokens)
+        at_least(1, "--ubatch", request.ubatch)
+        self.request = request
+        self.is_here = machine_name is None
+        self.machine = _machine(machine_name, model)
+        self.budgets = self._budgets()
+        self.records: tuple[Record, ...] = past_runs() if self.is_here else ()
+
+    @cached_property
+    def hits(self) -> HitCurve:
+        """The recorded curve, else the published one."""
+        if self.request.trace is None:
+            return PUBLISHED
+        from sixgig.pager.hit_curve import recorded_curve
+        from sixgig.pager.trace import TraceFile
+
+        return recorded_curve(TraceFile(Path(self.request.trace)))
+
+    def survey(self, name: str | None) -> Survey:
+        """Plan all that `name` offers. BudgetError where nothing fits, with the smallest that would."""
+        offered = offers(str(demo_path()) if name is None else name)
+        candidates = tuple(self._candidate(opened) for opened in open_all(offered))
+        chosen = _recommended(candidates)
+        if chosen is None:
+            raise _nothing_fits(candidates)
+        chosen = self._confirmed(chosen)
+        return Survey(
+            name or "the demo model",
+            chosen,
+            candidates,
+            self._alternatives(chosen) if len(candidates) == 1 else (),
+            self._lesson_for(chosen),
+        )
+
+    def _candidate(self, opened: OpenedOffer) -> Candidate:
+        if opened.model is None:
+            return Candidate(opened.offer, None, None, opened.error)
+        try:
+            planner = self._planner(opened.model)
+            kld = expected_kld(planner.model)
+            return Candidate(opened.offer, opened.model, self._plan(planner), None, kld)
+        except SixgigError as error:
+            return Candidate(opened.offer, opened.model, None, error)
+
+    def _plan(self, planner: Planner) -> Plan | WorkPlan:
+        if self.request.kind == "run":
+            return planner.plan(self.budgets)
+        return plan_work(self.machine, planner.model, planner.task, planner.process, self.budgets.ram_bytes)
+
+    def _planner(
+        self, model: ModelFile, figures: Callable[[Placement, Mode], EngineBytes] | None = None
+    ) -> Planner:
+        return Planner(
+            self.machine,
+            model,
+            self._task(model),
+            hits=self.hits,
+            lessons=lambda mode: self._lesson(model, mode),
+            known_process=process_bytes(self.records, self.machine.identity),
+            figures=figures,
+        )
+
+    def _task(self, model: ModelFile) -> Task:
+        request, context = self.request, self.request.context
+        if context is None:
+            context = min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+        at_least(1, "--context", context)
+        return Task(request.kind, context, request.ubatch, prompt_tokens=request.prompt_tokens)
+
+    def _lesson(self, model: ModelFile, mode: Mode) -> Lesson:
+        return lesson(self.records, self.machine.identity, model.name, model.size_bytes, mode)
+
+    def _lesson_for(self, chosen: Candidate) -> Lesson | None:
+        if not self.is_here or chosen.model is None or not isinstance(chosen.plan, Plan):
+            return None
+        return self._lesson(chosen.model, chosen.plan.memory.mode)
+
+    def _alternatives(self, chosen: Candidate) -> tuple[Plan, ...]:
+        """Other ways to use the machine with the one file there is."""
+        if chosen.model is None or not isinstance(chosen.plan, Plan):
+            return ()
+        others = self._planner(chosen.model).runners_up(self.budgets)
+        return tuple(plan for plan in others if plan.placement != chosen.plan.placement)
+
+    def _confirmed(self, chosen: Candidate) -> Candidate:
+        """The same with the engine's own bytes, where the file and an engine are here."""
+        plan, model = chosen.plan, chosen.model
+        here = self.is_here and self.request.dry_load and model is not None and model.is_local
+        if not here or model is None or not isinstance(plan, Plan) or plan.placement.gpu is not None:
+            return chosen
+        from sixgig.inference.dry_load import engine_figures
+
+        try:
+            figures = engine_figures(model, self._task(model), self.machine.cpu.cores)
+            confirmed = self._planner(model, figures).plan_at(plan.placement, self.budgets)
+        except EngineError as error:
+            return replace(chosen, plan=replace(plan, unconfirmed_because=str(error)))
+        return replace(chosen, plan=confirmed)
+
+    def _budgets(self) -> Budgets:
+        ram, memory = self.request.ram, self.machine.memory
+        ram_bytes = default_budget(memory.available_bytes) if ram is None else parse_size(ram)
+        return Budgets(ram_bytes, self._vram_bytes())
+
+    def _vram_bytes(self) -> int:
+        """As typed; else what is free of a GPU that the engine here can use, or that another machine has."""
+        gpu = usable_gpu(self.machine)
+        if self.request.vram is not None:
+            wanted = parse_size(self.request.vram)
+            if wanted and gpu is None:
+                raise UsageError(
+                    f"--vram {self.request.vram}: {self.machine.name} has no GPU with memory of its own"
+                )
+            return min(wanted, gpu.memory_bytes) if gpu else 0
+        if gpu is None or (self.is_here and isinstance(gpu.engine_device, Absent)):
+            return 0
+        return int(VRAM_SHARE * gpu.free_bytes)
+
+
+def _machine(name: str | None, model: str | None) -> Machine:
+    """The one named; else this one, with the disk that `model` lies on."""
+    if name is None:
+        from sixgig.cli.machines import this_machine
+
+        path = Path(model or demo_path()).expanduser()
+        return this_machine(path if path.is_dir() else path.parent if path.is_file() else None)
+    from sixgig.hardware import load_machine
+
+    return load_machine(name)
+
+
+def _recommended(candidates: Sequence[Candidate]) -> Candidate | None:
+    """Of those fast enough beside the fastest the one that loses least; files of no known loss by size."""
+    planned = [candidate for candidate in candidates if candidate.plan is not None]
+    good = [c for c in planned if c.kld is None or c.kld <= LARGEST_LOSS] or planned
+    fastest = max((c.tokens_per_s for c in good), default=0.0)
+    fast = [c for c in good if c.tokens_per_s >= FAST_ENOUGH * fastest]
+    return min(fast, key=_loss, default=None)
+
+
+def _loss(candidate: Candidate) -> tuple[float, int]:
+    size_bytes = candidate.model.size_bytes if candidate.model else 0
+    return (1e-3 if candidate.kld is None else candidate.kld, -size_bytes)
+
+
+def _nothing_fits(candidates: Sequence[Candidate]) -> SixgigError:
+    """The refusal of the file that needs least, else the first thing that went wrong."""
+    refused = [c for c in candidates if isinstance(c.error, BudgetError) and c.model is not None]
+    if refused:
+        smallest = min(refused, key=lambda c: c.model.size_bytes if c.model else 0)
+        assert smallest.error is not None
+        error = smallest.error
+        what = error.what if len(candidates) == 1 else f"{error.what}, even as {smallest.offer.quantisation}"
+        return BudgetError(what, error.numbers, error.cure)
+    return next((c.error for c in candidates if c.error), ModelFileError("there is nothing to plan"))

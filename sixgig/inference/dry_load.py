@@ -1,0 +1,68 @@
+"""What the engine itself says that a model and a context take, before anything of them is allocated."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from sixgig.inference.measure import Measured, measure
+from sixgig.inference.options import EngineOptions
+from sixgig.modelfile import ModelFile
+from sixgig.pager.pager import ModelStream, Pager
+from sixgig.plan import EngineBytes, Mode, Placement, ProcessBytes, Task
+from sixgig.plan.footprint import PAGED_BUFFER
+
+
+def dry_load(model: ModelFile, options: EngineOptions, pager: Pager | None = None) -> Measured:
+    """Open the model without allocating; with `pager`, its experts go to the pager. Raises as measure()."""
+    stream = ModelStream(model, page=pager is not None)
+    try:
+        if pager is None:
+            return measure(model.parts, options, stream.source)
+        with pager.loading():
+            return measure(model.parts, options, stream.source)
+    finally:
+        stream.close()
+
+
+def engine_figures(model: ModelFile, task: Task, threads: int) -> Callable[[Placement, Mode], EngineBytes]:
+    """The engine's own figures for a model that lies here, with everything in main memory."""
+    options = EngineOptions(task.context, task.ubatch, threads, task.type_k, task.type_v)
+
+    def figures(placement: Placement, mode: Mode) -> EngineBytes:
+        assert placement.gpu is None, "the engine is asked about main memory only"
+        if mode == "unpaged":
+            return engine_bytes(dry_load(model, options))
+        pager = Pager(model)
+        try:
+            return engine_bytes(dry_load(model, replace(options, extra_buffers=False), pager))
+        finally:
+            pager.close()
+
+    return figures
+
+
+def engine_bytes(measured: Measured) -> EngineBytes:
+    """The engine's figures for main memory. Paged experts count as cache, not as weights."""
+    buffers = [need for need in measured.buffers if _is_host(need.buffer)]
+    return EngineBytes(
+        weights_bytes=sum(b.model_bytes for b in buffers if b.buffer != PAGED_BUFFER),
+        context_bytes=sum(b.context_bytes for b in buffers),
+        compute_bytes=sum(b.compute_bytes for b in buffers),
+        confirmed=True,
+    )
+
+
+def device_bytes(measured: Measured) -> int:
+    """What the engine holds in the memory of GPUs, all together."""
+    needs = (need for need in measured.buffers if not _is_host(need.buffer))
+    return sum(need.model_bytes + need.context_bytes + need.compute_bytes for need in needs)
+
+
+def _is_host(buffer: str) -> bool:
+    """By the engine's names: "CPU", "CPU_REPACK", "CUDA_Host", our own; a device's is "CUDA0", say."""
+    return buffer == PAGED_BUFFER or buffer.startswith("CPU") or buffer.endswith("_Host")
+
+
+def process_bytes(measured: Measured) -> ProcessBytes:
+    """This process as it was with the model open and nothing of it allocated."""
+    process = measured.process
+    return ProcessBytes(process.anonymous_bytes + process.shared_bytes, process.file_bytes, "measured")

@@ -1,0 +1,129 @@
+"""What one model takes, use by use: from the engine's own figures, or estimated from the header alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sixgig.modelfile import ModelFile
+from sixgig.plan import footprint
+from sixgig.plan.anatomy import Anatomy, anatomy
+from sixgig.plan.budget import Needs, Tier
+from sixgig.plan.buffers import compute_bytes
+from sixgig.plan.context import context_bytes, growth_bytes
+from sixgig.plan.placement import Placement
+from sixgig.plan.task import Task
+
+MIB = 1 << 20
+# Interpreter, libraries and command line; a vocabulary's token with score and merge. Measured: LOG.md.
+PROCESS_BYTES, PROGRAM_BYTES, VOCABULARY_ENTRY_BYTES = 48 * MIB, 33 * MIB, 460
+# A driver's context and kernels, before anything of ours: as published, not measured here.
+GPU_CONTEXT_BYTES = (
+    320 * MIB
+)  # a driver's context and kernels, before anything of ours: published, not measured
+
+
+@dataclass(frozen=True)
+class EngineBytes:
+    """What the engine holds in one memory. confirmed: its own figures, from a load without allocation.
+
+    weights_bytes leaves routed experts out where they are paged.
+    """
+
+    weights_bytes: int
+    context_bytes: int
+    compute_bytes: int
+    confirmed: bool = False
+
+
+@dataclass(frozen=True)
+class ProcessBytes:
+    """This program itself with a model open and nothing of it allocated; source: how that is known."""
+
+    anonymous_bytes: int
+    file_bytes: int
+    source: str
+
+
+def estimated_process(model: Anatomy, known: tuple[int, int] | None = None) -> ProcessBytes:
+    """From `known` (anonymous, file) bytes without a vocabulary, else from constants."""
+    anonymous, file = known or (PROCESS_BYTES, PROGRAM_BYTES)
+    source = "as in the latest run here" if known else "estimated"
+    return ProcessBytes(anonymous + vocabulary_bytes(model.model), file, source)
+
+
+def vocabulary_bytes(model: ModelFile) -> int:
+    """What the engine keeps of the vocabulary."""
+    return VOCABULARY_ENTRY_BYTES * model.n_vocab
+
+
+def estimated_engine(model: Anatomy, task: Task, placement: Placement, paged: bool) -> EngineBytes:
+    """What lies in main memory: all that the placement leaves there."""
+    remembered = context_bytes(model, task)
+    weights = model.dense_bytes + (0 if paged else placement.host_routed_bytes(model))
+    moved = placement.moved_layers(model)
+    return EngineBytes(
+        weights - sum(layer.dense_bytes for layer in moved) - placement.head_bytes(model),
+        sum(remembered) - sum(remembered[layer.number] for layer in moved),
+        compute_bytes(model, task),
+    )
+
+
+def estimated_device(model: Anatomy, task: Task, placement: Placement) -> tuple[Tier, ...]:
+    """The tiers of the GPU's memory; none where nothing is placed there."""
+    moved = placement.moved_layers(model)
+    if not moved:
+        return ()
+    remembered = context_bytes(model, task)
+    dense = sum(layer.dense_bytes for layer in moved) + placement.head_bytes(model)
+    return (
+        Tier("driver", GPU_CONTEXT_BYTES),
+        Tier("dense weights", dense),
+        Tier("KV cache", sum(remembered[layer.number] for layer in moved)),
+        Tier("compute buffers", compute_bytes(model, task)),
+        Tier("routed experts", placement.device_routed_bytes(model)),
+        Tier("expert cache", placement.expert_cache_bytes),
+    )
+
+
+def unpaged_needs(model: ModelFile, task: Task, engine: EngineBytes, process: ProcessBytes) -> Needs:
+    """Everything loaded; while loading, the stream's buffer and the largest tensor come on top."""
+    largest = max(tensor.size_bytes for tensor in model.tensors)
+    kept = largest <= footprint.HEAP_KEEPS_BYTES
+    loader = Tier("loader", footprint.STREAM_BYTES + largest, phase="always" if kept else "loading")
+    return Needs(
+        (*_tiers(model, task, engine, process), loader),
+        routed_bytes=0,
+        context_tokens=task.context,
+        kv_bytes_per_token=growth_bytes(anatomy(model), task),
+    )
+
+
+def paged_needs(
+    model: ModelFile, task: Task, engine: EngineBytes, process: ProcessBytes, routed_share: float = 1.0
+) -> Needs:
+    """Routed experts in a cache. routed_share: of them, those not on a GPU."""
+    return Needs(
+        _tiers(model, task, engine, process),
+        int(footprint.resident_bytes(model) * routed_share),
+        smallest_cache_bytes=footprint.smallest_cache_bytes(model),
+        paged_tiers=(
+            Tier("loader", footprint.STREAM_BYTES + footprint.UPLOAD_BYTES, phase="loading"),
+            Tier("read-ahead", footprint.router_bytes(model) if task.read_ahead else 0),
+        ),
+        grouping=(Tier("expert groups", footprint.group_scratch_bytes(model, task.ubatch), phase="running"),),
+        whole_visit_bytes=footprint.whole_visit_bytes(model),
+        context_tokens=task.context,
+        kv_bytes_per_token=growth_bytes(anatomy(model), task),
+    )
+
+
+def _tiers(model: ModelFile, task: Task, engine: EngineBytes, process: ProcessBytes) -> tuple[Tier, ...]:
+    """What is held in either mode."""
+    return (
+        Tier("process", process.anonymous_bytes),
+        Tier("program files", process.file_bytes + footprint.KERNEL_FILE_BYTES, kind="file"),
+        Tier("dense weights" if model.routed_bytes else "weights", engine.weights_bytes),
+        Tier("KV cache", engine.context_bytes, phase="running"),
+        Tier("compute buffers", engine.compute_bytes, phase="running"),
+        Tier("kernel scratch", footprint.kernel_scratch_bytes(model, task.ubatch), phase="running"),
+    )

@@ -1,0 +1,253 @@
+"""Small headers of families that have no tiny model: `write("glm4moe", path)`, for the engine to be asked.
+
+What llama.cpp's loader wants of each, and no more: the parts that decide what a context takes.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.described import write_description
+
+WIDTH, N_HEADS, N_KV_HEADS, HEAD, HIDDEN, N_EXPERTS, EXPERT, N_VOCAB = 256, 4, 2, 64, 512, 8, 128, 1024
+Q, KV = N_HEADS * HEAD, N_KV_HEADS * HEAD
+Tensor = dict[str, Any]
+
+
+def write(family: str, path: Path, **metadata: Any) -> Path:
+    """The family's model at `path`; metadata replace its own, by name without the architecture."""
+    keys, tensors = FAMILIES[family]()
+    changed = {f"ARCH.{name}": value for name, value in metadata.items()}
+    description = {
+        "architecture": family,
+        "routed": "Q4_0",
+        "dense": "Q8_0",
+        "metadata": _COMMON | keys | changed,
+        "tensors": _OUTSIDE + tensors,
+    }
+    return write_description(description, family, path)
+
+
+_COMMON: dict[str, Any] = {
+    "tokenizer.ggml.model": "none",
+    "ARCH.block_count": 5,
+    "ARCH.context_length": 32768,
+    "ARCH.embedding_length": WIDTH,
+    "ARCH.feed_forward_length": HIDDEN,
+    "ARCH.attention.head_count": N_HEADS,
+    "ARCH.attention.head_count_kv": N_KV_HEADS,
+    "ARCH.attention.key_length": HEAD,
+    "ARCH.attention.value_length": HEAD,
+    "ARCH.attention.layer_norm_rms_epsilon": 1e-6,
+    "ARCH.rope.dimension_count": HEAD,
+    "ARCH.rope.freq_base": 10000.0,
+    "ARCH.expert_count": N_EXPERTS,
+    "ARCH.expert_used_count": 2,
+    "ARCH.expert_feed_forward_length": EXPERT,
+    "ARCH.vocab_size": N_VOCAB,
+}
+_OUTSIDE: list[Tensor] = [
+    {"name": "token_embd.weight", "shape": [WIDTH, N_VOCAB], "type": "dense"},
+    {"name": "output.weight", "shape": [WIDTH, N_VOCAB], "type": "dense"},
+]
+
+
+def _tensor(stem: str, *shape: int, layers: str = "all", kind: str = "") -> Tensor:
+    kind = kind or ("dense" if len(shape) > 1 else "F32")
+    name = stem if "." in stem and not stem.startswith("shortconv") else f"{stem}.weight"
+    return {"name": f"blk.{{layer}}.{name}", "shape": list(shape), "type": kind, "layers": layers}
+
+
+def _norm(stem: str, width: int = WIDTH, layers: str = "all") -> Tensor:
+    return _tensor(stem, width, layers=layers)
+
+
+def _attention(layers: str = "all", q_rows: int = 1, kv: int = KV) -> list[Tensor]:
+    return [
+        _tensor("attn_q", WIDTH, q_rows * Q, layers=layers),
+        _tensor("attn_k", WIDTH, kv, layers=layers),
+        _tensor("attn_v", WIDTH, kv, layers=layers),
+        _tensor("attn_output", Q, WIDTH, layers=layers),
+    ]
+
+
+def _head_norms(layers: str = "all") -> list[Tensor]:
+    return [_norm("attn_q_norm", HEAD, layers), _norm("attn_k_norm", HEAD, layers)]
+
+
+def _dense(layers: str) -> list[Tensor]:
+    gate, up = (_tensor(f"ffn_{name}", WIDTH, HIDDEN, layers=layers) for name in ("gate", "up"))
+    return [gate, up, _tensor("ffn_down", HIDDEN, WIDTH, layers=layers)]
+
+
+def _experts(layers: str = "all") -> list[Tensor]:
+    router = _tensor("ffn_gate_inp", WIDTH, N_EXPERTS, layers=layers, kind="F32")
+    down = _tensor("ffn_down_exps", EXPERT, WIDTH, N_EXPERTS, layers=layers, kind="routed")
+    inner = [
+        _tensor(f"ffn_{name}_exps", WIDTH, EXPERT, N_EXPERTS, layers=layers, kind="routed")
+        for name in ("gate", "up")
+    ]
+    return [router, *inner, down]
+
+
+def _shared(width: int = EXPERT, layers: str = "all") -> list[Tensor]:
+    gate, up = (_tensor(f"ffn_{name}_shexp", WIDTH, width, layers=layers) for name in ("gate", "up"))
+    return [gate, up, _tensor("ffn_down_shexp", width, WIDTH, layers=layers)]
+
+
+def _selection_bias(layers: str = "all") -> Tensor:
+    return _tensor("exp_probs_b.bias", N_EXPERTS, layers=layers, kind="F32")
+
+
+def _prediction(*more: str) -> list[Tensor]:
+    """The last layer predicts a token ahead, and does not run."""
+    norms = [_norm(stem, layers="only 4") for stem in ("nextn.enorm.weight", "nextn.hnorm.weight", *more)]
+    return [_tensor("nextn.eh_proj.weight", 2 * WIDTH, WIDTH, layers="only 4"), *norms]
+
+
+_FINAL: Tensor = {"name": "output_norm.weight", "shape": [WIDTH], "type": "F32"}
+_NORMS = [_norm("attn_norm"), _norm("ffn_norm"), _FINAL]
+_LEAD = {"ARCH.leading_dense_block_count": 1}
+_UNGROUPED = {"ARCH.attention.head_count_kv": N_HEADS}
+Parts = tuple[dict[str, Any], list[Tensor]]
+
+
+def _llama4() -> Parts:
+    """Every other layer routed; layer 3 attends to everything."""
+    routed = [*_experts("1 mod 2"), *_shared(layers="1 mod 2")]
+    keys = {"ARCH.interleave_moe_layer_step": 2, "ARCH.expert_used_count": 1}
+    return keys, [*_NORMS, *_attention(), *_dense("not 1 mod 2"), *routed]
+
+
+def _lfm2moe() -> Parts:
+    """Layers without key-value heads are short convolutions."""
+    keys = _LEAD | {
+        "ARCH.attention.head_count_kv": [0, N_KV_HEADS, 0, 0, N_KV_HEADS],
+        "ARCH.shortconv.l_cache": 3,
+        "ARCH.expert_gating_func": 2,
+    }
+    attends = [part for n in (1, 4) for part in (*_attention(f"only {n}"), *_head_norms(f"only {n}"))]
+    convolves = [
+        part
+        for n in (0, 2, 3)
+        for part in (
+            _tensor("shortconv.conv", 3, WIDTH, layers=f"only {n}", kind="F32"),
+            _tensor("shortconv.in_proj", WIDTH, 3 * WIDTH, layers=f"only {n}"),
+            _tensor("shortconv.out_proj", WIDTH, WIDTH, layers=f"only {n}"),
+        )
+    ]
+    for part in convolves:
+        part["name"] = part["name"].removesuffix(".weight") + ".weight"
+    norm = {"name": "token_embd_norm.weight", "shape": [WIDTH], "type": "F32"}
+    layers = [_norm("attn_norm"), _norm("ffn_norm"), *_dense("only 0"), *_experts("from 1")]
+    return keys, [norm, *layers, _selection_bias("from 1"), *attends, *convolves]
+
+
+def _glm4moe() -> Parts:
+    keys = _LEAD | {"ARCH.expert_shared_count": 1, "ARCH.nextn_predict_layers": 1}
+    norms = [_norm("attn_norm"), _norm("post_attention_norm"), _FINAL]
+    routed = [*_experts("from 1"), *_shared(layers="from 1"), _selection_bias("from 1")]
+    return keys, [*norms, *_attention(), *_dense("only 0"), *routed, *_prediction()]
+
+
+def _ernie() -> Parts:
+    keys = _LEAD | {
+        "ARCH.interleave_moe_layer_step": 1,
+        "ARCH.expert_shared_count": 1,
+        "ARCH.expert_shared_feed_forward_length": EXPERT,
+    }
+    routed = [*_experts("from 1"), *_shared(layers="from 1")]
+    return keys, [*_NORMS, *_attention(), *_dense("only 0"), *routed]
+
+
+def _dots1() -> Parts:
+    """As many key-value heads as heads."""
+    keys = _LEAD | _UNGROUPED | {"ARCH.expert_shared_count": 1, "ARCH.expert_gating_func": 2}
+    routed = [*_experts("from 1"), *_shared(layers="from 1"), _selection_bias("from 1")]
+    return keys, [*_NORMS, *_attention(kv=Q), *_head_norms(), *_dense("only 0"), *routed]
+
+
+def _bailingmoe2() -> Parts:
+    """Queries, keys and values fused."""
+    keys = _LEAD | {
+        "ARCH.expert_shared_count": 1,
+        "ARCH.expert_gating_func": 2,
+        "ARCH.nextn_predict_layers": 1,
+    }
+    fused = [_tensor("attn_qkv", WIDTH, WIDTH + 2 * KV), _tensor("attn_output", Q, WIDTH)]
+    routed = [*_experts("from 1"), *_shared(layers="from 1"), _selection_bias("from 1")]
+    parts = [*_NORMS, *fused, *_head_norms(), *_dense("only 0"), *routed]
+    return keys, [*parts, *_prediction("layer_output_norm")]
+
+
+def _granitemoe() -> Parts:
+    keys = {"ARCH.logit_scale": 1.0, "ARCH.feed_forward_length": EXPERT}
+    return keys, [*_NORMS, *_attention(), *_experts()]
+
+
+def _hunyuan() -> Parts:
+    """Experts' width is the feed-forward length."""
+    keys = {"ARCH.feed_forward_length": EXPERT, "ARCH.expert_shared_feed_forward_length": EXPERT}
+    return keys, [*_NORMS, *_attention(), *_head_norms(), *_experts(), *_shared()]
+
+
+def _qwen2moe() -> Parts:
+    keys = {"ARCH.expert_shared_feed_forward_length": HIDDEN}
+    shared = [*_shared(HIDDEN), _norm("ffn_gate_inp_shexp")]
+    return keys, [*_NORMS, *_attention(), *_experts(), *shared]
+
+
+def _olmoe() -> Parts:
+    """Norms over all heads together; experts' width is the feed-forward length."""
+    norms = [_norm("attn_q_norm", Q), _norm("attn_k_norm", Q)]
+    keys = _UNGROUPED | {"ARCH.feed_forward_length": EXPERT}
+    return keys, [*_NORMS, *_attention(kv=Q), *norms, *_experts()]
+
+
+def _minimax() -> Parts:
+    norms = [_norm("attn_q_norm", Q), _norm("attn_k_norm", KV)]
+    keys = {"ARCH.feed_forward_length": EXPERT, "ARCH.expert_gating_func": 2}
+    return keys, [*_NORMS, *_attention(), *norms, *_experts(), _selection_bias()]
+
+
+def _qwen3next() -> Parts:
+    """Every fourth layer attends, with a gate in its queries; the others are Gated DeltaNet."""
+    keys = {
+        "ARCH.expert_shared_feed_forward_length": EXPERT,
+        "ARCH.ssm.conv_kernel": 4,
+        "ARCH.ssm.state_size": 32,
+        "ARCH.ssm.group_count": 4,
+        "ARCH.ssm.time_step_rank": 8,
+        "ARCH.ssm.inner_size": 256,
+    }
+    recurrent = "not 3 mod 4"
+    delta_net = [
+        _tensor("attn_qkv", WIDTH, 512, layers=recurrent),
+        _tensor("attn_gate", WIDTH, 256, layers=recurrent),
+        _tensor("ssm_conv1d", 4, 512, layers=recurrent, kind="F32"),
+        _tensor("ssm_dt.bias", 8, layers=recurrent),
+        _tensor("ssm_ba", WIDTH, 16, layers=recurrent),
+        _norm("ssm_norm", 32, recurrent),
+        _tensor("ssm_out", 256, WIDTH, layers=recurrent),
+        {"name": "blk.{layer}.ssm_a", "shape": [8], "type": "F32", "layers": recurrent},
+    ]
+    norms = [_norm("attn_norm"), _norm("post_attention_norm"), _FINAL]
+    attends = [*_attention("3 mod 4", q_rows=2), *_head_norms("3 mod 4")]
+    shared = [*_shared(), _norm("ffn_gate_inp_shexp")]
+    return keys, [*norms, *attends, *delta_net, *_experts(), *shared]
+
+
+FAMILIES: dict[str, Callable[[], Parts]] = {
+    "llama4": _llama4,
+    "lfm2moe": _lfm2moe,
+    "glm4moe": _glm4moe,
+    "ernie4_5-moe": _ernie,
+    "dots1": _dots1,
+    "bailingmoe2": _bailingmoe2,
+    "granitemoe": _granitemoe,
+    "hunyuan-moe": _hunyuan,
+    "qwen2moe": _qwen2moe,
+    "olmoe": _olmoe,
+    "minimax-m2": _minimax,
+    "qwen3next": _qwen3next,
+}

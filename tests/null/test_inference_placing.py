@@ -1,0 +1,95 @@
+"""What the planner places on a GPU is said to the engine exactly; nothing paged is ever borrowed by a GPU."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sixgig.errors import BudgetError
+from sixgig.hardware import Gpu
+from sixgig.hardware.memory import ProcessMemory
+from sixgig.inference import EngineOptions
+from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.inference.devices import engine_devices
+from sixgig.inference.dry_load import device_bytes, engine_bytes
+from sixgig.inference.loading import _overrides
+from sixgig.inference.measure import Measured
+from sixgig.inference.placing import placed, require_room
+from sixgig.llamacpp import BufferNeed, ContextParams, load_library
+from sixgig.modelfile import open_model
+from sixgig.plan import GPU_CONTEXT_BYTES, Placement
+
+GPU = Gpu("card", "nvidia", 6 << 30, 6 << 30)
+MEASURED = Measured(
+    (
+        BufferNeed("CPU", 100, 10, 1),
+        BufferNeed("CPU_REPACK", 200, 0, 0),
+        BufferNeed("CUDA_Host", 0, 0, 5),
+        BufferNeed("SIXGIG_PAGED", 9000, 0, 3),
+        BufferNeed("CUDA0", 4000, 400, 40),
+    ),
+    ProcessMemory(1, 2, 3, 4),
+)
+
+
+def test_without_a_gpu_nothing_changes(tiny: Callable[..., Path]) -> None:
+    options = EngineOptions(context=256)
+    assert placed(options, open_model(tiny("qwen3moe")), Placement()) is options
+
+
+@pytest.mark.parametrize(("n_layers", "n_experts", "gpu_layers"), [(2, 0, 2), (4, 0, 5), (4, 3, 5)])
+def test_the_last_layers_move_and_only_their_experts_may(
+    tiny: Callable[..., Path], n_layers: int, n_experts: int, gpu_layers: int
+) -> None:
+    model = open_model(tiny("qwen3moe"))
+    options = placed(EngineOptions(), model, Placement(GPU, n_layers, n_experts))
+    assert options.gpu_layers == gpu_layers
+    kept = {int(name.split(".")[1]) for name in options.host_tensors}
+    assert kept == set(range(4 - n_experts))
+    assert len(options.host_tensors) == 3 * (4 - n_experts)
+
+
+def test_overrides_name_these_tensors_and_no_others() -> None:
+    overrides = _overrides(load_library(), ("blk.1.ffn_up_exps.weight",))
+    pattern = overrides[0].pattern.decode()
+    assert re.search(pattern, "blk.1.ffn_up_exps.weight")
+    assert not re.search(pattern, "blk.11.ffn_up_exps.weight")
+    assert not re.search(pattern, "blk.1.ffn_up_exps.weights")
+    assert overrides[0].buffer_type and overrides[1].pattern is None
+
+
+def test_a_model_loads_with_overrides_and_its_logits_are_the_same(tiny: Callable[..., Path]) -> None:
+    model = open_model(tiny("qwen3moe"))
+    kept = tuple(tensor.name for tensor in model.routed_experts())
+    logits = []
+    for names in ((), kept):
+        options = EngineOptions(context=256, ubatch=64, threads=1, extra_buffers=False, host_tensors=names)
+        with open_engine(model, 1 << 30, options, PagingOptions(always=True)) as engine:
+            engine.prefill([5, 6, 7, 8])
+            logits.append(engine.logits().tolist())
+    assert logits[0] == logits[1]
+
+
+def test_paged_weights_are_never_lent_to_a_gpu() -> None:
+    params = ContextParams()
+    EngineOptions(gpu_layers=5).apply_to_context(params)
+    assert params.op_offload and params.offload_kqv
+    EngineOptions(gpu_layers=5, offload_products=False).apply_to_context(params)
+    assert not params.op_offload and params.offload_kqv
+
+
+def test_main_memory_and_a_gpus_are_told_apart() -> None:
+    host = engine_bytes(MEASURED)
+    assert (host.weights_bytes, host.context_bytes, host.compute_bytes) == (300, 10, 9)
+    assert device_bytes(MEASURED) == 4440
+
+
+def test_a_gpu_is_not_filled_past_its_budget() -> None:
+    require_room(MEASURED, 4440 + GPU_CONTEXT_BYTES)
+    with pytest.raises(BudgetError, match="raise --vram"):
+        require_room(MEASURED, 4439 + GPU_CONTEXT_BYTES)
+
+
+def test_a_cpu_build_names_no_device() -> None:
+    assert engine_devices() == ()
