@@ -20,7 +20,7 @@ from sixgig.plan import (
     Speed,
     Task,
     anatomy,
-    vocabulary_bytes,
+    bookkeeping_bytes,
 )
 
 FEWEST_DECODED, FEWEST_PROMPTED = 16, 32  # tokens; fewer tell of starting up rather than of speed
@@ -75,7 +75,7 @@ def _record(opened: Opened, machine: str, pace: Pace, share: float, speed: Speed
         ubatch=options.ubatch,
         predicted_peak_bytes=plan.predicted_peak_bytes,
         measured_peak_bytes=opened.peak.total_bytes,
-        process_bytes=max(0, tiers["process"] - vocabulary_bytes(opened.model)),
+        process_bytes=max(0, tiers["process"] - bookkeeping_bytes(anatomy(opened.model))),
         program_bytes=tiers["program files"],
         cache_share=share,
         hit_rate=counters.hit_rate if counters else None,

@@ -8,11 +8,11 @@ from sixgig.plan.needs import (
     GPU_CONTEXT_BYTES,
     EngineBytes,
     ProcessBytes,
+    bookkeeping_bytes,
     estimated_engine,
     estimated_process,
     paged_needs,
     unpaged_needs,
-    vocabulary_bytes,
 )
 from sixgig.plan.placement import Placement
 from sixgig.plan.planner import Budgets, Plan, Planner, usable_gpu
@@ -44,6 +44,7 @@ __all__ = [
     "WorkPlan",
     "anatomy",
     "bits_per_weight",
+    "bookkeeping_bytes",
     "default_budget",
     "estimated_engine",
     "estimated_process",
@@ -56,5 +57,4 @@ __all__ = [
     "smallest_budget",
     "unpaged_needs",
     "usable_gpu",
-    "vocabulary_bytes",
 ]

@@ -14,12 +14,12 @@ from sixgig.plan.placement import Placement
 from sixgig.plan.task import Task
 
 MIB = 1 << 20
-# Interpreter, libraries and command line; a vocabulary's token with score and merge. Measured: LOG.md.
-PROCESS_BYTES, PROGRAM_BYTES, VOCABULARY_ENTRY_BYTES = 48 * MIB, 33 * MIB, 460
+# Interpreter, libraries and command line; what the engine keeps of a token (text, score, merge) and of a
+# layer's graph, larger for a recurrent one. Measured: LOG.md.
+PROCESS_BYTES, PROGRAM_BYTES = 38 * MIB, 29 * MIB
+VOCABULARY_ENTRY_BYTES, LAYER_GRAPH_BYTES, RECURRENT_GRAPH_BYTES = 460, 200 << 10, 1400 << 10
 # A driver's context and kernels, before anything of ours: as published, not measured here.
-GPU_CONTEXT_BYTES = (
-    320 * MIB
-)  # a driver's context and kernels, before anything of ours: published, not measured
+GPU_CONTEXT_BYTES = 320 * MIB
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,17 @@ class ProcessBytes:
 
 
 def estimated_process(model: Anatomy, known: tuple[int, int] | None = None) -> ProcessBytes:
-    """From `known` (anonymous, file) bytes without a vocabulary, else from constants."""
+    """From `known` (anonymous, file) bytes without any model's bookkeeping, else from constants."""
     anonymous, file = known or (PROCESS_BYTES, PROGRAM_BYTES)
     source = "as in the latest run here" if known else "estimated"
-    return ProcessBytes(anonymous + vocabulary_bytes(model.model), file, source)
+    return ProcessBytes(anonymous + bookkeeping_bytes(model), file, source)
 
 
-def vocabulary_bytes(model: ModelFile) -> int:
-    """What the engine keeps of the vocabulary."""
-    return VOCABULARY_ENTRY_BYTES * model.n_vocab
+def bookkeeping_bytes(model: Anatomy) -> int:
+    """What the engine keeps of a model besides weights: vocabulary and graphs. An estimate."""
+    n_recurrent = sum(layer.recurrent for layer in model.layers)
+    graphs = LAYER_GRAPH_BYTES * len(model.layers) + RECURRENT_GRAPH_BYTES * n_recurrent
+    return VOCABULARY_ENTRY_BYTES * model.model.n_vocab + graphs
 
 
 def estimated_engine(model: Anatomy, task: Task, placement: Placement, paged: bool) -> EngineBytes:
