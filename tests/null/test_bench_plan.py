@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench import plan_case
+from bench.nominal import one_core
 from bench.plan_accuracy import MEMORY, SPEED, memory_row, speed_row
+from sixgig.hardware import Kernels, KernelSpeed
 from sixgig.inference.history import past_runs
 
 
@@ -43,3 +45,13 @@ def test_the_cases_cover_what_the_tables_claim() -> None:
     assert len({case.model for case in MEMORY}) >= 5
     assert len({case.options[1] for case in MEMORY}) >= 3  # contexts
     assert {case.ram for case in SPEED if case.model == "6g"} >= {"9G", "1700M"}
+
+
+def test_a_nominal_core_is_one_threads_share_of_the_medians() -> None:
+    rounds = [
+        Kernels("e", 2, step, row, 2048, (KernelSpeed("F32", decode, 4.0),))
+        for step, row, decode in ((1.0, 3.0, 10.0), (2.0, 4.0, 20.0), (9.0, 5.0, 90.0))
+    ]
+    core = one_core(rounds)
+    assert (core.threads, core.step_s, core.row_s) == (1, 2.0, 8.0)
+    assert core.speeds == (KernelSpeed("F32", 10.0, 2.0),)
