@@ -22,6 +22,7 @@ from sixgig.plan import (
     anatomy,
     bookkeeping_bytes,
 )
+from sixgig.plan.footprint import KERNEL_FILE_BYTES
 
 FEWEST_DECODED, FEWEST_PROMPTED = 16, 32  # tokens; fewer tell of starting up rather than of speed
 
@@ -76,7 +77,7 @@ def _record(opened: Opened, machine: str, pace: Pace, share: float, speed: Speed
         predicted_peak_bytes=plan.predicted_peak_bytes,
         measured_peak_bytes=opened.peak.total_bytes,
         process_bytes=max(0, tiers["process"] - bookkeeping_bytes(anatomy(opened.model))),
-        program_bytes=tiers["program files"],
+        program_bytes=max(0, tiers["program files"] - KERNEL_FILE_BYTES),
         cache_share=share,
         hit_rate=counters.hit_rate if counters else None,
         predicted_decode_s=predicted_s[0],

@@ -110,10 +110,7 @@ class Planning:
         """Plan all that `name` offers. BudgetError where nothing fits, with the smallest that would."""
         offered = offers(str(demo_path()) if name is None else name)
         candidates = tuple(self._candidate(opened) for opened in open_all(offered))
-        chosen = _recommended(candidates)
-        if chosen is None:
-            raise _nothing_fits(candidates)
-        chosen = self._confirmed(chosen)
+        chosen, candidates = self._best(candidates)
         return Survey(
             name or "the demo model",
             chosen,
@@ -121,6 +118,15 @@ class Planning:
             self._alternatives(chosen) if len(candidates) == 1 else (),
             self._lesson_for(chosen),
         )
+
+    def _best(self, candidates: tuple[Candidate, ...]) -> tuple[Candidate, tuple[Candidate, ...]]:
+        """The one to recommend, and all: one that the engine itself refuses is none of them."""
+        while (chosen := _recommended(candidates)) is not None:
+            confirmed = self._confirmed(chosen)
+            if confirmed.plan is not None:
+                return confirmed, candidates
+            candidates = tuple(confirmed if one is chosen else one for one in candidates)
+        raise _nothing_fits(candidates)
 
     def _candidate(self, opened: OpenedOffer) -> Candidate:
         if opened.model is None:
@@ -173,7 +179,7 @@ class Planning:
         return tuple(plan for plan in others if plan.placement != chosen.plan.placement)
 
     def _confirmed(self, chosen: Candidate) -> Candidate:
-        """The same with the engine's own bytes, where the file and an engine are here."""
+        """The same with the engine's own bytes, where file and engine are here, or with its refusal."""
         plan, model = chosen.plan, chosen.model
         here = self.is_here and self.request.dry_load and model is not None and model.is_local
         if not here or model is None or not isinstance(plan, Plan) or plan.placement.gpu is not None:
@@ -185,6 +191,8 @@ class Planning:
             confirmed = self._planner(model, figures).plan_at(plan.placement, self.budgets)
         except EngineError as error:
             return replace(chosen, plan=replace(plan, unconfirmed_because=str(error)))
+        except SixgigError as error:
+            return replace(chosen, plan=None, error=error)
         return replace(chosen, plan=confirmed)
 
     def _budgets(self) -> Budgets:

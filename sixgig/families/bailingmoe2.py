@@ -3,4 +3,4 @@
 from sixgig.families.blocks import MIXTURE, SELECTION_BIAS
 from sixgig.families.family import Family, RouterRule
 
-FAMILY = Family("bailingmoe2", MIXTURE, RouterRule(selection_bias=SELECTION_BIAS))
+FAMILY = Family("bailingmoe2", MIXTURE, RouterRule(selection_bias=SELECTION_BIAS, names_gate=True))

@@ -35,12 +35,14 @@ class RouterRule:
 
     `weight` has shape (n_embd, n_experts); `bias` is added to the logits; `selection_bias` is added to the
     gates for choosing only (DeepSeek's); `input_norm` is the norm whose output the router reads.
+    `names_gate`: llama.cpp has no default gating function for the family and aborts without one.
     """
 
     weight: str = "blk.{layer}.ffn_gate_inp.weight"
     bias: str | None = None
     selection_bias: str | None = None
     input_norm: str = "blk.{layer}.ffn_norm.weight"
+    names_gate: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,4 +3,6 @@
 from sixgig.families.blocks import MIXTURE, SELECTION_BIAS, SHORT_CONVOLUTION
 from sixgig.families.family import Family, RouterRule
 
-FAMILY = Family("lfm2moe", (*MIXTURE, *SHORT_CONVOLUTION), RouterRule(selection_bias=SELECTION_BIAS))
+FAMILY = Family(
+    "lfm2moe", (*MIXTURE, *SHORT_CONVOLUTION), RouterRule(selection_bias=SELECTION_BIAS, names_gate=True)
+)

@@ -13,6 +13,7 @@ import pytest
 from sixgig.errors import ModelFileError
 from sixgig.modelfile import open_model
 from sixgig.modelfile.metadata import NUMBER_FORMATS
+from tests.described import families
 
 FATAL: list[tuple[str, str, tuple[float, ...]]] = [
     ("qwen35moe", "attention.layer_norm_rms_epsilon", (-1.0, math.nan, math.inf)),
@@ -57,3 +58,18 @@ def test_the_copy_with_its_own_number_opens(tiny: Callable[..., Path], tmp_path:
         tiny("qwen35moe", "F16", expert_width=64), "rope.dimension_count", 32, tmp_path / "same.gguf"
     )
     assert open_model(path).n_layers == 4
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "value"),
+    [
+        *((family, "expert_gating_func", 0) for family in ("dots1", "lfm2moe", "bailingmoe2", "minimax-m2")),
+        ("llama4", "attention.sliding_window_pattern", 1),
+    ],
+)
+def test_what_llama_cpp_aborts_on_is_refused_in_families_without_a_tiny_model(
+    family: str, name: str, value: int, tmp_path: Path
+) -> None:
+    assert open_model(families.write(family, tmp_path / "sound.gguf")).architecture == family
+    with pytest.raises(ModelFileError, match=f"{name} is not usable"):
+        open_model(families.write(family, tmp_path / "hostile.gguf", **{name: value}))

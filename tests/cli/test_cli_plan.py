@@ -10,8 +10,11 @@ import pytest
 
 from sixgig.cli import machines
 from sixgig.cli.main import main
+from sixgig.errors import ModelFileError
 from sixgig.hardware import Machine, load_machine
+from sixgig.inference import dry_load
 from sixgig.inference.history import past_runs
+from sixgig.modelfile import ModelFile
 from tests.described import write
 
 DEMANDED = {
@@ -212,3 +215,22 @@ def test_a_copy_of_a_profile_is_the_profile(plan: Run, big: Path, tmp_path: Path
         for name in (OLD_CARD, str(tmp_path / "mine.json"))
     )
     assert one == other
+
+
+@pytest.mark.usefixtures("here")
+def test_what_the_engine_refuses_is_not_recommended(
+    plan: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("Q4_K", "Q6_K"):
+        write("qwen3-8b", tmp_path / f"model-{kind}.gguf", dense=kind)
+    honest = dry_load.engine_figures
+
+    def refusing(model: ModelFile, *rest: Any) -> Any:
+        if "Q6_K" in model.parts[0].name:
+            raise ModelFileError("llama.cpp cannot load it")
+        return honest(model, *rest)
+
+    monkeypatch.setattr(dry_load, "engine_figures", refusing)
+    told = document(plan, str(tmp_path), "--ram", "12G")
+    assert told["recommended"]["name"].endswith("Q4_K") and told["recommended"]["confirmed_by_engine"]
+    assert [refused["error"] for refused in told["refused"]] == ["llama.cpp cannot load it"]
