@@ -63,6 +63,7 @@ class Candidate:
     plan: Plan | WorkPlan | None
     error: SixgigError | None
     kld: float | None = None
+    planner: Planner | None = None
 
     @property
     def tokens_per_s(self) -> float:
@@ -134,7 +135,7 @@ class Planning:
         try:
             planner = self._planner(opened.model)
             kld = expected_kld(planner.model)
-            return Candidate(opened.offer, opened.model, self._plan(planner), None, kld)
+            return Candidate(opened.offer, opened.model, self._plan(planner), None, kld, planner)
         except SixgigError as error:
             return Candidate(opened.offer, opened.model, None, error)
 
@@ -173,9 +174,9 @@ class Planning:
 
     def _alternatives(self, chosen: Candidate) -> tuple[Plan, ...]:
         """Other ways to use the machine with the one file there is."""
-        if chosen.model is None or not isinstance(chosen.plan, Plan):
+        if chosen.planner is None or not isinstance(chosen.plan, Plan):
             return ()
-        others = self._planner(chosen.model).runners_up(self.budgets)
+        others = chosen.planner.runners_up(self.budgets)
         return tuple(plan for plan in others if plan.placement != chosen.plan.placement)
 
     def _confirmed(self, chosen: Candidate) -> Candidate:

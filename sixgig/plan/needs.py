@@ -93,20 +93,18 @@ def unpaged_needs(model: ModelFile, task: Task, engine: EngineBytes, process: Pr
     kept = largest <= footprint.HEAP_KEEPS_BYTES
     loader = Tier("loader", footprint.STREAM_BYTES + largest, phase="always" if kept else "loading")
     return Needs(
-        (*_tiers(model, task, engine, process), loader),
+        (*held_tiers(model, task, engine, process), loader),
         routed_bytes=0,
         context_tokens=task.context,
         kv_bytes_per_token=growth_bytes(anatomy(model), task),
     )
 
 
-def paged_needs(
-    model: ModelFile, task: Task, engine: EngineBytes, process: ProcessBytes, routed_share: float = 1.0
-) -> Needs:
-    """Routed experts in a cache. routed_share: of them, those not on a GPU."""
+def paged_needs(model: ModelFile, task: Task, engine: EngineBytes, process: ProcessBytes) -> Needs:
+    """Routed experts in a cache."""
     return Needs(
-        _tiers(model, task, engine, process),
-        int(footprint.resident_bytes(model) * routed_share),
+        held_tiers(model, task, engine, process),
+        footprint.resident_bytes(model),
         smallest_cache_bytes=footprint.smallest_cache_bytes(model),
         paged_tiers=(
             Tier("loader", footprint.STREAM_BYTES + footprint.UPLOAD_BYTES, phase="loading"),
@@ -119,7 +117,7 @@ def paged_needs(
     )
 
 
-def _tiers(model: ModelFile, task: Task, engine: EngineBytes, process: ProcessBytes) -> tuple[Tier, ...]:
+def held_tiers(model: ModelFile, task: Task, engine: EngineBytes, process: ProcessBytes) -> tuple[Tier, ...]:
     """What is held in either mode."""
     return (
         Tier("process", process.anonymous_bytes),

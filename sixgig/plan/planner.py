@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from sixgig.hardware import Absent, Gpu, Machine
@@ -18,6 +19,7 @@ from sixgig.plan.needs import (
     estimated_device,
     estimated_engine,
     estimated_process,
+    held_tiers,
     paged_needs,
     unpaged_needs,
 )
@@ -137,6 +139,7 @@ class Planner:
         self._figures = figures or self._estimated
         self._lessons = lessons
         self._predictor = Predictor(machine, self.model, task, hits)
+        self._found: dict[tuple[Budgets, tuple[Mode, ...]], list[Plan]] = {}
 
     def plan(
         self,
@@ -161,6 +164,12 @@ class Planner:
         return tuple(best.values())[1:]
 
     def _plans(self, budgets: Budgets, modes: tuple[Mode, ...]) -> list[Plan]:
+        """Every plan that fits, worked out once."""
+        if (budgets, modes) not in self._found:
+            self._found[budgets, modes] = self._work_out(budgets, modes)
+        return self._found[budgets, modes]
+
+    def _work_out(self, budgets: Budgets, modes: tuple[Mode, ...]) -> list[Plan]:
         found, refusals = list[Plan](), list[Refusal]()
         for placement in self._placements(budgets):
             try:
@@ -226,8 +235,14 @@ class Planner:
             needs = unpaged_needs(self.model.model, self.task, engine, self.process)
         else:
             share = placement.host_routed_bytes(self.model) / max(self.model.routed_bytes, 1)
-            needs = paged_needs(self.model.model, self.task, engine, self.process, share)
+            tiers = held_tiers(self.model.model, self.task, engine, self.process)
+            needs = replace(self._paged, tiers=tiers, routed_bytes=int(self._paged.routed_bytes * share))
         return replace(needs, kv_bytes_per_token=growth)
+
+    @cached_property
+    def _paged(self) -> Needs:
+        """What paging takes, whatever the placement."""
+        return paged_needs(self.model.model, self.task, EngineBytes(0, 0, 0), self.process)
 
     def _estimated(self, placement: Placement, mode: Mode) -> EngineBytes:
         return estimated_engine(self.model, self.task, placement, paged=mode == "paged")
