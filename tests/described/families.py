@@ -108,6 +108,7 @@ def _prediction(*more: str) -> list[Tensor]:
 _FINAL: Tensor = {"name": "output_norm.weight", "shape": [WIDTH], "type": "F32"}
 _NORMS = [_norm("attn_norm"), _norm("ffn_norm"), _FINAL]
 _LEAD = {"ARCH.leading_dense_block_count": 1}
+_NO_EXPERTS = {"ARCH.expert_count": 0, "ARCH.expert_used_count": 0}
 _UNGROUPED = {"ARCH.attention.head_count_kv": N_HEADS}
 Parts = tuple[dict[str, Any], list[Tensor]]
 
@@ -237,6 +238,35 @@ def _qwen3next() -> Parts:
     return keys, [*norms, *attends, *delta_net, *_experts(), *shared]
 
 
+def _qwen2() -> Parts:
+    """Dense, with biases on queries, keys and values."""
+    biases = [_tensor(f"attn_{name}.bias", width) for name, width in (("q", Q), ("k", KV), ("v", KV))]
+    return _NO_EXPERTS, [*_NORMS, *_attention(), *biases, *_dense("all")]
+
+
+def _qwen35() -> Parts:
+    """Qwen3-Next's layers, dense, with the small projections apart."""
+    keys, parts = _qwen3next()
+    kept = [part for part in parts if "exps" not in part["name"] and "shexp" not in part["name"]]
+    recurrent = "not 3 mod 4"
+    small = [_tensor(name, WIDTH, 8, layers=recurrent) for name in ("ssm_alpha", "ssm_beta")]
+    delta_net = [part for part in kept if "ssm_ba" not in part["name"] and "ffn_gate_inp" not in part["name"]]
+    sections = {"ARCH.rope.dimension_sections": [11, 11, 10, 0]}
+    return keys | sections | _NO_EXPERTS, [*delta_net, *small, *_dense("all")]
+
+
+def _deepseek() -> Parts:
+    """As many key-value heads as heads; shared experts counted in experts' widths."""
+    keys = _LEAD | _UNGROUPED | {"ARCH.expert_shared_count": 1, "ARCH.expert_weights_scale": 1.0}
+    routed = [*_experts("from 1"), *_shared(layers="from 1")]
+    return keys, [*_NORMS, *_attention(kv=Q), *_dense("only 0"), *routed]
+
+
+def _qwen3vlmoe() -> Parts:
+    keys = {"ARCH.rope.dimension_sections": [11, 11, 10, 0], "ARCH.n_deepstack_layers": 0}
+    return keys, [*_NORMS, *_attention(), *_head_norms(), *_experts()]
+
+
 FAMILIES: dict[str, Callable[[], Parts]] = {
     "llama4": _llama4,
     "lfm2moe": _lfm2moe,
@@ -250,4 +280,8 @@ FAMILIES: dict[str, Callable[[], Parts]] = {
     "olmoe": _olmoe,
     "minimax-m2": _minimax,
     "qwen3next": _qwen3next,
+    "qwen2": _qwen2,
+    "qwen35": _qwen35,
+    "deepseek": _deepseek,
+    "qwen3vlmoe": _qwen3vlmoe,
 }

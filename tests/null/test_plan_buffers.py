@@ -52,7 +52,7 @@ def test_compute_buffers_of_other_families(name: str) -> None:
     task, parts = Task(context=16384), anatomy(planned.family(name))
     options = EngineOptions(task.context, task.ubatch, threads=1, extra_buffers=False)
     reserved = engine_bytes(dry_load(planned.family(name), options)).compute_bytes
-    assert 0.95 <= compute_bytes(parts, task) / reserved <= 1.1
+    assert 0.95 <= compute_bytes(parts, task) / reserved <= 1.12
 
 
 @pytest.mark.parametrize(
