@@ -1,5 +1,6 @@
 """Memory limits from fake file trees, and this process's own memory."""
 
+import mmap
 import time
 from pathlib import Path
 
@@ -107,11 +108,12 @@ def test_swap_is_all_there_is_of_it_used_or_not(tmp_path: Path) -> None:
 
 def test_process_memory_counts_new_anonymous_pages(tmp_path: Path) -> None:
     before = process_memory()
-    block = np.ones(32 << 20, dtype=np.uint8)
-    grown = process_memory().anonymous_bytes - before.anonymous_bytes
-    assert grown > 28 << 20
-    assert process_memory().peak_bytes >= process_memory().resident_bytes
-    assert process_memory(tmp_path / "absent").resident_bytes > block.nbytes  # the portable way
+    with mmap.mmap(-1, 32 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as block:  # no heap's leftovers
+        block.write(b"x" * len(block))
+        grown = process_memory().anonymous_bytes - before.anonymous_bytes
+        assert grown > 28 << 20
+        assert process_memory().peak_bytes >= process_memory().resident_bytes
+        assert process_memory(tmp_path / "absent").resident_bytes > len(block)  # the portable way
 
 
 def test_the_sampler_keeps_a_peak_that_has_passed() -> None:
