@@ -21,6 +21,7 @@ from sixgig.units import format_bytes, format_rate, format_seconds
 
 _RUN_COLUMNS = ("VRAM", "on disk", "tokens/s", "first token")
 _WORK_COLUMNS = ("read", "pace")
+_LABEL_WIDTH = 24
 
 
 def plan_document(planning: Planning, survey: Survey) -> dict[str, Any]:
@@ -130,14 +131,21 @@ def _table(survey: Survey) -> Table:
     for candidate in sorted(survey.candidates, key=lambda c: -(c.model.size_bytes if c.model else 0)):
         chosen = candidate.offer == survey.recommended.offer
         shown = survey.recommended if chosen else candidate
-        table.add_row(*_row(shown, chosen), style="bold" if chosen else "")
+        table.add_row(*_row(shown, _label(shown, survey), chosen), style="bold" if chosen else "")
     for plan in survey.alternatives:
         table.add_row("  or", "", "", *_figures(plan), style="dim")
     return table
 
 
-def _row(candidate: Candidate, chosen: bool) -> list[str]:
-    name = ("> " if chosen else "  ") + harmless(candidate.offer.quantisation)
+def _label(candidate: Candidate, survey: Survey) -> str:
+    """The quantisation where that tells one from the others, else the file's name."""
+    quantisation = candidate.offer.quantisation
+    same = sum(other.offer.quantisation == quantisation for other in survey.candidates)
+    return quantisation if same == 1 else candidate.offer.name.rsplit("/", 1)[-1][-_LABEL_WIDTH:]
+
+
+def _row(candidate: Candidate, label: str, chosen: bool) -> list[str]:
+    name = ("> " if chosen else "  ") + harmless(label)
     size = candidate.model.size_bytes if candidate.model else candidate.offer.size_bytes
     loss = "?" if candidate.kld is None else f"{candidate.kld:.3f}"
     head = [name, _gib(size) if size else "?", loss]
@@ -162,17 +170,17 @@ def _figures(plan: Plan | WorkPlan) -> list[str]:
 
 def _gib(size_bytes: float) -> str:
     """As narrow as a table needs it."""
-    return f"{size_bytes / 2**30:.1f} G" if size_bytes >= 10 * 2**20 else format_bytes(size_bytes)
+    return f"{size_bytes / 2**30:.1f} G" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.0f} M"
 
 
 def _conclusions(planning: Planning, survey: Survey) -> Iterator[str]:
     plan = _planned(survey.recommended)
-    yield f"{survey.recommended.offer.quantisation}: {plan.why()}"
+    yield f"{_label(survey.recommended, survey)}: {plan.why()}"
     yield from _tiers(plan)
     yield from _certainty(planning, survey, plan)
     refused = [c for c in survey.candidates if c.error is not None]
     for candidate in refused[:3]:
-        yield f"{candidate.offer.quantisation}: {candidate.error}"
+        yield f"{_label(candidate, survey)}: {candidate.error}"
     if len(refused) > 3:
         yield f"and {len(refused) - 3} more that do not fit or cannot be read"
 

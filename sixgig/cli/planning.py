@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 
 from sixgig.cli.opening import DEFAULT_CONTEXT, at_least, demo_path
@@ -37,6 +38,8 @@ from sixgig.units import parse_size
 
 LARGEST_LOSS = 0.3  # nats per token: a file known to lose more is not recommended where another runs
 FAST_ENOUGH = 0.5  # of the fastest acceptable one: among those the one that loses least is recommended
+READING_PACE = 5.0  # tokens per second: about as fast as people read
+SAME_MODEL = 0.05  # files whose numbers of weights differ by less are quantisations of one model
 VRAM_SHARE = 0.95  # of a GPU's free memory, unless said: a desktop takes some
 
 
@@ -229,12 +232,26 @@ def _machine(name: str | None, model: str | None) -> Machine:
 
 
 def _recommended(candidates: Sequence[Candidate]) -> Candidate | None:
-    """Of those fast enough beside the fastest the one that loses least; files of no known loss by size."""
-    planned = [candidate for candidate in candidates if candidate.plan is not None]
+    """Of the largest model that is fast to read along: among files fast enough beside its fastest the one
+    that loses least; files of no known loss by size.
+    """
+    planned = _largest_model([candidate for candidate in candidates if candidate.plan is not None])
     good = [c for c in planned if c.kld is None or c.kld <= LARGEST_LOSS] or planned
     fastest = max((c.tokens_per_s for c in good), default=0.0)
     fast = [c for c in good if c.tokens_per_s >= FAST_ENOUGH * fastest]
     return min(fast, key=_loss, default=None)
+
+
+def _largest_model(planned: list[Candidate]) -> list[Candidate]:
+    """The files of one model: that with the most weights of those at READING_PACE, else the fastest one's."""
+    paced = [c for c in planned if c.tokens_per_s >= READING_PACE]
+    leader = max(paced, key=_n_weights) if paced else max(planned, key=lambda c: c.tokens_per_s, default=None)
+    return [c for c in planned if leader and abs(_n_weights(c) / _n_weights(leader) - 1) < SAME_MODEL]
+
+
+def _n_weights(candidate: Candidate) -> int:
+    assert candidate.model is not None, "only what was read is planned"
+    return sum(prod(tensor.shape) for tensor in candidate.model.tensors)
 
 
 def _loss(candidate: Candidate) -> tuple[float, int]:

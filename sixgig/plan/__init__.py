@@ -17,7 +17,7 @@ from sixgig.plan.needs import (
 from sixgig.plan.placement import Placement
 from sixgig.plan.planner import Budgets, Plan, Planner, usable_gpu
 from sixgig.plan.prediction import Predictor, Speed
-from sixgig.plan.quality import bits_per_weight, expected_kld
+from sixgig.plan.quality import expected_kld
 from sixgig.plan.task import Task
 from sixgig.plan.work import WorkPlan, plan_work
 
@@ -43,7 +43,6 @@ __all__ = [
     "Tier",
     "WorkPlan",
     "anatomy",
-    "bits_per_weight",
     "bookkeeping_bytes",
     "default_budget",
     "estimated_engine",

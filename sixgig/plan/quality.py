@@ -30,9 +30,3 @@ def expected_kld(model: Anatomy) -> float | None:
                 known += n_weights
                 loss += n_weights * KLD_BY_TYPE[tensor.type.name]
     return loss / known if known > 0.95 * total else None
-
-
-def bits_per_weight(model: Anatomy) -> float:
-    """Mean bits of a stored weight."""
-    n_weights = sum(prod(tensor.shape) for tensor in model.model.tensors)
-    return 8.0 * sum(tensor.size_bytes for tensor in model.model.tensors) / max(n_weights, 1)

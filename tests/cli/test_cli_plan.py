@@ -234,3 +234,12 @@ def test_what_the_engine_refuses_is_not_recommended(
     told = document(plan, str(tmp_path), "--ram", "12G")
     assert told["recommended"]["name"].endswith("Q4_K") and told["recommended"]["confirmed_by_engine"]
     assert [refused["error"] for refused in told["refused"]] == ["llama.cpp cannot load it"]
+
+
+def test_of_several_models_the_largest_at_reading_pace_is_recommended(plan: Run, tmp_path: Path) -> None:
+    for name in ("qwen3-8b", "qwen3-30b", "qwen3.5-122b"):
+        write(name, tmp_path / f"{name}.gguf", routed="Q4_K", dense="Q4_K")
+    told = document(plan, str(tmp_path), "--machine", OLD_CARD)
+    assert told["recommended"]["name"].endswith("qwen3-30b")  # 122b pages at 3 tokens/s, 8b is smaller
+    status, out, _ = plan(str(tmp_path), "--machine", OLD_CARD)
+    assert status == 0 and all(name in out for name in ("qwen3-8b", "> qwen3-30b", "qwen3.5-122b"))
