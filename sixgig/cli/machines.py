@@ -15,6 +15,7 @@ from sixgig.hardware import (
     EngineDevice,
     Gpu,
     Machine,
+    available_bytes,
     measured,
     merge_engine_devices,
     models_folder,
@@ -22,6 +23,7 @@ from sixgig.hardware import (
     remember_kernels,
     remembered,
 )
+from sixgig.units import format_bytes
 
 WHEEL = "xllamacpp"
 _Announce = Callable[[str], object]
@@ -98,8 +100,14 @@ def _known_to_engine(
 
 
 def _with_kernels(machine: Machine, announce: _Announce) -> Machine:
-    from sixgig.inference.kernels import measure_kernels
+    from sixgig.inference.kernels import NEEDED_BYTES, measure_kernels
 
+    free = available_bytes()
+    if free < NEEDED_BYTES:
+        too_little = (
+            f"{format_bytes(NEEDED_BYTES)} of memory needed to measure them, {format_bytes(free)} free"
+        )
+        return replace(machine, kernels=Absent(too_little))
     announce("measuring the engine's kernels ...")
     try:
         return remember_kernels(machine, measure_kernels(machine.cpu.cores))

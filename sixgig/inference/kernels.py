@@ -34,6 +34,7 @@ PROMPT_TOKENS = 256
 STEPS, STEP_WIDTH = 400, 2048
 ROUNDS = 2  # over all types: a machine that others share too is not equally quick all the time
 _REPEATS = 3
+NEEDED_BYTES = 192 << 20  # free memory, to be safe: matrices, their repacked twin, and what fills them
 _SCALE = 0x11  # bytes of the weights: as a scale a small normal number, since denormal ones would be slow
 _CPU, _F32 = 0, 0
 
@@ -54,7 +55,7 @@ class _Shape:
 
 
 def measure_kernels(threads: int, types: tuple[str, ...] = MEASURED_TYPES) -> Kernels:
-    """Speeds of `types` on `threads` threads; some seconds, and at most 130 MiB. Raises EngineError."""
+    """Speeds of `types` on `threads` threads; some seconds, within NEEDED_BYTES. Raises EngineError."""
     with _bench(threads) as bench:
         rounds = [[bench.speed(TYPE_BY_NAME[name]) for name in types] for _ in range(ROUNDS)]
         speeds = tuple(_mean(found) for found in zip(*rounds, strict=True))

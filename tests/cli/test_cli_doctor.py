@@ -46,6 +46,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     for name in ("devices", "kernels"):
         module = ModuleType(f"sixgig.inference.{name}")
         vars(module).update(engine_devices=made.engine_devices, measure_kernels=made.measure_kernels)
+        vars(module).update(NEEDED_BYTES=192 << 20)
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(
         measurements_module.platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache")
@@ -145,3 +146,12 @@ def test_the_command_line_imports_nothing_heavy_for_it() -> None:
     script = f"import sys, sixgig.cli.app; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_kernels_are_not_measured_in_memory_that_is_not_there(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sixgig.cli.machines.available_bytes", lambda: 64 << 20)
+    out, _ = run(capsys, "--json")
+    assert bench.kernels_measured == 0
+    assert "64.00 MiB free" in json.loads(out)["machine"]["kernels"]["reason"]
