@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sixgig.cli.parameters import Json, Ubatch
+from sixgig.cli.parameters import Context, Json, Ram, Ubatch
 
 EPILOG = """\b
 Examples:
@@ -38,12 +38,6 @@ ModelOrFolder = Annotated[
         show_default="the demo model",
     ),
 ]
-Ram = Annotated[
-    str | None,
-    typer.Option(
-        "--ram", metavar="SIZE", help="Memory budget of the whole process.", show_default="what is free"
-    ),
-]
 Vram = Annotated[
     str | None,
     typer.Option(
@@ -51,15 +45,6 @@ Vram = Annotated[
         metavar="SIZE",
         help="Budget of the GPU's memory; 0 leaves it alone.",
         show_default="what is free of a GPU the engine can use",
-    ),
-]
-Context = Annotated[
-    int | None,
-    typer.Option(
-        "--context",
-        metavar="N",
-        help="Tokens the model sees at once.",
-        show_default="the model's own, at most 4096",
     ),
 ]
 PromptTokens = Annotated[
