@@ -25,6 +25,7 @@ from sixgig.llamacpp.structs import (
     ModelParams,
     PerfContext,
     SamplerChainParams,
+    TypeTraits,
 )
 
 Signature = tuple[Any, tuple[Any, ...]]
@@ -60,6 +61,16 @@ BACKENDS: dict[str, Signature] = {
     "ggml_backend_dev_description": (c_char_p, (c_void_p,)),
     "ggml_backend_dev_type": (c_int, (c_void_p,)),
     "ggml_backend_dev_memory": (None, (c_void_p, POINTER(c_size_t), POINTER(c_size_t))),
+}
+
+BLOCKS: dict[str, Signature] = {
+    "ggml_quantize_chunk": (
+        c_size_t,
+        (c_int, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p),
+    ),
+    "ggml_quantize_init": (None, (c_int,)),
+    "ggml_quantize_requires_imatrix": (c_bool, (c_int,)),
+    "ggml_get_type_traits": (POINTER(TypeTraits), (c_int,)),
 }
 
 PRODUCTS: dict[str, Signature] = {
@@ -161,7 +172,7 @@ SAMPLERS: dict[str, Signature] = {
     "llama_sampler_free": (None, (c_void_p,)),
 }
 
-SIGNATURES: dict[str, Signature] = PROCESS | BACKENDS | PRODUCTS | MODELS | CONTEXTS | VOCABULARY | SAMPLERS
+SIGNATURES: dict[str, Signature] = PROCESS | BACKENDS | BLOCKS | PRODUCTS | MODELS | CONTEXTS | VOCABULARY | SAMPLERS
 
 
 def declare(c: ctypes.CDLL) -> None:

@@ -15,6 +15,7 @@ from ctypes import (
     c_int,
     c_int8,
     c_int32,
+    c_int64,
     c_size_t,
     c_uint32,
     c_void_p,
@@ -188,4 +189,18 @@ class PerfContext(ctypes.Structure):
         ("n_p_eval", c_int32),
         ("n_eval", c_int32),
         ("n_reused", c_int32),
+    ]
+
+
+class TypeTraits(ctypes.Structure):
+    """ggml_type_traits: how a storage type becomes float32 (null where it does not)."""
+
+    _fields_: ClassVar[Any] = [
+        ("type_name", c_char_p),
+        ("block_elements", c_int64),
+        ("interleaved_elements", c_int64),
+        ("block_bytes", c_size_t),
+        ("is_quantised", c_bool),
+        ("to_float", c_void_p),
+        ("from_float_reference", c_void_p),
     ]
