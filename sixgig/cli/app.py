@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from sixgig import __version__
-from sixgig.cli import bench, demo, doctor, plan, run
+from sixgig.cli import bench, demo, doctor, plan, run, score
 
 app = typer.Typer(
     name="sixgig",
@@ -18,6 +18,7 @@ demo.register(app)
 bench.register(app)
 doctor.register(app)
 plan.register(app)
+score.register(app)
 
 
 def _version(wanted: bool) -> None:

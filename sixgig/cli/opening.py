@@ -53,7 +53,11 @@ class Opened:
 
 @dataclass(frozen=True)
 class Opening:
-    """What to open and how; None means the default, ram as typed. Raises UsageError, and as loading does."""
+    """What to open and how; None means the default, ram as typed. Raises UsageError, and as loading does.
+
+    all_logits: for Engine.all_logits. beside_bytes: what the caller will allocate once the engine is open;
+    it is held while memory is planned, so that the plan counts it, and let go before the block runs.
+    """
 
     model: ModelFile
     ram: str | None = None
@@ -63,6 +67,8 @@ class Opening:
     ubatch: int = 512
     paging: PagingOptions = field(default_factory=PagingOptions)
     extra_buffers: bool = True
+    all_logits: bool = False
+    beside_bytes: int = 0
 
     @contextmanager
     def open(
@@ -80,6 +86,7 @@ class Opening:
                 say(f"{self.model.name}: {format_bytes(self.model.size_bytes)}, {plan.explain()}")
 
         with PeakSampler() as sampler:
+            beside = bytearray(b"\1") * self.beside_bytes  # written to, else it would take no memory yet
             with LoadingBar("loading") as bar:
                 engine = open_engine(
                     self.model,
@@ -91,6 +98,7 @@ class Opening:
                     announce=on_plan,
                     progress=bar,
                 )
+            del beside
             with engine:
                 yield Opened(engine, self.model, time.perf_counter() - started, sampler)
 
@@ -120,7 +128,11 @@ class Opening:
         if context is None:
             context = min(self.model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
         return EngineOptions(
-            context=context, ubatch=self.ubatch, threads=self.thread_count, extra_buffers=self.extra_buffers
+            context=context,
+            ubatch=self.ubatch,
+            threads=self.thread_count,
+            extra_buffers=self.extra_buffers,
+            all_logits=self.all_logits,
         )
 
 

@@ -1,0 +1,98 @@
+"""`sixgig score`: perplexity, and the divergence from a reference."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sixgig.cli.parameters import Json, Model, Ram, Threads, Vram
+
+EPILOG = """\b
+Examples:
+  sixgig score model.gguf --text book.txt
+  sixgig score small.gguf --reference large.gguf --text book.txt --ram 6G
+  sixgig score small.gguf --reference hf:owner/repo:Q8_0 --text book.txt --windows 20
+  sixgig score large.gguf --text book.txt --save-reference large.logits
+  sixgig score small.gguf --reference large.logits
+
+\b
+Use a text that the model was neither trained, tuned nor calibrated on.
+"""
+
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        metavar="MODEL",
+        help="Compare with this: a GGUF file, hf:OWNER/REPO[:QUANT], or log-probabilities stored before.",
+    ),
+]
+TextPath = Annotated[
+    str | None,
+    typer.Option("--text", metavar="FILE", help="The text.", show_default="that of a stored reference"),
+]
+SaveReference = Annotated[
+    str | None,
+    typer.Option(
+        "--save-reference",
+        metavar="FILE",
+        help="Keep the reference's log-probabilities (without --reference: the model's own) in this file.",
+        show_default="a cache, used again the next time",
+    ),
+]
+WindowCount = Annotated[
+    int | None,
+    typer.Option("--windows", metavar="N", help="Score at most so many windows.", show_default="all"),
+]
+WindowLength = Annotated[
+    int | None,
+    typer.Option("--context", metavar="N", help="Tokens in a window.", show_default="512"),
+]
+WindowUbatch = Annotated[
+    int | None,
+    typer.Option(
+        "--ubatch",
+        metavar="N",
+        help="Tokens evaluated together.",
+        show_default="half a window, fewer where the logits would fill the budget",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("score", epilog=EPILOG)(score)
+
+
+def score(
+    model: Model = None,
+    reference: Reference = None,
+    text: TextPath = None,
+    save_reference: SaveReference = None,
+    windows: WindowCount = None,
+    context: WindowLength = None,
+    ram: Ram = None,
+    vram: Vram = None,
+    threads: Threads = None,
+    ubatch: WindowUbatch = None,
+    json: Json = False,
+) -> None:
+    """Measure how well a model predicts a text, and how far it strays from a reference.
+
+    Figures are defined as by llama.cpp's perplexity tool: windows without overlap, of each the second half is
+    scored. Files of stored log-probabilities are its --kl-divergence-base files, either way. Reference and
+    model are opened one after another, each within --ram.
+    """
+    from sixgig.cli.opening import find_model
+    from sixgig.cli.report import write_json
+    from sixgig.cli.score_tables import score_document, show_score
+    from sixgig.cli.scoring import Request, Scoring
+
+    request = Request(reference, text, save_reference, windows, context, ram, vram, threads, ubatch)
+    scoring = Scoring(find_model(model), request)
+    scoring.run()
+    if json:
+        write_json(score_document(scoring))
+    else:
+        show_score(scoring)

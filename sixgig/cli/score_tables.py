@@ -1,0 +1,92 @@
+"""What `sixgig score` says: a table for people, a document for programs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sixgig.cli.report import facts, memory_words
+from sixgig.cli.scoring import Scoring
+from sixgig.cli.terminal import harmless
+from sixgig.evaluate import Divergence, Score
+
+
+def score_document(scoring: Scoring) -> dict[str, Any]:
+    """`sixgig score --json`. reference is null without one; opened is null where its file was used."""
+    opened, counters = scoring.opened, scoring.counters
+    return {
+        **scoring.score.to_json(),
+        "window_tokens": scoring.windows.context,
+        "reference": _reference_document(scoring),
+        "load_s": opened.load_s,
+        "hit_rate": counters.hit_rate if counters else None,
+        "bytes_read": counters.bytes_read if counters else 0,
+        "counters": counters.to_json() if counters else None,
+        **facts(opened),
+    }
+
+
+def _reference_document(scoring: Scoring) -> dict[str, Any] | None:
+    if scoring.base_path is None:
+        return None
+    opened = scoring.reference
+    return {
+        "log_probabilities": str(scoring.base_path),
+        "log_probabilities_bytes": scoring.base_path.stat().st_size,
+        "opened": None if opened is None else facts(opened),
+    }
+
+
+def show_score(scoring: Scoring) -> None:
+    """The table on stdout, memory below it."""
+    console = Console(file=sys.stdout, highlight=False)
+    score, name = scoring.score, harmless(scoring.model.name)
+    counts = f"{score.n_tokens} tokens in {score.n_windows} windows of {scoring.windows.context}"
+    console.print(f"{name}: {counts}", markup=False, soft_wrap=True)
+    console.print(_table(score))
+    if scoring.reference is not None:
+        console.print(
+            "reference: " + memory_words(scoring.reference.plan, scoring.reference.peak), soft_wrap=True
+        )
+    console.print(memory_words(scoring.opened.plan, scoring.opened.peak), soft_wrap=True)
+
+
+def _table(score: Score) -> Table:
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(justify="left")
+    for row in _rows(score):
+        table.add_row(*row)
+    return table
+
+
+def _rows(score: Score) -> list[tuple[str, str, str]]:
+    rows = [("perplexity", f"{score.perplexity:.4f}", f"± {score.perplexity_error:.4f}")]
+    return rows + (_compared_rows(score.divergence) if score.divergence else [])
+
+
+def _compared_rows(d: Divergence) -> list[tuple[str, str, str]]:
+    ranks = {
+        "median": d.kld_median,
+        "90%": d.kld_p90,
+        "95%": d.kld_p95,
+        "99%": d.kld_p99,
+        "99.9%": d.kld_p999,
+        "largest": d.kld_max,
+    }
+    return [
+        ("  the reference's", f"{d.base_perplexity:.4f}", f"± {d.base_perplexity_error:.4f}"),
+        ("  ln of their ratio", f"{d.log_ratio:+.5f}", f"± {d.log_ratio_error:.5f}"),
+        ("divergence from it (KL, nats), mean", f"{d.kld_mean:.6f}", f"± {d.kld_error:.6f}"),
+        *((f"  {name}", f"{value:.6f}", "") for name, value in ranks.items()),
+        ("same likeliest token", f"{100 * d.same_top1:.3f}%", f"± {100 * d.same_top1_error:.3f}%"),
+        (
+            "right token's probability, RMS change",
+            f"{100 * d.rms_p_change:.3f}%",
+            f"± {100 * d.rms_p_change_error:.3f}%",
+        ),
+    ]

@@ -1,0 +1,239 @@
+"""One `sixgig score`: the reference first, then the model, never both open at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sixgig.cli.console import PromptBar
+from sixgig.cli.opening import Opened, Opening, at_least, find_model
+from sixgig.cli.references import reference_cache, require_disk, require_place
+from sixgig.cli.terminal import say
+from sixgig.errors import ModelFileError, UsageError
+from sixgig.evaluate import (
+    SCRATCH_BYTES,
+    BaseFile,
+    BaseShape,
+    BaseWriter,
+    Score,
+    Windows,
+    cut,
+    evaluate,
+    is_base_file,
+)
+from sixgig.evaluate.log_probabilities import Logits
+from sixgig.evaluate.windows import SHORTEST
+from sixgig.hardware import available_bytes
+from sixgig.inference import Engine, Vocabulary, abort_on_interrupt
+from sixgig.modelfile import ModelFile
+from sixgig.pager.pager import Counters
+from sixgig.plan import default_budget
+from sixgig.units import format_bytes, parse_size
+
+DEFAULT_CONTEXT = 512
+MOST_UBATCH, FEWEST_UBATCH = 512, 16
+LOGITS_SHARE = 8  # of the budget, one part may go to logits
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options as typed; None means the default. Raises UsageError for what cannot be together."""
+
+    reference: str | None = None
+    text: str | None = None
+    save_reference: str | None = None
+    windows: int | None = None
+    context: int | None = None
+    ram: str | None = None
+    vram: str | None = None
+    threads: int | None = None
+    ubatch: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse before anything is opened."""
+        if self.windows is not None:
+            at_least(1, "--windows", self.windows)
+        if self.context is not None:
+            at_least(SHORTEST, "--context", self.context)
+        if self.ubatch is not None:
+            at_least(1, "--ubatch", self.ubatch)
+        if self.text is None and self.stored is None:
+            cure = "name a text file with --text, or a stored base file with --reference"
+            raise UsageError("there is no text to score on", cure=cure)
+        if self.save_reference is not None:
+            if self.stored is not None:
+                cure = "leave --save-reference out"
+                raise UsageError("the reference is stored already", str(self.stored), cure)
+            require_place(Path(self.save_reference))
+
+    @property
+    def stored(self) -> Path | None:
+        """The stored base file that is the reference, None when it is a model or absent."""
+        path = None if self.reference is None else Path(self.reference)
+        return path if path is not None and is_base_file(path) else None
+
+
+class Scoring:
+    """Scores once with run(); afterwards `opened`, `score`, `windows`, `counters`, `base_path` and
+    `reference` tell how it went.
+
+    reference: the reference as it was opened, None when there is none or its log-probabilities were stored.
+    """
+
+    opened: Opened
+    score: Score
+    windows: Windows
+    base_path: Path | None = None
+    reference: Opened | None = None
+    counters: Counters | None = None
+
+    def __init__(self, model: ModelFile, request: Request) -> None:
+        self.model, self._request = model, request
+        self._text = None if request.text is None else read_text(Path(request.text))
+
+    def run(self) -> None:
+        """The reference's log-probabilities, then the model's score against them.
+
+        Threads that wait sleep at once: on a busy machine spinning made scoring 18 times slower, and these
+        are long products, where waking up costs little. OpenMP looks once, when the engine is loaded.
+        """
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        request = self._request
+        if request.reference is None:
+            self._run_alone()
+            return
+        self.base_path = request.stored or self._reference_file(request.reference)
+        with BaseFile(self.base_path) as base:
+            self._require_context(base)
+            base.check_vocabulary(self.model.n_vocab)
+            with self._opening(self.model, base.shape.context).open() as self.opened:
+                vocabulary = self.opened.engine.vocabulary
+                self.windows = self._windows(vocabulary, base)
+                self.score = _evaluate(self.opened, self.windows, base=base)
+                self.counters = self.opened.engine.counters()
+
+    def _run_alone(self) -> None:
+        save = self._request.save_reference
+        context = self._request.context or DEFAULT_CONTEXT
+        with self._opening(self.model, context).open() as self.opened:
+            self.windows = self._windows(self.opened.engine.vocabulary)
+            self.score = self._kept(self.opened, self.windows, Path(save) if save else None)
+            self.counters = self.opened.engine.counters()
+
+    def _reference_file(self, name: str) -> Path:
+        """The reference model's base file: from the cache, or made now."""
+        model, request, cache = find_model(name), self._request, reference_cache()
+        if model.n_vocab != self.model.n_vocab:
+            numbers = f"{model.n_vocab} tokens in the reference's, {self.model.n_vocab} in the model's"
+            raise ModelFileError("the vocabularies differ", numbers, "compare models of one family")
+        context, text = request.context or DEFAULT_CONTEXT, self._text or ""
+        if request.save_reference is not None:
+            return self._made(model, context, Path(request.save_reference))
+        if (found := cache.find(model, text, context, request.windows)) is not None:
+            size = format_bytes(found.stat().st_size)
+            say(f"{model.name}: log-probabilities of an earlier run, {size}: {found}")
+            return found
+        cache.folder.mkdir(parents=True, exist_ok=True)
+        made = self._made(model, context, cache.path(model, text, context, request.windows))
+        cache.evict()
+        return made
+
+    def _made(self, model: ModelFile, context: int, path: Path) -> Path:
+        with self._opening(model, context).open() as self.reference:
+            self._kept(self.reference, self._windows(self.reference.engine.vocabulary), path)
+        return path
+
+    def _kept(self, opened: Opened, windows: Windows, path: Path | None) -> Score:
+        """The score, and the log-probabilities in a file where one is named."""
+        n_vocab = opened.engine.vocabulary.size
+        if path is not None:
+            shape = BaseShape(windows.context, n_vocab, len(windows))
+            require_disk(path.resolve(), shape)
+            say(f"{opened.model.name}: keeps its log-probabilities, {format_bytes(shape.size_bytes)}: {path}")
+        with BaseWriter(path, windows, n_vocab) if path is not None else nullcontext() as writer:
+            return _evaluate(opened, windows, writer=writer)
+
+    def _windows(self, vocabulary: Vocabulary, base: BaseFile | None = None) -> Windows:
+        """Of the text, else of the base file, whose tokens must be the text's where there are both."""
+        bos, limit = _bos(vocabulary), self._request.windows
+        if self._text is None:
+            assert base is not None, "the request has a text or a stored reference"
+            return Windows(base.tokens, bos).leading(limit)
+        tokens = vocabulary.tokenize(self._text, add_special=True, parse_special=False)
+        if base is None:
+            return cut(tokens, self._request.context or DEFAULT_CONTEXT, bos, limit)
+        windows = cut(tokens, base.shape.context, bos, limit).leading(len(base.tokens))
+        base.check_text(windows.tokens)
+        return windows
+
+    def _require_context(self, base: BaseFile) -> None:
+        asked, stored = self._request.context, base.shape.context
+        if asked not in (None, stored):
+            what = f"--context of {asked} does not suit the reference"
+            raise UsageError(what, f"its windows have {stored} tokens", "leave --context out")
+
+    def _opening(self, model: ModelFile, context: int) -> Opening:
+        """With extra buffer types off: the figures do not depend on whether the model had to be paged."""
+        request = self._request
+        budget = default_budget(available_bytes()) if request.ram is None else parse_size(request.ram)
+        ubatch = min(request.ubatch or fitting_ubatch(context, model.n_vocab, budget), context)
+        return Opening(
+            model,
+            request.ram,
+            request.vram,
+            context,
+            request.threads,
+            ubatch,
+            extra_buffers=False,
+            all_logits=True,
+            beside_bytes=2 * 4 * ubatch * model.n_vocab + SCRATCH_BYTES,
+        )
+
+
+def fitting_ubatch(context: int, n_vocab: int, ram_bytes: int) -> int:
+    """Tokens evaluated together: half a window, or fewer where logits would take too much of the budget.
+
+    Three copies of a ubatch's logits are held: the engine's compute buffer, its output buffer, and ours.
+    """
+    ubatch = min(MOST_UBATCH, context // 2)
+    while ubatch > FEWEST_UBATCH and 3 * 4 * ubatch * n_vocab * LOGITS_SHARE > ram_bytes:
+        ubatch //= 2
+    return ubatch
+
+
+def read_text(path: Path) -> str:
+    """As llama.cpp's tools read it: line ends untouched, less one newline at the end. Raises UsageError."""
+    try:
+        return path.read_bytes().decode().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text", f"byte {error.start}", "convert it") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}", str(error.strerror), "name a text file") from error
+
+
+def _evaluate(
+    opened: Opened, windows: Windows, base: BaseFile | None = None, writer: BaseWriter | None = None
+) -> Score:
+    """With a bar, and stopped by Ctrl-C at once."""
+    with abort_on_interrupt(opened.engine), PromptBar("reading the text") as bar:
+        return evaluate(windows, partial(_logits, opened.engine), base, writer, bar)
+
+
+def _logits(engine: Engine, tokens: Sequence[int], first: int) -> Iterator[Logits]:
+    """A window's logits from position `first` on, a ubatch at a time; those before it are not computed."""
+    engine.clear()
+    for start in range(0, first, engine.ubatch):
+        engine.feed(tokens[start : min(start + engine.ubatch, first)])
+    for start in range(first, len(tokens), engine.ubatch):
+        yield engine.all_logits(tokens[start : start + engine.ubatch])
+
+
+def _bos(vocabulary: Vocabulary) -> int | None:
+    """The token that the vocabulary puts before a text, None when it puts none."""
+    tokenize: Callable[..., list[int]] = partial(vocabulary.tokenize, "a", parse_special=False)
+    plain, whole = tokenize(add_special=False), tokenize(add_special=True)
+    return None if whole[: len(plain)] == plain else whole[0]

@@ -1,0 +1,28 @@
+"""The yardstick: perplexity and divergence from a reference, defined as by llama.cpp's perplexity tool."""
+
+from sixgig.evaluate.base_file import BaseFile, BaseShape, BaseWriter, is_base_file
+from sixgig.evaluate.divergence import TokenFigures
+from sixgig.evaluate.evaluation import LogitsOf, evaluate
+from sixgig.evaluate.log_probabilities import SCRATCH_BYTES
+from sixgig.evaluate.overlap import Overlap, overlap
+from sixgig.evaluate.score import Divergence, Ratio, Score, paired_ratio
+from sixgig.evaluate.windows import Windows, cut
+
+__all__ = [
+    "SCRATCH_BYTES",
+    "BaseFile",
+    "BaseShape",
+    "BaseWriter",
+    "Divergence",
+    "LogitsOf",
+    "Overlap",
+    "Ratio",
+    "Score",
+    "TokenFigures",
+    "Windows",
+    "cut",
+    "evaluate",
+    "is_base_file",
+    "overlap",
+    "paired_ratio",
+]
