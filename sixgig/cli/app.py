@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from sixgig import __version__
-from sixgig.cli import bench, demo, doctor, plan, run, score
+from sixgig.cli import bench, demo, doctor, plan, run, score, shrink
 
 app = typer.Typer(
     name="sixgig",
@@ -19,6 +19,7 @@ bench.register(app)
 doctor.register(app)
 plan.register(app)
 score.register(app)
+shrink.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -15,7 +15,7 @@ from sixgig.cli.parameters import Policy
 from sixgig.cli.terminal import say
 from sixgig.errors import UsageError
 from sixgig.hardware import Peak, PeakSampler, this_processor
-from sixgig.inference import EngineOptions
+from sixgig.inference import EngineOptions, Watcher
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import CachePolicy
@@ -56,7 +56,8 @@ class Opening:
     """What to open and how; None means the default, ram as typed. Raises UsageError, and as loading does.
 
     all_logits: for Engine.all_logits. beside_bytes: what the caller will allocate once the engine is open;
-    it is held while memory is planned, so that the plan counts it, and let go before the block runs.
+    it is held while memory is planned, so that the plan counts it, and let go before the block runs. observe:
+    as Engine's.
     """
 
     model: ModelFile
@@ -69,6 +70,7 @@ class Opening:
     extra_buffers: bool = True
     all_logits: bool = False
     beside_bytes: int = 0
+    observe: Watcher | None = None
 
     @contextmanager
     def open(
@@ -97,6 +99,7 @@ class Opening:
                     vram_bytes=vram_bytes,
                     announce=on_plan,
                     progress=bar,
+                    observe=self.observe,
                 )
             del beside
             with engine:

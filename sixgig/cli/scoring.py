@@ -159,7 +159,7 @@ class Scoring:
 
     def _windows(self, vocabulary: Vocabulary, base: BaseFile | None = None) -> Windows:
         """Of the text, else of the base file, whose tokens must be the text's where there are both."""
-        bos, limit = _bos(vocabulary), self._request.windows
+        bos, limit = text_begin(vocabulary), self._request.windows
         if self._text is None:
             assert base is not None, "the request has a text or a stored reference"
             return Windows(base.tokens, bos).leading(limit)
@@ -220,10 +220,10 @@ def _evaluate(
 ) -> Score:
     """With a bar, and stopped by Ctrl-C at once."""
     with abort_on_interrupt(opened.engine), PromptBar("reading the text") as bar:
-        return evaluate(windows, partial(_logits, opened.engine), base, writer, bar)
+        return evaluate(windows, partial(logits_of, opened.engine), base, writer, bar)
 
 
-def _logits(engine: Engine, tokens: Sequence[int], first: int) -> Iterator[Logits]:
+def logits_of(engine: Engine, tokens: Sequence[int], first: int) -> Iterator[Logits]:
     """A window's logits from position `first` on, a ubatch at a time; those before it are not computed."""
     engine.clear()
     for start in range(0, first, engine.ubatch):
@@ -232,7 +232,7 @@ def _logits(engine: Engine, tokens: Sequence[int], first: int) -> Iterator[Logit
         yield engine.all_logits(tokens[start : start + engine.ubatch])
 
 
-def _bos(vocabulary: Vocabulary) -> int | None:
+def text_begin(vocabulary: Vocabulary) -> int | None:
     """The token that the vocabulary puts before a text, None when it puts none."""
     tokenize: Callable[..., list[int]] = partial(vocabulary.tokenize, "a", parse_special=False)
     plain, whole = tokenize(add_special=False), tokenize(add_special=True)

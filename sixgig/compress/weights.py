@@ -110,7 +110,9 @@ class StoredWeights:
         path = self.model.parts[tensor.part]
         raw = np.fromfile(path, np.uint8, size, offset=tensor.offset + start)
         if raw.size != size:
-            raise ReadError(f"{path} ends inside {tensor.name}", f"at byte {tensor.offset + start + raw.size}")
+            raise ReadError(
+                f"{path} ends inside {tensor.name}", f"at byte {tensor.offset + start + raw.size}"
+            )
         return raw
 
 

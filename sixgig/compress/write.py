@@ -152,7 +152,7 @@ def _made(job: Job, chunks: Iterator[Chunk], threads: int) -> Iterator[tuple[Chu
 
 
 def make_blocks(job: Job, chunk: Chunk) -> NDArray[np.uint8]:
-    """The chunk's bytes: the source's own where the type stays, else quantised, each matrix by its importance."""
+    """The chunk's bytes: the source's own where the type stays, else quantised by each matrix's importance."""
     info, kind = chunk.info, chunk.type
     if kind == info.type:
         stored = job.weights.stored(info.name, chunk.first, chunk.last)
@@ -168,7 +168,7 @@ def make_blocks(job: Job, chunk: Chunk) -> NDArray[np.uint8]:
 
 
 def weighting(importance: Floats | None, info: WeightInfo, kind: GgmlType) -> Floats | None:
-    """Importances ready for ggml, [n_matrices or 1, n_in]: all alike where the type needs some and none are."""
+    """Importances for ggml, [n_matrices or 1, n_in]; ones where the type needs some and there are none."""
     if importance is not None:
         return np.ascontiguousarray(importance, np.float32)
     return np.ones((1, info.row_length), np.float32) if needs_importance(kind.id) else None
@@ -197,5 +197,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-

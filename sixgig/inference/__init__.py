@@ -9,6 +9,7 @@ from sixgig.inference.measure import measure
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.sampling import Sampler, SamplingOptions
 from sixgig.inference.tokens import TextStream, Vocabulary
+from sixgig.llamacpp.disturb import Watcher
 
 __all__ = [
     "ChatTemplate",
@@ -21,6 +22,7 @@ __all__ = [
     "TextRun",
     "TextStream",
     "Vocabulary",
+    "Watcher",
     "abort_on_interrupt",
     "chat_template",
     "generate",

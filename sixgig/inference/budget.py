@@ -7,11 +7,12 @@ from pathlib import Path
 from sixgig.errors import BudgetError, SixgigError
 from sixgig.hardware.memory import available_bytes, process_memory
 from sixgig.inference.dry_load import dry_load, engine_bytes, process_bytes
-from sixgig.inference.engine import Engine
+from sixgig.inference.engine import Engine, observing
 from sixgig.inference.loading import Progress
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.placing import placed, require_room
 from sixgig.llamacpp import let_threads_sleep
+from sixgig.llamacpp.disturb import Watcher
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager.native import load_native
 from sixgig.pager.pager import DEFAULT_READERS, CachePolicy, Counters, ModelStream, Pager
@@ -72,19 +73,21 @@ def open_engine(
     vram_bytes: int = 0,
     announce: Callable[[MemoryPlan], object] = lambda plan: None,
     progress: Progress | None = None,
+    observe: Watcher | None = None,
 ) -> BudgetedEngine:
     """The model, open within `ram_bytes` for the whole process (default: what is free, less a margin).
 
     A file that fits is loaded whole and runs as the engine alone would; of any other the experts are paged.
     placement: the planner's, default everything in main memory; vram_bytes: what it may take of its GPU.
-    `announce` gets the plan before anything large is allocated. Raises BudgetError with the smallest budget
+    `announce` gets the plan before anything large is allocated. observe: as Engine's; its memory is the
+    caller's to deduct from `ram_bytes`. Raises BudgetError with the smallest budget
     that works, and what Engine and Pager raise.
     """
     if isinstance(model, Path):
         model = open_model(model)
     if ram_bytes is None:
         ram_bytes = default_budget(available_bytes(), process_memory().resident_bytes)
-    options = placed(options or EngineOptions(), model, placement or Placement())
+    options = observing(placed(options or EngineOptions(), model, placement or Placement()), observe)
     paging = paging or PagingOptions()
     if model.routed_bytes and (paging.always or model.size_bytes > ram_bytes):
         let_threads_sleep()
@@ -93,9 +96,9 @@ def open_engine(
     plan = None if paging.always else _plan_unpaged(model, budgets, options, task)
     if plan is not None:
         announce(plan)
-        return _open_unpaged(model, plan, options, progress)
+        return _open_unpaged(model, plan, options, progress, observe)
     options = replace(options, extra_buffers=False, offload_products=False)
-    return _open_paged(model, budgets, options, paging, announce, progress)
+    return _open_paged(model, budgets, options, paging, announce, progress, observe)
 
 
 def _plan_unpaged(
@@ -117,7 +120,11 @@ def _plan_unpaged(
 
 
 def _open_unpaged(
-    model: ModelFile, plan: MemoryPlan, options: EngineOptions, progress: Progress | None
+    model: ModelFile,
+    plan: MemoryPlan,
+    options: EngineOptions,
+    progress: Progress | None,
+    observe: Watcher | None,
 ) -> BudgetedEngine:
     stream = ModelStream(model, page=False)
     try:
@@ -127,6 +134,7 @@ def _open_unpaged(
             source=stream.source,
             progress=_advising(progress),
             explain=stream.take_failure,
+            observe=observe,
         )
     finally:
         stream.close()
@@ -141,6 +149,7 @@ def _open_paged(
     paging: PagingOptions,
     announce: Callable[[MemoryPlan], object],
     progress: Progress | None,
+    observe: Watcher | None,
 ) -> BudgetedEngine:
     pager = Pager(model, paging.readers)
     try:
@@ -152,7 +161,7 @@ def _open_paged(
         pager.configure(_cache_bytes(model, plan, paging), paging.policy)
         if paging.read_ahead:
             teach_routers(pager)
-        engine = _load_paged(pager, options, progress)
+        engine = _load_paged(pager, options, progress, observe)
     except BaseException:
         pager.close()
         raise
@@ -185,7 +194,9 @@ def _advising(progress: Progress | None) -> Progress:
     return report
 
 
-def _load_paged(pager: Pager, options: EngineOptions, progress: Progress | None) -> BudgetedEngine:
+def _load_paged(
+    pager: Pager, options: EngineOptions, progress: Progress | None, observe: Watcher | None
+) -> BudgetedEngine:
     stream = ModelStream(pager.model, page=True)
 
     def explain() -> SixgigError | None:
@@ -199,6 +210,7 @@ def _load_paged(pager: Pager, options: EngineOptions, progress: Progress | None)
                 source=stream.source,
                 progress=_advising(progress),
                 explain=explain,
+                observe=observe,
             )
     finally:
         stream.close()

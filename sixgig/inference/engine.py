@@ -4,6 +4,7 @@ import ctypes
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from sixgig.inference.options import EngineOptions
 from sixgig.inference.shield import InterruptShield
 from sixgig.inference.tokens import Vocabulary
 from sixgig.llamacpp import Batch, Library, load_library
+from sixgig.llamacpp.disturb import Watcher, watch
 
 Logits = NDArray[np.float32]
 _GO, _STOP = b"0", b"1"
@@ -55,6 +57,8 @@ class Engine:
         `loaded`. loaded: called when the weights are in place, before the context is made.
     progress: called with the fraction loaded; returning False, or raising, ends the loading.
     explain: asked after a failure for a better error than the engine's own.
+    observe: told what each evaluation computes, for every token, or asked to disturb it; implies
+        options.all_logits.
     Raises ModelFileError, BudgetError, EngineError, or what a hook raised; nothing stays allocated then.
     """
 
@@ -67,10 +71,12 @@ class Engine:
         loaded: Callable[[], None] | None = None,
         progress: Progress | None = None,
         explain: Callable[[], SixgigError | None] | None = None,
+        observe: Watcher | None = None,
     ) -> None:
-        self.options = options or EngineOptions()
+        self.options = observing(options or EngineOptions(), observe)
         self.library: Library = load_library()
         self._c = self.library.c
+        self._observation = None if observe is None else watch(self._c, observe)
         self._explain = explain
         self._aborted = self._interruptible = False
         parts = (path,) if isinstance(path, Path) else tuple(path)
@@ -98,6 +104,8 @@ class Engine:
         self.options.apply_to_context(params)
         params.abort_callback = ctypes.cast(_read_flag(), ctypes.c_void_p).value
         params.abort_callback_data = ctypes.addressof(self._handles.stop_flag)
+        if self._observation is not None:
+            params.cb_eval = ctypes.cast(self._observation.callback, ctypes.c_void_p).value
         self.library.log.clear()
         with InterruptShield():
             context: int | None = self._c.llama_init_from_model(self._handles.model, params)
@@ -185,9 +193,9 @@ class Engine:
         """Append up to `ubatch` tokens in one evaluation.
 
         Raises UsageError when they do not fit the context. When the evaluation fails, what `explain` says, or
-        EngineError; the context is then empty and the next request is right.
+        EngineError, or what the observer raised; the context is then empty and the next request is right.
         """
-        self._evaluate(tokens, None)
+        self._evaluate(tokens, None if self._observation is None else _every(tokens))
 
     def all_logits(self, tokens: Sequence[int]) -> Logits:
         """Append `tokens`; the logits after each, float32 [tokens, vocabulary]. Needs options.all_logits."""
@@ -195,7 +203,7 @@ class Engine:
         rows = np.empty((len(tokens), self.vocabulary.size), np.float32)
         for start in range(0, len(tokens), self.ubatch):
             chunk = tokens[start : start + self.ubatch]
-            self._evaluate(chunk, (ctypes.c_int8 * len(chunk))(*([1] * len(chunk))))
+            self._evaluate(chunk, _every(chunk))
             for row in range(len(chunk)):
                 rows[start + row] = self._row(row)
         return rows
@@ -231,8 +239,10 @@ class Engine:
         with InterruptShield(), self._handles.busy:
             status = self._c.llama_decode(self._context, batch)
             self._cache.note(tokens)
-            if status != 0:
-                error = self._failure("the evaluation failed", _STATUS.get(status, f"status {status}"))
+            observer_error = self._observation and self._observation.take_error()
+            if status != 0 or observer_error:
+                number = _STATUS.get(status, f"status {status}")
+                error = observer_error or self._failure("the evaluation failed", number)
                 self.clear()
                 raise error
 
@@ -241,6 +251,8 @@ class Engine:
         self.library.log.clear()
         self._handles.stop_flag.value = _GO
         self._interruptible = interruptible
+        if self._observation is not None:
+            self._observation.begin()
         if self._aborted:
             raise EngineError("the evaluation was stopped")
 
@@ -255,6 +267,16 @@ class Engine:
             raise UsageError(
                 "the text is longer than the context", numbers, f"raise --context by {needed - room} or more"
             )
+
+
+def observing(options: EngineOptions, observe: Watcher | None) -> EngineOptions:
+    """The options as observing needs them: the last layers compute only tokens whose logits are wanted."""
+    return options if observe is None else replace(options, all_logits=True)
+
+
+def _every(tokens: Sequence[int]) -> Any:
+    """The mark that logits are wanted after each token."""
+    return (ctypes.c_int8 * len(tokens))(*([1] * len(tokens)))
 
 
 def _read_flag() -> Any:

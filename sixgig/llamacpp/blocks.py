@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -57,8 +58,9 @@ def dequantise_rows(type_id: int, stored: Bytes, out: Floats) -> None:
 
 
 @cache
-def _to_float(type_id: int) -> ctypes._CFuncPtr:
+def _to_float(type_id: int) -> Callable[[int, int, int], None]:
     address = load_library().c.ggml_get_type_traits(type_id).contents.to_float
     if not address:
         raise EngineError(f"ggml cannot read storage type {type_id}")
-    return _TO_FLOAT(address)
+    function: Callable[[int, int, int], None] = _TO_FLOAT(address)
+    return function

@@ -172,7 +172,9 @@ SAMPLERS: dict[str, Signature] = {
     "llama_sampler_free": (None, (c_void_p,)),
 }
 
-SIGNATURES: dict[str, Signature] = PROCESS | BACKENDS | BLOCKS | PRODUCTS | MODELS | CONTEXTS | VOCABULARY | SAMPLERS
+SIGNATURES: dict[str, Signature] = (
+    PROCESS | BACKENDS | BLOCKS | PRODUCTS | MODELS | CONTEXTS | VOCABULARY | SAMPLERS
+)
 
 
 def declare(c: ctypes.CDLL) -> None:

@@ -40,7 +40,7 @@ def _device_room(model: ModelFile, task: Task, vram_bytes: int) -> int:
 
 
 def _beside(model: ModelFile, task: Task, size: int) -> int:
-    """What a run needs besides weights of `size` bytes; the loader's staging depends on the largest tensor."""
+    """What a run needs besides weights of `size` bytes; the loader's staging goes by the largest tensor."""
     scaled = _scaled(model, size / max(1, model.routed_bytes + model.dense_bytes))
     parts = anatomy(scaled)
     engine = estimated_engine(parts, task, Placement(), paged=False)

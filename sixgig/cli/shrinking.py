@@ -1,0 +1,228 @@
+"""One `sixgig shrink`: the options made sense of, and the engine as the shrinker needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from sixgig.checkpoint import convert, is_checkpoint
+from sixgig.cli.console import PromptBar
+from sixgig.cli.opening import DEFAULT_CONTEXT, Opened, Opening
+from sixgig.cli.scoring import fitting_ubatch, logits_of, read_text, text_begin
+from sixgig.cli.terminal import say
+from sixgig.compress.engines import OpenModel
+from sixgig.compress.outcome import Outcome, require_possible, shrink_to
+from sixgig.compress.shrinker import Shrinker
+from sixgig.compress.texts import divide
+from sixgig.compress.workfolder import WorkFolder
+from sixgig.errors import ModelFileError, UsageError
+from sixgig.evaluate.log_probabilities import Logits
+from sixgig.hardware import available_bytes, this_processor
+from sixgig.inference import Engine, Watcher, abort_on_interrupt
+from sixgig.modelfile import ModelFile, open_model, resolve
+from sixgig.modelfile.imatrix import write_imatrix
+from sixgig.plan import Budgets, Task, default_budget
+from sixgig.plan.sizing import room_for_weights
+from sixgig.units import format_bytes, parse_size
+
+# How many changes of the recipe are tried, by the source's size: each writes and measures a file.
+_ROUNDS = ((1 << 30, 24), (8 << 30, 8))
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options as typed; None means the default."""
+
+    model: str
+    output: Path
+    text: Path
+    size: str | None
+    ram: str | None
+    vram: str | None
+    prune: bool
+    held_out: Path | None
+    context: int | None
+    work: Path | None
+    imatrix: Path | None
+    plot: Path | None
+    threads: int | None
+
+
+class Shrinking:
+    """Shrinks once with run(); afterwards `outcome`, `source` and `budget_bytes` tell how it went."""
+
+    outcome: Outcome
+    source: ModelFile
+    budget_bytes: int
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.engines = BudgetedEngines(request.ram, request.threads)
+
+    def run(self) -> None:
+        """Everything, from the options to the judged file."""
+        request = self.request
+        out = request.output.absolute()
+        _require_place(out)
+        texts = divide(
+            read_text(request.text), None if request.held_out is None else read_text(request.held_out)
+        )
+        folder = request.work or out.with_name(out.name + ".work")
+        model = _source(request.model, folder)
+        self.source = model
+        self.budget_bytes = self._budget(model)
+        job = {"source": _identity(model), "text": _digest(repr(texts))}
+        work = WorkFolder(folder, job)
+        shrinker = Shrinker(model, texts, self.engines, work, self.engines.threads)
+        _require_new(out, work)
+        require_possible(shrinker, self.budget_bytes, out)
+        rounds = next((n for size, n in _ROUNDS if model.size_bytes < size), 2)
+        self.outcome = shrink_to(shrinker, self.budget_bytes, out, request.prune, rounds, say)
+        if request.imatrix is not None:
+            write_imatrix(request.imatrix, shrinker.calibration.to_imatrix())
+        if request.plot is not None:
+            from sixgig.cli.picture import draw
+
+            draw(request.plot, self.outcome, model)
+        if request.work is None:
+            work.remove()
+
+    def _budget(self, model: ModelFile) -> int:
+        """Bytes the file may take: as said, or what runs whole in the memory named."""
+        request = self.request
+        if request.size is not None:
+            return parse_size(request.size)
+        if request.ram is None:
+            raise UsageError("no size was named", cure="give --size, or --ram and --vram to run in")
+        context = request.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+        vram_bytes = 0 if request.vram is None else parse_size(request.vram)
+        budgets = Budgets(parse_size(request.ram), vram_bytes)
+        room = room_for_weights(model, Task(context=context), budgets)
+        say(f"{format_bytes(room)} are left for weights at a context of {context}")
+        return room
+
+
+class BudgetedEngines:
+    """Opens models within --ram, one at a time."""
+
+    def __init__(self, ram: str | None, threads: int | None) -> None:
+        self._ram, self._threads = ram, threads
+
+    @property
+    def threads(self) -> int:
+        """Threads that compute."""
+        return self._threads or this_processor().cores
+
+    @property
+    def ram_bytes(self) -> int:
+        """The budget."""
+        return default_budget(available_bytes()) if self._ram is None else parse_size(self._ram)
+
+    @contextmanager
+    def open(
+        self,
+        model: ModelFile,
+        context: int,
+        observe: Watcher | None = None,
+        beside_bytes: int = 0,
+    ) -> Iterator[OpenModel]:
+        """As compress.Engines."""
+        ubatch = fitting_ubatch(context, model.n_vocab, self.ram_bytes)
+        opening = Opening(
+            model,
+            str(self.ram_bytes),
+            None,
+            context,
+            self._threads,
+            ubatch,
+            extra_buffers=False,
+            all_logits=True,
+            beside_bytes=beside_bytes + 2 * 4 * ubatch * model.n_vocab,
+            observe=observe,
+        )
+        with opening.open(quiet=True) as opened, abort_on_interrupt(opened.engine):
+            yield _Open(opened)
+
+    def fits(self, model: ModelFile) -> bool:
+        """Whether it would be held whole: a fifth of the budget is for the rest."""
+        return model.size_bytes < self.ram_bytes * 4 // 5
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Callable[[float], object]]:
+        """A bar once it takes longer."""
+        with PromptBar(label) as bar:
+            yield bar
+
+    def say(self, line: str) -> None:
+        """On stderr."""
+        say(line)
+
+
+class _Open:
+    """compress.OpenModel on an engine."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._engine: Engine = opened.engine
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        """In ubatches, from an empty context."""
+        engine = self._engine
+        engine.clear()
+        for start in range(0, len(tokens), engine.ubatch):
+            engine.feed(tokens[start : start + engine.ubatch])
+
+    def logits_of(self, tokens: Sequence[int], first: int) -> Iterable[Logits]:
+        """As evaluate.LogitsOf."""
+        return logits_of(self._engine, tokens, first)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Special tokens of the text are plain text."""
+        return self._engine.vocabulary.tokenize(text, add_special=True, parse_special=False)
+
+    @property
+    def bos(self) -> int | None:
+        """What begins a text."""
+        return text_begin(self._engine.vocabulary)
+
+
+def _source(name: str, folder: Path) -> ModelFile:
+    """The model named; a Hugging Face folder is first made one GGUF file in the work folder's place."""
+    path = Path(name)
+    if not is_checkpoint(path):
+        model = open_model(resolve(name))
+    else:
+        made = folder.with_name(folder.name + ".source.gguf")
+        if not made.exists():
+            with PromptBar(f"converting {path.name}") as bar:
+                convert(path, made, progress=bar)
+        model = open_model(made)
+    if not model.n_vocab:
+        raise ModelFileError(
+            f"{model.name} has no tokenizer", "tokenizer.ggml.tokens is missing", "convert the model again"
+        )
+    return model
+
+
+def _require_place(out: Path) -> None:
+    if not out.parent.is_dir():
+        raise UsageError(f"cannot write {out}", f"no folder {out.parent}", "make it first")
+    if out.is_dir():
+        raise UsageError(f"cannot write {out}", "it is a folder", "name a file")
+
+
+def _require_new(out: Path, work: WorkFolder) -> None:
+    """A file that this very job wrote may be there; any other is not replaced."""
+    if out.exists() and work.load(f"written-{out.name}") is None:
+        raise UsageError(f"{out} exists", cure="remove it, or name another file with -o")
+
+
+def _identity(model: ModelFile) -> list[Any]:
+    return [[found.size_bytes, found.modified_ns] for found in model.fingerprints]
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()

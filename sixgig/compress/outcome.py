@@ -1,0 +1,225 @@
+"""From a size to a file and what it cost: types searched, cuts tried, the better kept, all judged alike."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gguf import LlamaFileType
+
+from sixgig.compress.choose import Recipe, stored_bytes
+from sixgig.compress.cut import CutWeights
+from sixgig.compress.measuring import Figures
+from sixgig.compress.shrinker import METADATA, Candidate, Shrinker, search_types
+from sixgig.compress.structures import Proposal, cut_importance, proposals
+from sixgig.compress.types import bits, can_be_quantised, candidates
+from sixgig.compress.weights import Weights
+from sixgig.compress.write import Importance
+from sixgig.errors import BudgetError, UsageError
+from sixgig.modelfile import TYPE_BY_NAME
+from sixgig.units import format_bytes
+
+PLAIN = (
+    "Q8_0",
+    "Q6_K",
+    "Q5_K",
+    "Q4_K",
+    "IQ4_XS",
+    "Q3_K",
+    "IQ3_S",
+    "IQ3_XXS",
+    "Q2_K",
+    "IQ2_S",
+    "IQ2_XS",
+    "IQ2_XXS",
+)
+_SPARE_BYTES = 64 << 20
+_FILE_TYPES = {"Q2_K": "Q2_K", "Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file, judged on the held-out text. bits_per_weight: of the file's own weights."""
+
+    label: str
+    size_bytes: int
+    bits_per_weight: float
+    figures: Figures
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        figures = asdict(self.figures)
+        figures.pop("windows")
+        return {
+            "label": self.label,
+            "size_bytes": self.size_bytes,
+            "bits_per_weight": self.bits_per_weight,
+            **figures,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """output: the file made. plain: the best of one type that is no larger. unpruned, pruned: the best of
+    either kind at the same bytes, one of them the output; pruned is None where nothing can be pruned."""
+
+    output: Row
+    plain: Row | None
+    unpruned: Row
+    pruned: Row | None
+    types: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A candidate with the weights it is of."""
+
+    candidate: Candidate
+    weights: Weights
+    importance: Importance
+
+
+def require_possible(shrinker: Shrinker, budget_bytes: int, out: Path) -> None:
+    """UsageError or BudgetError for what cannot end well: a size out of reach, a full disk."""
+    smallest, largest = shrinker.smallest_bytes(shrinker.weights), shrinker.source.size_bytes
+    if budget_bytes < smallest:
+        raise BudgetError(
+            f"the model cannot become as small as {format_bytes(budget_bytes)}",
+            f"{format_bytes(smallest)} at least",
+            f"try --size {-(-smallest // (1 << 20))}M",
+        )
+    if budget_bytes >= largest:
+        raise UsageError(
+            f"the model is that small already: {format_bytes(largest)}",
+            f"{format_bytes(budget_bytes)} asked for",
+            "ask for a smaller size",
+        )
+    needed = 2 * budget_bytes + _SPARE_BYTES + shrinker.reference_bytes
+    free = shutil.disk_usage(out.parent).free
+    if needed > free:
+        raise BudgetError(
+            f"no room on the disk of {out.parent}",
+            f"{format_bytes(needed)} needed for the file, one to compare it with and the source's "
+            f"predictions, {format_bytes(free)} free",
+            "free some, or write to another disk",
+        )
+
+
+def shrink_to(
+    shrinker: Shrinker, budget_bytes: int, out: Path, prune: bool, rounds: int, say: Callable[[str], object]
+) -> Outcome:
+    """Make `out`, at most `budget_bytes` large, and judge it beside its rivals."""
+    options = [
+        _Option(search_types(shrinker, budget_bytes, rounds, say), shrinker.weights, shrinker.importance)
+    ]
+    if prune:
+        options += _pruned(shrinker, budget_bytes, say)
+    ranked = sorted(options, key=lambda option: option.candidate.figures.kld_mean)
+    winner, unpruned = ranked[0], options[0]
+    pruned = min(options[1:], key=lambda option: option.candidate.figures.kld_mean, default=None)
+    made = _final(shrinker, winner, out)
+    rivals = {id(winner): made}
+    return Outcome(
+        output=made,
+        plain=_plain(shrinker, out.stat().st_size),
+        unpruned=rivals.get(id(unpruned)) or _judged(shrinker, unpruned),
+        pruned=None if pruned is None else rivals.get(id(pruned)) or _judged(shrinker, pruned),
+        types=Counter(winner.candidate.recipe.types.values()),
+    )
+
+
+def _pruned(shrinker: Shrinker, budget_bytes: int, say: Callable[[str], object]) -> list[_Option]:
+    """Each proposal with the best types for the same bytes; what does not fit or load is left out."""
+    folder, found = shrinker.folder.path("foldings"), []
+    folder.mkdir(exist_ok=True)
+    for proposal in proposals(shrinker.weights, shrinker.calibration, folder):
+        try:
+            found.append(_option(shrinker, proposal, budget_bytes))
+        except (BudgetError, UsageError) as error:
+            say(f"{proposal.label}: left out: {error}")
+        else:
+            say(f"{proposal.label}: {found[-1].candidate.figures.kld_mean:.5f} nats")
+    return found
+
+
+def _option(shrinker: Shrinker, proposal: Proposal, budget_bytes: int) -> _Option:
+    cut = proposal.make()
+    weights, importance = CutWeights(shrinker.weights, cut), cut_importance(shrinker.importance, cut)
+    whole = {
+        name: distortion
+        for name, distortion in shrinker.distortions.items()
+        if name not in cut.tensors and name not in cut.replaced
+    }
+    name = "distortions-" + "-".join(proposal.label.split())
+    distortions = shrinker.distortions_of(weights, importance, name, whole)
+    recipe = shrinker.recipe(weights, distortions, budget_bytes)
+    return _Option(shrinker.try_out(proposal.label, recipe, weights, importance), weights, importance)
+
+
+def _final(shrinker: Shrinker, winner: _Option, out: Path) -> Row:
+    """Write the output, unless an earlier run did."""
+    candidate, key = winner.candidate, f"written-{out.name}"
+    if shrinker.folder.load(key) != candidate.recipe.size_bytes or not out.exists():
+        metadata = {**METADATA, **_story(shrinker, candidate)}
+        shrinker.write(
+            candidate.recipe, out, f"writing {out.name}", winner.weights, winner.importance, metadata
+        )
+        shrinker.folder.save(key, candidate.recipe.size_bytes)
+    figures = shrinker.judge.measure(out, f"judging {out.name}")
+    return _row(candidate.label, out.stat().st_size, winner.weights, figures)
+
+
+def _judged(shrinker: Shrinker, option: _Option) -> Row:
+    recipe = option.candidate.recipe
+    return _judge(shrinker, option.candidate.label, recipe, option.weights, option.importance)
+
+
+def _judge(shrinker: Shrinker, label: str, recipe: Recipe, weights: Weights, importance: Importance) -> Row:
+    """Of a file that is written for this and removed."""
+    path = shrinker.folder.path("rival.gguf")
+    shrinker.write(recipe, path, f"writing: {label}", weights, importance)
+    figures, size = shrinker.judge.measure(path, f"judging: {label}"), path.stat().st_size
+    path.unlink()
+    return _row(label, size, weights, figures)
+
+
+def _row(label: str, size: int, weights: Weights, figures: Figures) -> Row:
+    return Row(label, size, 8 * size / sum(info.n_elements for info in weights.tensors), figures)
+
+
+def _plain(shrinker: Shrinker, size: int) -> Row | None:
+    """The best file of one type, no larger; None where none is that small."""
+    for name in PLAIN:
+        recipe = plain_recipe(shrinker.weights, name)
+        if recipe.size_bytes <= size:
+            return _judge(shrinker, f"all {name}", recipe, shrinker.weights, shrinker.importance)
+    return None
+
+
+def plain_recipe(weights: Weights, name: str) -> Recipe:
+    """One type for all matrices; the next larger that fits where rows are no whole number of blocks."""
+    types = {}
+    for info in weights.tensors:
+        wanted = [kind for kind in candidates(info) if bits(kind) >= bits(TYPE_BY_NAME[name])]
+        exact = [kind for kind in wanted if kind.name == name]
+        types[info.name] = ((exact or wanted)[:1] or [info.type])[0] if can_be_quantised(info) else info.type
+    size = sum(stored_bytes(info, types[info.name]) for info in weights.tensors)
+    return Recipe({key: kind.name for key, kind in types.items()}, size, 0.0)
+
+
+def _story(shrinker: Shrinker, candidate: Candidate) -> dict[str, object]:
+    """How the file was made, in its metadata."""
+    common = Counter(candidate.recipe.types.values()).most_common(1)[0][0]
+    kind = getattr(LlamaFileType, "MOSTLY_" + _FILE_TYPES.get(common, common), None)
+    return {
+        "general.file_type": None if kind is None else int(kind),
+        "sixgig.shrink.source": shrinker.source.parts[0].name,
+        "sixgig.shrink.source_bytes": str(shrinker.source.size_bytes),
+        "sixgig.shrink.structure": candidate.label if candidate.label else "whole",
+        "sixgig.shrink.calibration_tokens": shrinker.calibration.n_tokens,
+        "sixgig.shrink.search_kld": candidate.figures.kld_mean,
+    }

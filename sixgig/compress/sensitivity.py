@@ -1,0 +1,130 @@
+"""How much the model's predictions suffer from an error in each tensor, seen by adding noise to its products.
+
+A tensor stored with relative squared error r adds about r times its power to the square of each product. So
+noise of that power, put there while the model runs, does what storing it so would do, without writing
+anything. Two levels of noise tell two parts apart: one that grows with r (A r) and one that grows with its
+root, from routers that choose other experts. The latter's squares add up, the former's add: with errors r_g
+everywhere the divergence is about sum A_g r_g + sqrt(sum C_g r_g).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from zlib import crc32
+
+import numpy as np
+
+from sixgig.compress.distortion import Distortions
+from sixgig.compress.types import can_be_quantised
+from sixgig.compress.weights import Floats, WeightInfo, Weights
+
+HIGH, LOW = 0.25, 0.02
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Of one tensor: nats per unit of relative squared error, and squared nats per unit of it."""
+
+    linear: float
+    routing: float
+
+
+Sensitivities = dict[str, Sensitivity]
+
+
+class Noise:
+    """Disturbs the products of the weights named in `levels` (relative squared error by name)."""
+
+    def __init__(self, weights: Collection[str], distortions: Distortions) -> None:
+        self.weights, self._distortions = weights, distortions
+        self._levels: Mapping[str, float] = {}
+        self._random = np.random.default_rng(0)
+
+    def set(self, levels: Mapping[str, float]) -> None:
+        """From now on; the noise itself depends on the names alone."""
+        self._levels = levels
+        self._random = np.random.default_rng(crc32(" ".join(levels).encode()))
+
+    def begin(self) -> None:
+        """Nothing to do."""
+
+    def wants(self, weight: str) -> bool:
+        """Whether it is disturbed now."""
+        return weight in self._levels
+
+    def disturb(self, weight: str, outputs: Floats, looked_up: bool) -> None:
+        """Add normal noise; of looked-up rows the power is their own."""
+        power = float(np.mean(np.square(outputs))) if looked_up else self._distortions[weight].power
+        scale = np.float32(sqrt(self._levels[weight] * power))
+        outputs += scale * self._random.standard_normal(outputs.shape, np.float32)
+
+
+def grouped(weights: Weights, most: int) -> list[tuple[str, ...]]:
+    """Tensors that are disturbed together: each alone, or where that is more than `most`, bands of layers."""
+    stems = dict[str, list[WeightInfo]]()
+    for info in weights.tensors:
+        if can_be_quantised(info):
+            stems.setdefault(info.name.split(".", 2)[-1], []).append(info)
+    per_stem = max(1, most // max(1, len(stems)))
+    return [
+        tuple(info.name for info in band)
+        for members in stems.values()
+        for band in _bands(members, max(1, -(-len(members) // per_stem)))
+    ]
+
+
+def measure_sensitivities(
+    noise: Noise,
+    groups: Sequence[tuple[str, ...]],
+    divergence: Callable[[], float],
+    known: dict[str, float],
+    keep: Callable[[dict[str, float]], object],
+    progress: Callable[[float], object] = lambda fraction: None,
+) -> Sensitivities:
+    """Disturb one group after another; `divergence` runs the model with `noise` and gives nats a token.
+
+    known: what was measured before, added to; keep: called after each group.
+    """
+    for number, names in enumerate(groups):
+        for level in (HIGH, LOW):
+            key = f"{names[0]} {len(names)} {level}"
+            if key not in known:
+                noise.set(dict.fromkeys(names, level))
+                known[key] = divergence()
+        keep(known)
+        progress((number + 1) / len(groups))
+    noise.set({})
+    return {
+        name: _sensitivity(
+            known[f"{names[0]} {len(names)} {HIGH}"], known[f"{names[0]} {len(names)} {LOW}"], names
+        )
+        for names in groups
+        for name in names
+    }
+
+
+def marginal(sensitivities: Sensitivities, errors: Mapping[str, float]) -> dict[str, float]:
+    """Nats per unit of error of each tensor, where all tensors have `errors` already."""
+    routing = sqrt(sum(found.routing * errors.get(name, 0.0) for name, found in sensitivities.items()))
+    return {
+        name: found.linear + found.routing / (2 * max(routing, 1e-6)) for name, found in sensitivities.items()
+    }
+
+
+def expected(sensitivities: Sensitivities, errors: Mapping[str, float]) -> float:
+    """Nats a token with `errors` everywhere."""
+    known = [(found, errors.get(name, 0.0)) for name, found in sensitivities.items()]
+    return sum(f.linear * r for f, r in known) + sqrt(sum(f.routing * r for f, r in known))
+
+
+def _sensitivity(high: float, low: float, names: Sequence[str]) -> Sensitivity:
+    """The two parts from two levels, each at least 0 and shared evenly among the names."""
+    root = sqrt(LOW / HIGH)
+    routing = min(max((low - high * LOW / HIGH) / (root - LOW / HIGH), 0.0), high)
+    return Sensitivity((high - routing) / HIGH / len(names), routing**2 / HIGH / len(names))
+
+
+def _bands(members: list[WeightInfo], size: int) -> list[list[WeightInfo]]:
+    return [members[start : start + size] for start in range(0, len(members), size)]

@@ -1,0 +1,297 @@
+"""A shrinking run, step by step: calibrate, see what matters, choose, write, measure, correct, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from sixgig.compress.calibrate import Calibrator, default_samples
+from sixgig.compress.calibration import Calibration
+from sixgig.compress.choose import Recipe, choose, header_bytes, smallest_bytes
+from sixgig.compress.distortion import Distortion, Distortions, measure_distortions
+from sixgig.compress.engines import Engines
+from sixgig.compress.measuring import Figures, Yardstick
+from sixgig.compress.moments import accumulator_bytes
+from sixgig.compress.sensitivity import (
+    Noise,
+    Sensitivities,
+    expected,
+    grouped,
+    marginal,
+    measure_sensitivities,
+)
+from sixgig.compress.texts import Texts
+from sixgig.compress.types import can_be_quantised
+from sixgig.compress.weights import Floats, StoredWeights, Weights
+from sixgig.compress.workfolder import WorkFolder
+from sixgig.compress.write import Importance, Job, write_model
+from sixgig.evaluate import BaseShape, Windows, cut
+from sixgig.modelfile import ModelFile
+
+CONTEXT = 512
+CALIBRATION_WINDOWS, SEARCH_WINDOWS, JUDGING_WINDOWS = 256, 24, 100
+# How many groups of tensors are disturbed, on how many windows: of a model held whole, and of a paged one.
+GROUPS_HELD, WINDOWS_HELD, GROUPS_PAGED, WINDOWS_PAGED = 400, 4, 64, 1
+_ROUNDS = 4
+_SETTINGS = "f16 kv, extra buffers off"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe that was written and measured on the search text. label: what is special about it."""
+
+    label: str
+    recipe: Recipe
+    figures: Figures
+
+
+class Shrinker:
+    """One source, its texts, and a folder of findings; many sizes may be asked of it.
+
+    Every finding is deterministic and kept: a run that was killed goes on where it was and ends in the same
+    file. Memory: the engine's budget, or a few chunks of weights, never both.
+    """
+
+    def __init__(
+        self, source: ModelFile, texts: Texts, engines: Engines, folder: WorkFolder, threads: int
+    ) -> None:
+        self.source, self.weights = source, StoredWeights(source)
+        self._texts, self._engines, self.folder, self._threads = texts, engines, folder, threads
+
+    @cached_property
+    def windows(self) -> dict[str, Windows]:
+        """Of each text. Raises UsageError for one that fills no window."""
+        limits = {
+            "calibration": CALIBRATION_WINDOWS,
+            "search": SEARCH_WINDOWS,
+            "held_out": JUDGING_WINDOWS,
+        }
+        with self._engines.open(self.source, CONTEXT) as model:
+            return {
+                name: cut(model.tokenize(getattr(self._texts, name)), CONTEXT, model.bos, limit)
+                for name, limit in limits.items()
+            }
+
+    @property
+    def reference_bytes(self) -> int:
+        """What the source's predictions take on disk."""
+        windows = (self.windows["search"], self.windows["held_out"])
+        return sum(BaseShape(CONTEXT, self.source.n_vocab, len(each)).size_bytes for each in windows)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Statistics of activations; one streamed pass, resumable."""
+        work = Calibrator(
+            self.source,
+            self.windows["calibration"],
+            self.folder.path("calibration"),
+            default_samples(self.source),
+            settings=_SETTINGS,
+        )
+        if work.complete:
+            return Calibration.load(work.folder)
+        beside = accumulator_bytes(self.source)
+        with (
+            self._engines.open(self.source, CONTEXT, work.collector, beside) as model,
+            self._engines.progress("calibrating") as progress,
+        ):
+            return work.run(model.feed, progress)
+
+    @cached_property
+    def search(self) -> Yardstick:
+        """What recipes are chosen by."""
+        return self._yardstick("search")
+
+    @cached_property
+    def judge(self) -> Yardstick:
+        """What the outcome is reported by."""
+        return self._yardstick("held_out")
+
+    def _yardstick(self, name: str) -> Yardstick:
+        yardstick = Yardstick(
+            self._engines, self.source, self.windows[name], self.folder.path(f"{name}.logits")
+        )
+        yardstick.prepare(f"the source on the {name.replace('_', '-')} text")
+        return yardstick
+
+    @cached_property
+    def distortions(self) -> Distortions:
+        """Errors by tensor and type, of the source's tensors."""
+        return self.distortions_of(self.weights, self.importance, "distortions")
+
+    def distortions_of(
+        self,
+        weights: Weights,
+        importance: Importance,
+        name: str,
+        known: Mapping[str, Distortion] | None = None,
+    ) -> Distortions:
+        """The like for other weights, kept under `name`; what is `known` is taken."""
+
+        def find() -> Any:
+            with self._engines.progress("trying types") as progress:
+                found = measure_distortions(weights, importance, self._threads, known, progress)
+            return {key: asdict(distortion) for key, distortion in found.items()}
+
+        return {key: Distortion(**value) for key, value in self.folder.once(name, find).items()}
+
+    def importance(self, name: str) -> Floats | None:
+        """Mean squared inputs of a weight."""
+        return self.calibration.importance(name)
+
+    @cached_property
+    def sensitivities(self) -> Sensitivities:
+        """What an error in each tensor does to the predictions."""
+        held = self._engines.fits(self.source)
+        groups = grouped(self.weights, GROUPS_HELD if held else GROUPS_PAGED)
+        n_windows = min(WINDOWS_HELD if held else WINDOWS_PAGED, len(self.windows["search"]))
+        names = [info.name for info in self.weights.tensors if can_be_quantised(info)]
+        noise, search = Noise(names, self.distortions), self.search
+        known = self.folder.load("sensitivities") or {}
+        with (
+            self._engines.open(self.source, CONTEXT, noise) as model,
+            self._engines.progress("looking what matters") as progress,
+            search.open_base() as base,
+        ):
+            return measure_sensitivities(
+                noise,
+                groups,
+                lambda: search.divergence(model.logits_of, base, n_windows),
+                known,
+                lambda found: self.folder.save("sensitivities", found),
+                progress,
+            )
+
+    def recipe(
+        self,
+        weights: Weights,
+        distortions: Distortions,
+        budget_bytes: int,
+        tilt: Mapping[str, float] | None = None,
+        routing: bool = True,
+    ) -> Recipe:
+        """The best types by the costs where the recipe itself ends up: costs and recipe are found in turns.
+
+        tilt: factors on the costs by a tensor's name without its layer. routing: count routers' changes.
+        """
+        head = header_bytes(weights, METADATA) + STORY_BYTES
+        errors = dict.fromkeys(self.sensitivities, 0.01)
+        for _ in range(_ROUNDS):
+            costs = (
+                marginal(self.sensitivities, errors)
+                if routing
+                else {name: found.linear for name, found in self.sensitivities.items()}
+            )
+            costs = {name: cost * (tilt or {}).get(stem(name), 1.0) for name, cost in costs.items()}
+            found = choose(weights, distortions, costs, budget_bytes, head)
+            errors = {name: distortions[name].errors[kind] for name, kind in found.types.items()}
+        return Recipe(found.types, found.size_bytes, expected(self.sensitivities, errors))
+
+    def smallest_bytes(self, weights: Weights) -> int:
+        """The smallest file there can be."""
+        return smallest_bytes(weights, header_bytes(weights, METADATA) + STORY_BYTES)
+
+    def try_out(
+        self, label: str, recipe: Recipe, weights: Weights | None = None, importance: Importance | None = None
+    ) -> Candidate:
+        """Write the recipe's file in the folder, measure it on the search text, remove it."""
+        key = f"try-{digest(label.split(':')[0] if weights else '', recipe)}"
+
+        def find() -> Any:
+            path = self.folder.path("candidate.gguf")
+            self.write(recipe, path, f"writing: {label}", weights, importance)
+            figures = self.search.measure(path, f"measuring: {label}")
+            path.unlink()
+            return asdict(figures)
+
+        return Candidate(label, recipe, Figures(**self.folder.once(key, find)))
+
+    def write(
+        self,
+        recipe: Recipe,
+        path: Path,
+        label: str,
+        weights: Weights | None = None,
+        importance: Importance | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
+        """The recipe's file; it appears whole."""
+        job = Job(
+            weights or self.weights,
+            recipe.ggml_types(),
+            importance or self.importance,
+            {**METADATA, **(metadata or {})},
+        )
+        with self._engines.progress(label) as progress:
+            write_model(job, path, self._threads, progress)
+
+
+METADATA: dict[str, object] = {"general.quantization_version": 2}
+STORY_BYTES = 4096  # what the header may grow by when it tells how the file was made
+
+
+def stem(name: str) -> str:
+    """A tensor's name without its layer."""
+    return name.split(".", 2)[-1] if name.startswith("blk.") else name
+
+
+def digest(label: str, recipe: Recipe) -> str:
+    """Tells recipes apart."""
+    return sha256(repr((label, sorted(recipe.types.items()))).encode()).hexdigest()[:16]
+
+
+def best(candidates: Sequence[Candidate]) -> Candidate:
+    """The one with the least divergence; of equals the first."""
+    return min(candidates, key=lambda candidate: candidate.figures.kld_mean)
+
+
+def search_types(
+    shrinker: Shrinker,
+    budget_bytes: int,
+    rounds: int,
+    say: Callable[[str], object],
+) -> Candidate:
+    """The best recipe of the source's own tensors at a size: chosen, measured, corrected.
+
+    Additivity fails at few bits, and types differ in what their errors do. So each kind of tensor is
+    given more and then fewer bits, by doubling and halving its cost; what measures better stays. rounds:
+    how many such changes are tried, those of the largest share of cost first.
+    """
+    tilt: dict[str, float] = {}
+    found = best(
+        [
+            shrinker.try_out(
+                "by costs", shrinker.recipe(shrinker.weights, shrinker.distortions, budget_bytes)
+            ),
+            shrinker.try_out(
+                "without routing",
+                shrinker.recipe(shrinker.weights, shrinker.distortions, budget_bytes, routing=False),
+            ),
+        ]
+    )
+    routing = found.label == "by costs"
+    say(f"first recipe: {found.figures.kld_mean:.5f} nats, {found.recipe.expected_loss:.5f} expected")
+    for name, factor in _changes(shrinker)[:rounds]:
+        changed = {**tilt, name: tilt.get(name, 1.0) * factor}
+        recipe = shrinker.recipe(shrinker.weights, shrinker.distortions, budget_bytes, changed, routing)
+        if recipe.types == found.recipe.types:
+            continue
+        tried = shrinker.try_out(f"{name} x {factor:g}", recipe)
+        if tried.figures.kld_mean < found.figures.kld_mean:
+            found, tilt = tried, changed
+            say(f"{tried.label}: {tried.figures.kld_mean:.5f} nats")
+    return found
+
+
+def _changes(shrinker: Shrinker) -> list[tuple[str, float]]:
+    """(kind of tensor, factor): kinds with the most elements first, each up and down."""
+    sizes: dict[str, int] = {}
+    for info in shrinker.weights.tensors:
+        if can_be_quantised(info):
+            sizes[stem(info.name)] = sizes.get(stem(info.name), 0) + info.n_elements
+    order = sorted(sizes, key=lambda name: -sizes[name])
+    return [(name, factor) for name in order for factor in (2.0, 0.5)]

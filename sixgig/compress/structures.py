@@ -1,0 +1,71 @@
+"""What may be cut out of a model at all, as proposals that are written and measured like any recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sixgig.compress.calibration import Calibration
+from sixgig.compress.cut import Cut
+from sixgig.compress.expert_tensors import ExpertShapes
+from sixgig.compress.experts import drop_experts
+from sixgig.compress.structure import can_carry
+from sixgig.compress.weights import Floats, Weights
+from sixgig.compress.widths import narrow_experts
+from sixgig.compress.write import Importance
+from sixgig.errors import UsageError
+
+_EXPERTS = (7, 6, 4)  # eighths that stay
+_BLOCK = 256  # a row stays a whole number of K-quant blocks
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A cut that has yet to be made; making it may refuse with UsageError."""
+
+    label: str
+    make: Callable[[], Cut]
+
+
+def proposals(weights: Weights, calibration: Calibration, folder: Path) -> Iterator[Proposal]:
+    """From the mildest to the hardest; none for an architecture that carries none."""
+    try:
+        can_carry(weights.model)
+    except UsageError:
+        return
+    if weights.model.n_experts:
+        yield from _of_experts(weights, calibration, folder)
+
+
+def _of_experts(weights: Weights, calibration: Calibration, folder: Path) -> Iterator[Proposal]:
+    shapes = ExpertShapes(weights)
+    for eighths in _EXPERTS:
+        keep = shapes.n_experts * eighths // 8
+        if keep < shapes.n_experts:
+            label = f"{keep} of {shapes.n_experts} experts"
+            yield Proposal(label, lambda keep=keep: drop_experts(weights, calibration, keep))  # type: ignore[misc]
+    width = min(layer.width for layer in shapes.layers)
+    narrower = width * 3 // 4 // _BLOCK * _BLOCK
+    if 0 < narrower < width:
+        label = f"experts of width {narrower} instead of {width}"
+        yield Proposal(label, lambda: narrow_experts(weights, calibration, narrower, folder))
+
+
+def cut_importance(importance: Importance, cut: Cut) -> Importance:
+    """Mean squared inputs of what is left."""
+
+    def of(name: str) -> Floats | None:
+        found, change = importance(name), cut.tensors.get(name)
+        if found is None or change is None:
+            return found
+        if change.experts is not None and len(found) > 1:
+            found = found[change.experts]
+        if change.columns is None:
+            return found
+        columns = np.broadcast_to(change.columns, (len(found), change.columns.shape[-1]))
+        return np.ascontiguousarray(np.take_along_axis(found, columns, axis=1))
+
+    return of

@@ -1,0 +1,64 @@
+"""Which tensors may be stored otherwise, and in which types."""
+
+from __future__ import annotations
+
+from sixgig.compress.weights import WeightInfo
+from sixgig.families import Role
+from sixgig.modelfile import TYPE_BY_NAME, GgmlType
+
+_SUPER_BLOCKS = (
+    "IQ1_S",
+    "IQ1_M",
+    "IQ2_XXS",
+    "IQ2_XS",
+    "IQ2_S",
+    "Q2_K",
+    "IQ3_XXS",
+    "IQ3_S",
+    "Q3_K",
+    "IQ4_XS",
+    "Q4_K",
+    "Q5_K",
+    "Q6_K",
+)
+_SMALL_BLOCKS = ("IQ4_NL", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
+_WIDE = ("BF16",)
+_FLOATS = ("F32", "F16", "BF16")
+# What steers or scales instead of multiplying: llama.cpp wants it in F32, and it is small.
+_KEPT = (Role.NORM, Role.ROUTER, Role.OTHER)
+FEWEST_ROWS = 4
+
+
+def can_be_quantised(info: WeightInfo) -> bool:
+    """Whether the tensor is a matrix whose storage type is free."""
+    return (
+        info.role not in _KEPT
+        and len(info.shape) >= 2
+        and info.n_rows >= FEWEST_ROWS
+        and info.name.endswith(".weight")
+        and bool(_fitting(info, _SMALL_BLOCKS))
+    )
+
+
+def candidates(info: WeightInfo) -> tuple[GgmlType, ...]:
+    """The types a tensor may get, smallest first, none larger than the source's own, which is the last."""
+    if not can_be_quantised(info):
+        return (info.type,)
+    fitting = _fitting(info, (*_SUPER_BLOCKS, *_SMALL_BLOCKS, *_WIDE))
+    smaller = [kind for kind in fitting if bits(kind) < bits(info.type)]
+    return (*sorted(smaller, key=lambda kind: (bits(kind), kind.id)), info.type)
+
+
+def bits(kind: GgmlType) -> float:
+    """Bits per weight."""
+    return 8 * kind.block_bytes / kind.block_elements
+
+
+def is_float(kind: GgmlType) -> bool:
+    """Whether the type stores plain numbers."""
+    return kind.name in _FLOATS
+
+
+def _fitting(info: WeightInfo, names: tuple[str, ...]) -> list[GgmlType]:
+    kinds = (TYPE_BY_NAME[name] for name in names)
+    return [kind for kind in kinds if info.row_length % kind.block_elements == 0]
