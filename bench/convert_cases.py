@@ -1,0 +1,214 @@
+"""The tiny models that conversion is checked on, by transformers' classes and configurations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+VOCABULARY = 320
+COMMON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+}
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+LOCAL_EXPERTS = {"num_local_experts": 8, "num_experts_per_tok": 2}
+ROUTED = {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_shared_experts": 1}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 128,
+}
+HYBRID = {
+    "head_dim": 32,
+    "linear_conv_kernel_dim": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "shared_expert_intermediate_size": 48,
+}
+PARTLY = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25}
+PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
+HUNYUAN = {"moe_intermediate_size": [96] * 4, "num_shared_expert": [1] * 4}
+GRANITE = {
+    "attention_multiplier": 0.2,
+    "embedding_multiplier": 3.0,
+    "residual_multiplier": 0.5,
+    "logits_scaling": 2.0,
+    "intermediate_size": 32,
+}
+LATENT = {
+    "kv_lora_rank": 32,
+    "q_lora_rank": 48,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 16,
+    "v_head_dim": 16,
+    "num_key_value_heads": 4,
+    "first_k_dense_replace": 1,
+    "routed_scaling_factor": 1.5,
+}
+LLAMA4 = {
+    "num_local_experts": 8,
+    "num_experts_per_tok": 1,
+    "head_dim": 32,
+    "intermediate_size": 32,
+    "intermediate_size_mlp": 96,
+    "interleave_moe_layer_step": 2,
+    "rope_parameters": PLAIN,
+}
+_TEXT_KEYS = {**EXPERTS, "moe_intermediate_size": 48, "head_dim": 32, "norm_topk_prob": True}
+_SECTIONS = {"mrope_section": [6, 5, 5], "mrope_interleaved": True}
+# Keys "text_config" and "vision_config" are put over COMMON's in the text half.
+VISION = {
+    "text_config": _TEXT_KEYS | {"rope_parameters": PLAIN | _SECTIONS},
+    "vision_config": {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "deepstack_visual_indexes": [0],
+    },
+}
+# Name of the case: transformers' model class, and what its configuration has beside COMMON.
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("LlamaForCausalLM", {}),
+    "llama-tied-biased": ("LlamaForCausalLM", {"tie_word_embeddings": True, "attention_bias": True}),
+    "llama3": ("LlamaForCausalLM", {"rope_parameters": LLAMA3_ROPE, "head_dim": 32}),
+    "llama-yarn": ("LlamaForCausalLM", {"rope_parameters": YARN}),
+    "llama-linear": (
+        "LlamaForCausalLM",
+        {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}},
+    ),
+    "llama-sentencepiece": ("LlamaForCausalLM", {"vocab_size": 420}),
+    "mistral": ("MistralForCausalLM", {"sliding_window": None}),
+    "mixtral": ("MixtralForCausalLM", LOCAL_EXPERTS),
+    "qwen2": ("Qwen2ForCausalLM", {}),
+    "qwen2moe": ("Qwen2MoeForCausalLM", {**EXPERTS, "shared_expert_intermediate_size": 48}),
+    "qwen3": ("Qwen3ForCausalLM", {"head_dim": 32}),
+    "qwen3moe": ("Qwen3MoeForCausalLM", {**EXPERTS, "head_dim": 32, "norm_topk_prob": True}),
+    "qwen3next": (
+        "Qwen3NextForCausalLM",
+        {**EXPERTS, **HYBRID, "rope_parameters": PARTLY, "norm_topk_prob": True},
+    ),
+    "qwen35": ("Qwen3_5ForCausalLM", {**HYBRID, "rope_parameters": PARTLY}),
+    "qwen35moe": ("Qwen3_5MoeForCausalLM", {**EXPERTS, **HYBRID, "rope_parameters": PARTLY}),
+    "olmoe": ("OlmoeForCausalLM", {**EXPERTS, "num_key_value_heads": 4}),
+    "granitemoe": ("GraniteMoeForCausalLM", {**LOCAL_EXPERTS, **GRANITE}),
+    "granitemoe-shared": (
+        "GraniteMoeSharedForCausalLM",
+        {**LOCAL_EXPERTS, **GRANITE, "shared_intermediate_size": 48},
+    ),
+    "gpt-oss": (
+        "GptOssForCausalLM",
+        {**LOCAL_EXPERTS, "head_dim": 32, "sliding_window": 16, "rope_parameters": PLAIN},
+    ),
+    "gpt-oss-yarn": (
+        "GptOssForCausalLM",
+        {
+            **LOCAL_EXPERTS,
+            "head_dim": 32,
+            "sliding_window": 16,
+            "rope_parameters": YARN | {"beta_fast": 32.0, "beta_slow": 1.0, "truncate": True},
+        },
+    ),
+    "deepseek-v2-lite": (
+        "DeepseekV2ForCausalLM",
+        {**ROUTED, **LATENT, "q_lora_rank": None, "num_hidden_layers": 26, "rope_parameters": PLAIN},
+    ),
+    "deepseek-v2": ("DeepseekV2ForCausalLM", {**ROUTED, **LATENT, "rope_parameters": PLAIN}),
+    "deepseek-v2-yarn": (
+        "DeepseekV2ForCausalLM",
+        {**ROUTED, **LATENT, "rope_parameters": YARN | {"mscale": 0.707, "mscale_all_dim": 0.707}},
+    ),
+    "deepseek-v3": (
+        "DeepseekV3ForCausalLM",
+        {**ROUTED, **LATENT, "n_group": 4, "topk_group": 2, "norm_topk_prob": True, "rope_parameters": PLAIN},
+    ),
+    "deepseek-v3-yarn": (
+        "DeepseekV3ForCausalLM",
+        {
+            **ROUTED,
+            **LATENT,
+            "n_group": 4,
+            "topk_group": 2,
+            "norm_topk_prob": True,
+            "rope_parameters": YARN
+            | {"mscale": 1.0, "mscale_all_dim": 1.0, "beta_fast": 32.0, "beta_slow": 1.0},
+        },
+    ),
+    "glm4moe": (
+        "Glm4MoeForCausalLM",
+        {**ROUTED, "head_dim": 32, "use_qk_norm": True, "routed_scaling_factor": 1.5},
+    ),
+    "ernie4_5-moe": (
+        "Ernie4_5_MoeForCausalLM",
+        {
+            "moe_num_experts": 8,
+            "moe_k": 2,
+            "moe_intermediate_size": 32,
+            "moe_num_shared_experts": 2,
+            "head_dim": 32,
+        },
+    ),
+    "hunyuan-moe": (
+        "HunYuanMoEV1ForCausalLM",
+        {"num_experts": 8, "moe_topk": [2] * 4, "head_dim": 32, "rope_parameters": PLAIN, **HUNYUAN},
+    ),
+    "hunyuan-moe-alpha": (
+        "HunYuanMoEV1ForCausalLM",
+        {
+            "num_experts": 8,
+            "moe_topk": [2, 2, 2, 2],
+            **HUNYUAN,
+            "head_dim": 32,
+            "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 1.0, "alpha": 50.0},
+        },
+    ),
+    "dots1": (
+        "Dots1ForCausalLM",
+        {
+            **ROUTED,
+            "num_key_value_heads": 4,
+            "first_k_dense_replace": 1,
+            "norm_topk_prob": True,
+            "routed_scaling_factor": 2.5,
+            "head_dim": 32,
+            "sliding_window": None,
+        },
+    ),
+    "minimax-m2": (
+        "MiniMaxM2ForCausalLM",
+        {**LOCAL_EXPERTS, "head_dim": 32, "rotary_dim": 16, "intermediate_size": 32},
+    ),
+    "lfm2moe": (
+        "Lfm2MoeForCausalLM",
+        {
+            **EXPERTS,
+            "num_dense_layers": 1,
+            "layer_types": ["conv", "full_attention", "conv", "full_attention"],
+            "tie_word_embeddings": True,
+        },
+    ),
+    "llama4": ("Llama4ForCausalLM", LLAMA4),
+    "llama4-llama3": ("Llama4ForCausalLM", LLAMA4 | {"rope_parameters": LLAMA3_ROPE}),
+    "qwen3vlmoe": ("Qwen3VLMoeForConditionalGeneration", VISION),
+    "qwen3vlmoe-turned": ("Qwen3VLMoeForConditionalGeneration", VISION),
+}

@@ -1,0 +1,207 @@
+"""Groups of rules and keys that recipes are put together from."""
+
+from sixgig.checkpoint.config import Config
+from sixgig.checkpoint.recipe import Keys, Rule
+from sixgig.checkpoint.transforms import (
+    AS_IS,
+    EACH_EXPERT,
+    ROTARY_K,
+    ROTARY_Q,
+    Transform,
+    Unit,
+    half,
+    require,
+)
+from sixgig.errors import ModelFileError
+
+_USED = ("num_experts_per_tok", "moe_k", "moe_topk")
+LAYER = "model.layers.{layer}."
+
+
+def weight(source: str, target: str, transform: Transform = AS_IS) -> tuple[Rule, ...]:
+    """A layer's tensor with ".weight" on both sides."""
+    return (Rule(f"{LAYER}{source}.weight", f"blk.{{layer}}.{target}.weight", transform),)
+
+
+def linear(source: str, target: str, transform: Transform = AS_IS) -> tuple[Rule, ...]:
+    """A layer's weight, and its bias where there is one."""
+    bias = Rule(f"{LAYER}{source}.bias", f"blk.{{layer}}.{target}.bias", transform)
+    return (*weight(source, target, transform), bias)
+
+
+def outside(
+    norm: Transform = AS_IS, final: str = "norm", final_target: str = "output_norm"
+) -> tuple[Rule, ...]:
+    """Embedding, final norm, head."""
+    return (
+        Rule("model.embed_tokens.weight", "token_embd.weight"),
+        Rule(f"model.{final}.weight", f"{final_target}.weight", norm),
+        Rule("lm_head.weight", "output.weight"),
+    )
+
+
+def norms(norm: Transform = AS_IS, second: str = "ffn_norm") -> tuple[Rule, ...]:
+    """The norms before attention and before the feed-forward part."""
+    return (
+        *weight("input_layernorm", "attn_norm", norm),
+        *weight("post_attention_layernorm", second, norm),
+    )
+
+
+def attention(q: Transform = AS_IS, k: Transform = AS_IS, output: str = "o_proj") -> tuple[Rule, ...]:
+    """Queries, keys, values, output."""
+    return (
+        *linear("self_attn.q_proj", "attn_q", q),
+        *linear("self_attn.k_proj", "attn_k", k),
+        *linear("self_attn.v_proj", "attn_v"),
+        *linear(f"self_attn.{output}", "attn_output"),
+    )
+
+
+def head_norms(norm: Transform = AS_IS, q: str = "q_norm", k: str = "k_norm") -> tuple[Rule, ...]:
+    """Norms of queries and keys."""
+    return (
+        *weight(f"self_attn.{q}", "attn_q_norm", norm),
+        *weight(f"self_attn.{k}", "attn_k_norm", norm),
+    )
+
+
+def feed_forward(source: str = "mlp", suffix: str = "") -> tuple[Rule, ...]:
+    """Gate, up and down; `suffix` "_shexp" for a shared expert."""
+    return tuple(
+        rule
+        for name in ("gate", "up", "down")
+        for rule in linear(f"{source}.{name}_proj", f"ffn_{name}{suffix}")
+    )
+
+
+def experts(
+    source: str = "mlp.experts", names: tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
+) -> tuple[Rule, ...]:
+    """Routed experts one by one; `names` of gate, up and down."""
+    return tuple(
+        rule
+        for name, stem in zip(names, ("gate", "up", "down"), strict=True)
+        for rule in weight(f"{source}.{{expert}}.{name}", f"ffn_{stem}_exps")
+    )
+
+
+def fused_experts(
+    source: str = "mlp.experts", up: str = "gate_up_proj", down: str = "down_proj"
+) -> tuple[Rule, ...]:
+    """Routed experts in one tensor (experts, outputs, inputs), gate above up."""
+    names = (
+        ("gate", up, half(0, Unit.EXPERT)),
+        ("up", up, half(1, Unit.EXPERT)),
+        ("down", down, EACH_EXPERT),
+    )
+    return tuple(
+        Rule(f"{LAYER}{source}.{name}", f"blk.{{layer}}.ffn_{stem}_exps.weight", transform)
+        for stem, name, transform in names
+    )
+
+
+def router(source: str = "mlp.gate") -> tuple[Rule, ...]:
+    """The router."""
+    return linear(source, "ffn_gate_inp")
+
+
+ROTARY_ATTENTION = attention(ROTARY_Q, ROTARY_K)
+MIXTURE = (*router(), *experts(), *fused_experts())
+GATED_SHARED_EXPERT = (
+    *feed_forward("mlp.shared_expert", "_shexp"),
+    *weight("mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
+)
+
+
+def selection_bias(source: str = "mlp.gate.e_score_correction_bias") -> tuple[Rule, ...]:
+    """What is added to the gates for choosing only."""
+    return (Rule(f"{LAYER}{source}", "blk.{layer}.exp_probs_b.bias"),)
+
+
+def common_keys(config: Config, theta: float | None = None, *, alpha: bool = False) -> Keys:
+    """What every architecture says.
+
+    `theta` is the rotary base where config.json need not name one; `alpha`: "dynamic" scaling is known.
+    """
+    keys: Keys = {
+        "block_count": config.n_layers,
+        "context_length": config.integer("max_position_embeddings"),
+        "embedding_length": config.integer("hidden_size"),
+        "attention.head_count": config.n_heads,
+        "attention.head_count_kv": config.n_kv_heads,
+        "attention.layer_norm_rms_epsilon": config.number("rms_norm_eps", "norm_eps"),
+        "rope.freq_base": config.rope.number("rope_theta", default=theta),
+    }
+    if config.has("intermediate_size"):
+        keys["feed_forward_length"] = config.integer("intermediate_size")
+    if config.has("head_dim"):
+        keys |= {"attention.key_length": config.head_width, "attention.value_length": config.head_width}
+    return keys | expert_counts(config) | scaling_keys(config, alpha)
+
+
+def expert_counts(config: Config) -> Keys:
+    """Experts and how many a token uses; nothing for a dense model."""
+    if not config.n_experts:
+        return {}
+    return {"expert_count": config.n_experts, "expert_used_count": config.integer(*_USED)}
+
+
+def expert_widths(config: Config) -> Keys:
+    """Hidden widths of routed and of shared experts where they have names of their own."""
+    named = {
+        "expert_feed_forward_length": "moe_intermediate_size",
+        "expert_shared_feed_forward_length": "shared_expert_intermediate_size",
+    }
+    return {key: config.integer(name) for key, name in named.items() if config.has(name)}
+
+
+def scaling_keys(config: Config, alpha: bool = False) -> Keys:
+    """How rotary positions are stretched: linear or YaRN. Llama 3's way is a tensor, not a key."""
+    rope = config.rope
+    kind = rope.text("rope_type", default="default")
+    if kind in ("default", "llama3") or (alpha and kind == "dynamic" and rope.has("alpha")):
+        return {}
+    if kind not in ("linear", "yarn"):
+        raise ModelFileError(f"config.json: rotary scaling {kind[:40]!r} is not supported", cure="use a GGUF")
+    keys: Keys = {"rope.scaling.type": kind, "rope.scaling.factor": rope.number("factor")}
+    if kind == "yarn":
+        keys["rope.scaling.original_context_length"] = rope.integer("original_max_position_embeddings")
+        keys |= {
+            f"rope.scaling.yarn_{key}": rope.number(name) for key, name in _YARN.items() if rope.has(name)
+        }
+    return keys
+
+
+SIGMOID_GATE: Keys = {"expert_gating_func": 2}  # llama.cpp's LLAMA_EXPERT_GATING_FUNC_TYPE_SIGMOID
+
+
+def shared_mixture_keys(config: Config) -> Keys:
+    """Leading dense layers, shared experts, groups and scale of the routed ones, in DeepSeek's names."""
+    keys: Keys = {
+        "leading_dense_block_count": config.integer("first_k_dense_replace", default=0),
+        "expert_shared_count": config.integer("n_shared_experts", default=0),
+        "expert_feed_forward_length": config.integer("moe_intermediate_size"),
+        "expert_weights_scale": config.number("routed_scaling_factor", default=1.0),
+        "expert_weights_norm": config.flag("norm_topk_prob", default=False),
+    }
+    if config.integer("n_group", default=0) > 1:
+        keys["expert_group_count"] = config.integer("n_group")
+        keys["expert_group_used_count"] = config.integer("topk_group")
+    return keys
+
+
+def sections(config: Config, default: list[int]) -> list[int]:
+    """The parts of rotary positions that mean time, height and width; text uses the first only."""
+    found = [*config.rope.items("mrope_section"), 0, 0, 0, 0][:4]
+    counted = all(type(part) is int and 0 <= part < 2**16 for part in found)
+    require(counted, "config.json: mrope_section is no list of counts", str(found)[:60])
+    return found if any(found) else default
+
+
+_YARN = {
+    "ext_factor": "extrapolation_factor",
+    "attn_factor": "attention_factor",
+    "beta_fast": "beta_fast",
+    "beta_slow": "beta_slow",
+}

@@ -1,0 +1,139 @@
+"""A checkpoint's config.json: its text model's values, each checked when it is asked for."""
+
+from pathlib import Path
+from typing import Any
+
+from sixgig.checkpoint.safetensors import read_json
+from sixgig.errors import ModelFileError
+
+_LARGEST = 3e38  # of float32, which GGUF keeps
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+
+
+class Config:
+    """Values by name. A multimodal model's text_config lies over the values beside it."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        text = values.get("text_config")
+        self.values = {**values, **text} if isinstance(text, dict) else values
+        named = values.get("architectures") or self.values.get("architectures")
+        self.architecture = str(named[0])[:80] if isinstance(named, list) and named else ""
+
+    def integer(self, *names: str, default: int | None = None) -> int:
+        """The first of `names` there is, from 0 to 2**31 - 1; ModelFileError without it and a default.
+
+        A list that says the same for every layer counts as that number.
+        """
+        value = self._first(names, default)
+        if isinstance(value, list) and value and value.count(value[0]) == len(value):
+            value = value[0]
+        if type(value) is not int or not 0 <= value < 2**31:
+            raise _wrong(names, value, "a whole number from 0")
+        return value
+
+    def number(self, *names: str, default: float | None = None) -> float:
+        """The first of `names` there is as a number that float32 holds."""
+        value = self._first(names, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+            raise _wrong(names, value, "a number")
+        return float(value)
+
+    def flag(self, name: str, default: bool | None = None) -> bool:
+        """A truth value."""
+        value = self._first((name,), default)
+        if not isinstance(value, bool):
+            raise _wrong((name,), value, "true or false")
+        return value
+
+    def text(self, *names: str, default: str = "") -> str:
+        """A string."""
+        value = self._first(names, default)
+        if not isinstance(value, str):
+            raise _wrong(names, value, "a text")
+        return value
+
+    def items(self, name: str) -> list[Any]:
+        """A list, empty where there is none."""
+        value = self._first((name,), [])
+        if not isinstance(value, list):
+            raise _wrong((name,), value, "a list")
+        return value
+
+    @property
+    def layer_kinds(self) -> list[str]:
+        """What each layer is by "layer_types"; empty where that is not said."""
+        kinds = self.items("layer_types")
+        if kinds and (len(kinds) != self.n_layers or not all(isinstance(kind, str) for kind in kinds)):
+            raise _wrong(("layer_types",), len(kinds), f"one name for each of {self.n_layers} layers")
+        return kinds
+
+    def has(self, name: str) -> bool:
+        """Whether `name` is there and not null."""
+        return self.values.get(name) is not None
+
+    def within(self, name: str) -> "Config":
+        """The values of a nested object, none where there is none."""
+        value = self._first((name,), {})
+        if not isinstance(value, dict):
+            raise _wrong((name,), value, "an object")
+        return Config(value)
+
+    @property
+    def rope(self) -> "Config":
+        """Rotary settings of full attention, from wherever releases of transformers have kept them."""
+        nested = self.within("rope_parameters" if self.has("rope_parameters") else "rope_scaling")
+        values = dict(nested.within("full_attention").values or nested.values)
+        values.setdefault("rope_type", values.get("type"))
+        for name in ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings"):
+            if values.get(name) is None:
+                values[name] = self.values.get(name)
+        return Config(values)
+
+    @property
+    def n_layers(self) -> int:
+        """Layers without those that predict further tokens."""
+        return self.integer("num_hidden_layers")
+
+    @property
+    def n_heads(self) -> int:
+        """Query heads, at least 1."""
+        return self._at_least_one("num_attention_heads")
+
+    @property
+    def n_kv_heads(self) -> int:
+        """Key-value heads, at least 1; as many as query heads where nothing is said."""
+        return self._at_least_one("num_key_value_heads", default=self.n_heads)
+
+    @property
+    def head_width(self) -> int:
+        """Width of one head."""
+        return self.integer("head_dim", default=self.integer("hidden_size") // self.n_heads)
+
+    @property
+    def n_experts(self) -> int:
+        """Routed experts of a layer, 0 for a dense model."""
+        return self.integer(*_EXPERTS, default=0)
+
+    def _at_least_one(self, name: str, default: int | None = None) -> int:
+        value = self.integer(name, default=default)
+        if value == 0:
+            raise _wrong((name,), value, "at least 1")
+        return value
+
+    def _first(self, names: tuple[str, ...], default: Any) -> Any:
+        value = next((self.values[name] for name in names if self.has(name)), default)
+        if value is None:
+            raise ModelFileError(f"config.json has no {' or '.join(names)}", cure="fetch the folder again")
+        return value
+
+
+def read_config(folder: Path) -> Config:
+    """The folder's config.json; ModelFileError when it is missing or damaged."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelFileError(f"{folder.name} has no config.json", cure="fetch the whole repository")
+    return Config(read_json(path, 16 * 2**20))
+
+
+def _wrong(names: tuple[str, ...], value: object, wanted: str) -> ModelFileError:
+    return ModelFileError(f"config.json: {names[0]} is no usable value", f"{str(value)[:60]}, not {wanted}")

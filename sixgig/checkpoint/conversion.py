@@ -1,0 +1,90 @@
+"""Streams a Hugging Face folder into one GGUF file that appears whole or not at all."""
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from os import SEEK_END
+from pathlib import Path
+from typing import BinaryIO
+
+from sixgig.checkpoint.config import Config, read_config
+from sixgig.checkpoint.folder import INDEX, read_tensors, shard_names
+from sixgig.checkpoint.header import write_header
+from sixgig.checkpoint.planning import plan_targets
+from sixgig.checkpoint.recipes import recipe_of
+from sixgig.checkpoint.target import Target
+from sixgig.checkpoint.vocabulary import read_vocabulary
+from sixgig.checkpoint.whole import whole_file
+from sixgig.errors import BudgetError, ModelFileError, UsageError
+from sixgig.modelfile.header import padded
+from sixgig.units import format_bytes
+
+Progress = Callable[[float], object]
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether `path` is a folder with a config.json and safetensors weights."""
+    return (
+        path.is_dir()
+        and (path / "config.json").is_file()
+        and bool(shard_names(path) or (path / INDEX).is_file())
+    )
+
+
+def convert(folder: Path, out: Path, *, alignment: int = 4096, progress: Progress | None = None) -> None:
+    """Writes the model in `folder` to the GGUF file `out`, replacing it.
+
+    Matrices keep the checkpoint's type (BF16, F16, F32); norms, biases, routers and convolutions become
+    float32, as llama.cpp wants them. `alignment` is that of every tensor's data in bytes, a power of two.
+    `progress` gets the fraction written. Memory: one tensor, of experts one at a time. Layers that predict
+    further tokens and vision parts are left out. A run that dies leaves nothing under `out`.
+    Raises ModelFileError for a damaged or unsupported folder, naming what is supported, BudgetError where the
+    disk is too full, ReadError where reading fails, UsageError where `out` cannot be written.
+    """
+    if alignment < 1 or alignment.bit_count() != 1:
+        raise UsageError("the alignment must be a power of two", str(alignment))
+    config = read_config(folder)
+    recipe = recipe_of(config)
+    targets = plan_targets(recipe, config, read_tensors(folder).values())
+    vocabulary = read_vocabulary(folder, _n_tokens(targets), recipe.cutting)
+    with whole_file(out) as (file, beside):
+        write_header(beside, folder, recipe, config, vocabulary, targets, alignment)
+        _check_room(out, targets, alignment)
+        _write_data(file, targets, config, alignment, progress or (lambda fraction: None))
+
+
+def _n_tokens(targets: Iterable[Target]) -> int:
+    """Rows of the embedding, which the tokenizer must fill exactly."""
+    for target in targets:
+        if target.name == "token_embd.weight":
+            return target.shape[0]
+    raise ModelFileError("the checkpoint has no token embedding", cure="fetch all files of the repository")
+
+
+def _check_room(out: Path, targets: Iterable[Target], alignment: int) -> None:
+    """The disk must hold all the data before the first byte of it is written."""
+    needed = sum(padded(target.size_bytes, alignment) for target in targets)
+    free = shutil.disk_usage(out.resolve().parent).free
+    if needed > free:
+        numbers = f"needs {format_bytes(needed)}, {format_bytes(free)} free"
+        cure = "free some space, or name a file on another disk"
+        raise BudgetError(f"no room for {out.name} in {out.resolve().parent}", numbers, cure)
+
+
+def _write_data(
+    file: BinaryIO, targets: Sequence[Target], config: Config, alignment: int, progress: Progress
+) -> None:
+    """Each tensor's data behind padding to the alignment; the last is padded too."""
+    written, total = 0, sum(target.size_bytes for target in targets)
+    file.seek(0, SEEK_END)
+    for target in targets:
+        _pad(file, alignment)
+        for piece in target.pieces(config):
+            file.write(piece.data)
+            written += piece.nbytes
+            progress(written / total)
+    _pad(file, alignment)
+
+
+def _pad(file: BinaryIO, alignment: int) -> None:
+    position = file.tell()
+    file.write(bytes(padded(position, alignment) - position))

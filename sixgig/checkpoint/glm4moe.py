@@ -1,0 +1,43 @@
+"""GLM-4.5 and its successors: leading dense layers, a shared expert, half of each head turned."""
+
+from sixgig.checkpoint.blocks import (
+    MIXTURE,
+    SIGMOID_GATE,
+    attention,
+    common_keys,
+    feed_forward,
+    head_norms,
+    norms,
+    outside,
+    selection_bias,
+    shared_mixture_keys,
+)
+from sixgig.checkpoint.config import Config
+from sixgig.checkpoint.recipe import Keys, Recipe
+
+
+def glm_keys(config: Config) -> Keys:
+    """With how much of a head is turned."""
+    turned = int(config.head_width * config.rope.number("partial_rotary_factor", default=0.5))
+    return common_keys(config) | shared_mixture_keys(config) | SIGMOID_GATE | {"rope.dimension_count": turned}
+
+
+RECIPES = (
+    Recipe(
+        "glm4moe",
+        ("Glm4MoeForCausalLM",),
+        (
+            *outside(),
+            *norms(second="post_attention_norm"),
+            *attention(),
+            *head_norms(),
+            *feed_forward(),
+            *MIXTURE,
+            *selection_bias(),
+            *feed_forward("mlp.shared_experts", "_shexp"),
+        ),
+        glm_keys,
+        cutting={"llama-bpe": "glm4"},
+        special={"bos": "[gMASK]", "eot": "<|user|>", "unk": "<|endoftext|>", "eom": "<|observation|>"},
+    ),
+)

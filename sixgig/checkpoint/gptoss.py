@@ -1,0 +1,52 @@
+"""gpt-oss: attention sinks, biased router and experts, whose matrices are stored (inputs, outputs)."""
+
+from sixgig.checkpoint.blocks import LAYER, attention, common_keys, norms, outside, router
+from sixgig.checkpoint.config import Config
+from sixgig.checkpoint.recipe import Keys, Recipe, Rule
+from sixgig.checkpoint.transforms import EACH_EXPERT, Array, Transform, Unit, half, transposed
+
+_EXPERTS = f"{LAYER}mlp.experts."
+
+
+def _every_other(first: int) -> Transform:
+    """Of gate and up, which alternate: the gates or the ups of one expert's bias."""
+
+    def apply(values: Array, config: Config) -> Array:
+        return values[first::2]
+
+    return Transform(apply, half(first, Unit.EXPERT).shape, Unit.EXPERT)
+
+
+def _every_other_output(first: int) -> Transform:
+    return transposed(lambda values: values[first::2], divisor=2)
+
+
+def gptoss_keys(config: Config) -> Keys:
+    """With the window that every other layer looks back."""
+    return common_keys(config) | {
+        "attention.sliding_window": config.integer("sliding_window"),
+        "expert_feed_forward_length": config.integer("intermediate_size"),
+    }
+
+
+RECIPES = (
+    Recipe(
+        "gpt-oss",
+        ("GptOssForCausalLM",),
+        (
+            *outside(),
+            *norms(second="post_attention_norm"),
+            *attention(),
+            Rule(f"{LAYER}self_attn.sinks", "blk.{layer}.attn_sinks.weight"),
+            *router("mlp.router"),
+            Rule(f"{_EXPERTS}gate_up_proj", "blk.{layer}.ffn_gate_exps.weight", _every_other_output(0)),
+            Rule(f"{_EXPERTS}gate_up_proj", "blk.{layer}.ffn_up_exps.weight", _every_other_output(1)),
+            Rule(f"{_EXPERTS}down_proj", "blk.{layer}.ffn_down_exps.weight", transposed()),
+            Rule(f"{_EXPERTS}gate_up_proj_bias", "blk.{layer}.ffn_gate_exps.bias", _every_other(0)),
+            Rule(f"{_EXPERTS}gate_up_proj_bias", "blk.{layer}.ffn_up_exps.bias", _every_other(1)),
+            Rule(f"{_EXPERTS}down_proj_bias", "blk.{layer}.ffn_down_exps.bias", EACH_EXPERT),
+        ),
+        gptoss_keys,
+        settled={"swiglu_alpha": 1.702, "swiglu_limit": 7.0},
+    ),
+)

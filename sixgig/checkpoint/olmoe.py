@@ -1,0 +1,15 @@
+"""OLMoE: norms over all heads together; the experts' width is the feed-forward length."""
+
+from sixgig.checkpoint.blocks import MIXTURE, attention, common_keys, head_norms, norms, outside
+from sixgig.checkpoint.recipe import Recipe
+
+RECIPES = (
+    Recipe(
+        "olmoe",
+        ("OlmoeForCausalLM",),
+        (*outside(), *norms(), *attention(), *head_norms(), *MIXTURE),
+        common_keys,
+        settled={"norm_topk_prob": False, "clip_qkv": None},
+        cutting={"gpt-2": "olmo"},
+    ),
+)
