@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from sixgig.compress.outcome import Outcome, Row
 from sixgig.errors import UsageError
-from sixgig.modelfile import ModelFile
 
 GIB = 1 << 30
+MIB = 1 << 20
+_KINDS = (
+    ("unpruned", "o-", "sixgig shrink, every weight kept"),
+    ("pruned", "^--", "sixgig shrink, pruned"),
+    ("plain", "s:", "one type for all"),
+)
 
 
-def draw(path: Path, outcome: Outcome, source: ModelFile) -> None:
+def draw(path: Path, results: Sequence[Mapping[str, Any]], name: str) -> None:
     """One point a file, KL divergence (logarithmic) against size; .png or .svg by the name.
 
-    Raises UsageError for another ending, or where matplotlib (the extra "plot") is missing.
+    results: rows with `kind`, `label`, `size_bytes` and `kld_mean`, as a work folder keeps them. Raises
+    UsageError for another ending, or where matplotlib (the extra "plot") is missing.
     """
     require_drawable(path)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    for name, marker, row in _points(outcome):
-        axes.plot(row.size_bytes / GIB, row.figures.kld_mean, marker, markersize=9, label=name)
-        axes.annotate(f"{row.bits_per_weight:.2f} bits", (row.size_bytes / GIB, row.figures.kld_mean))
-    axes.set(xlabel="file, GiB", ylabel="KL divergence from the source, nats a token", yscale="log")
-    axes.set_title(f"{source.name}: loss against size")
-    axes.grid(visible=True, alpha=0.3)
+    unit, unit_name = (GIB, "GiB") if max(row["size_bytes"] for row in results) > GIB else (MIB, "MiB")
+    for kind, style, title in _KINDS:
+        rows = sorted((row for row in results if row["kind"] == kind), key=lambda row: row["size_bytes"])
+        if not rows:
+            continue
+        sizes, losses = ([row[key] for row in rows] for key in ("size_bytes", "kld_mean"))
+        axes.plot([size / unit for size in sizes], losses, style, label=title)
+        for row in rows if kind != "unpruned" else ():
+            at = (row["size_bytes"] / unit, row["kld_mean"])
+            axes.annotate(row["label"], at, (6, 4), textcoords="offset points", fontsize=8)
+    axes.set(xlabel=f"file, {unit_name}", ylabel="KL divergence from the source, nats a token", yscale="log")
+    axes.set_title(f"{name}: loss against size")
+    axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)
 
@@ -40,14 +54,3 @@ def require_drawable(path: Path) -> None:
     except ImportError as error:
         cure = 'pip install "sixgig[plot]"'
         raise UsageError("drawing needs matplotlib", "it is not installed", cure) from error
-
-
-def _points(outcome: Outcome) -> list[tuple[str, str, Row]]:
-    points = [("this file", "o", outcome.output)]
-    if outcome.plain is not None:
-        points.append((outcome.plain.label, "s", outcome.plain))
-    if outcome.pruned is not None and outcome.pruned is not outcome.output:
-        points.append((f"pruned: {outcome.pruned.label}", "^", outcome.pruned))
-    if outcome.unpruned is not outcome.output:
-        points.append(("every weight kept", "v", outcome.unpruned))
-    return points

@@ -12,6 +12,7 @@ from typing import Any
 from sixgig.checkpoint import convert, is_checkpoint
 from sixgig.cli.console import PromptBar
 from sixgig.cli.opening import DEFAULT_CONTEXT, Opened, Opening
+from sixgig.cli.picture import draw, require_drawable
 from sixgig.cli.scoring import fitting_ubatch, logits_of, read_text, text_begin
 from sixgig.cli.terminal import say
 from sixgig.compress.engines import OpenModel
@@ -68,6 +69,8 @@ class Shrinking:
         request = self.request
         out = request.output.absolute()
         _require_place(out)
+        if request.plot is not None:
+            require_drawable(request.plot)
         texts = divide(
             read_text(request.text), None if request.held_out is None else read_text(request.held_out)
         )
@@ -85,9 +88,7 @@ class Shrinking:
         if request.imatrix is not None:
             write_imatrix(request.imatrix, shrinker.calibration.to_imatrix())
         if request.plot is not None:
-            from sixgig.cli.picture import draw
-
-            draw(request.plot, self.outcome, model)
+            draw(request.plot, work.load("results"), model.name)
         if request.work is None:
             work.remove()
 

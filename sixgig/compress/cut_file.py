@@ -23,7 +23,7 @@ _PARTS = ("experts", "rows", "columns")
 
 
 def save_cut(cut: Cut, path: Path) -> None:
-    """Writes `path`; OSError. Foldings stay where they are, named relative to its folder: move both together."""
+    """Writes `path`; OSError. Foldings stay where they are, named relative to its folder: move both."""
     arrays = dict(_arrays(cut))
     arrays[_DESCRIPTION] = np.frombuffer(json.dumps(_description(cut, path.parent)).encode(), np.uint8)
     out = io.BytesIO()

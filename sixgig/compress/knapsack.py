@@ -59,7 +59,8 @@ def solve(groups: Sequence[Sequence[Choice]], budget_bytes: int) -> Solution:
 
     Proven to 1e-9 of the cost, and ties to as much, unless the states outgrow LIMITS: then those of the
     highest bounds go and `lower_bound` takes their place, so `gap` may be above 1e-9 and ties go unproven.
-    Covers sizes that add up to less than 2**53. Raises BudgetError with the smallest size possible.
+    Covers sizes that add up to less than 2**53, costs of 0 or at least 1e-280. Raises BudgetError with
+    the smallest size possible.
     """
     assert all(0 <= choice.cost < math.inf and choice.size_bytes >= 0 for group in groups for choice in group)
     picks = [min(range(len(group)), key=lambda at: _rank(group[at])) for group in groups]
@@ -191,8 +192,7 @@ class _Relaxation:
 
     def corners(self, rooms: Ints) -> Ints:
         """The last corner within each room, -1 where there is none."""
-        corners: Ints = np.searchsorted(self.sizes, rooms, side="right") - 1
-        return corners
+        return np.searchsorted(self.sizes, rooms, side="right") - 1
 
     def slope(self, room: int) -> float:
         """Cost that another byte would save."""
@@ -203,7 +203,8 @@ class _Relaxation:
         at = self.corners(rooms)
         # Costs are whole, so savings round down, after a lift above the product's rounding errors.
         savings = self._slopes[at] * (rooms - self.sizes[at]) * (1 + 1e-15)
-        return self.costs[at] - np.floor(savings).astype(np.int64)
+        bounds: Ints = self.costs[at] - np.floor(savings).astype(np.int64)
+        return bounds
 
     def stairs(self, corner: int) -> list[tuple[int, int]]:
         """(layer, stair) of the steps up to a corner, in order: later ones replace earlier ones."""

@@ -75,7 +75,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Option:
+class Option:
     """A candidate with the weights it is of."""
 
     candidate: Candidate
@@ -114,25 +114,37 @@ def shrink_to(
 ) -> Outcome:
     """Make `out`, at most `budget_bytes` large, and judge it beside its rivals."""
     options = [
-        _Option(search_types(shrinker, budget_bytes, rounds, say), shrinker.weights, shrinker.importance)
+        Option(search_types(shrinker, budget_bytes, rounds, say), shrinker.weights, shrinker.importance)
     ]
     if prune:
-        options += _pruned(shrinker, budget_bytes, say)
+        options += pruned_options(shrinker, budget_bytes, say)
     ranked = sorted(options, key=lambda option: option.candidate.figures.kld_mean)
     winner, unpruned = ranked[0], options[0]
     pruned = min(options[1:], key=lambda option: option.candidate.figures.kld_mean, default=None)
     made = _final(shrinker, winner, out)
     rivals = {id(winner): made}
-    return Outcome(
+    outcome = Outcome(
         output=made,
         plain=_plain(shrinker, out.stat().st_size),
         unpruned=rivals.get(id(unpruned)) or _judged(shrinker, unpruned),
         pruned=None if pruned is None else rivals.get(id(pruned)) or _judged(shrinker, pruned),
         types=Counter(winner.candidate.recipe.types.values()),
     )
+    shrinker.folder.save("results", _with(shrinker.folder.load("results") or [], outcome))
+    return outcome
 
 
-def _pruned(shrinker: Shrinker, budget_bytes: int, say: Callable[[str], object]) -> list[_Option]:
+def _with(results: list[dict[str, Any]], outcome: Outcome) -> list[dict[str, Any]]:
+    """What was measured of this source before and now, each file once: rows with their `kind`."""
+    rows = {(row["kind"], row["label"], row["size_bytes"]): row for row in results}
+    for kind in ("plain", "unpruned", "pruned"):
+        row: Row | None = getattr(outcome, kind)
+        if row is not None:
+            rows[kind, row.label, row.size_bytes] = {"kind": kind, **row.to_json()}
+    return list(rows.values())
+
+
+def pruned_options(shrinker: Shrinker, budget_bytes: int, say: Callable[[str], object]) -> list[Option]:
     """Each proposal with the best types for the same bytes; what does not fit or load is left out."""
     folder, found = shrinker.folder.path("foldings"), []
     folder.mkdir(exist_ok=True)
@@ -146,7 +158,7 @@ def _pruned(shrinker: Shrinker, budget_bytes: int, say: Callable[[str], object])
     return found
 
 
-def _option(shrinker: Shrinker, proposal: Proposal, budget_bytes: int) -> _Option:
+def _option(shrinker: Shrinker, proposal: Proposal, budget_bytes: int) -> Option:
     cut = proposal.make()
     weights, importance = CutWeights(shrinker.weights, cut), cut_importance(shrinker.importance, cut)
     whole = {
@@ -157,10 +169,10 @@ def _option(shrinker: Shrinker, proposal: Proposal, budget_bytes: int) -> _Optio
     name = "distortions-" + "-".join(proposal.label.split())
     distortions = shrinker.distortions_of(weights, importance, name, whole)
     recipe = shrinker.recipe(weights, distortions, budget_bytes)
-    return _Option(shrinker.try_out(proposal.label, recipe, weights, importance), weights, importance)
+    return Option(shrinker.try_out(proposal.label, recipe, weights, importance), weights, importance)
 
 
-def _final(shrinker: Shrinker, winner: _Option, out: Path) -> Row:
+def _final(shrinker: Shrinker, winner: Option, out: Path) -> Row:
     """Write the output, unless an earlier run did."""
     candidate, key = winner.candidate, f"written-{out.name}"
     if shrinker.folder.load(key) != candidate.recipe.size_bytes or not out.exists():
@@ -173,7 +185,7 @@ def _final(shrinker: Shrinker, winner: _Option, out: Path) -> Row:
     return _row(candidate.label, out.stat().st_size, winner.weights, figures)
 
 
-def _judged(shrinker: Shrinker, option: _Option) -> Row:
+def _judged(shrinker: Shrinker, option: Option) -> Row:
     recipe = option.candidate.recipe
     return _judge(shrinker, option.candidate.label, recipe, option.weights, option.importance)
 

@@ -88,7 +88,7 @@ def _both(columns: Indices, layer: ExpertLayer, info: WeightInfo) -> Indices:
 
 
 def _scores(weights: Weights, calibration: Calibration, layer: ExpertLayer, sources: Indices) -> Scores:
-    """What each channel adds to the mean squared output, [experts, width]; by weights where no input was met."""
+    """What each channel adds to the mean squared output, [experts, width]; by weights where none was met."""
     importance = calibration.importance(layer.down.name)
     squares = squared_columns(weights, layer.down)
     return squares if importance is None else squares * importance[sources]
