@@ -58,7 +58,7 @@ class Comparison:
     def __init__(self, given: argparse.Namespace) -> None:
         self.given, self.engines = given, BudgetedEngines(given.ram, None)
         self.model = open_model(given.model)
-        texts = divide(read_text(given.calibration), None)
+        texts = divide(read_text(given.calibration), read_text(given.judge[0]))
         for path in given.judge:
             share = overlap(texts.calibration + texts.search, read_text(path)).share
             print(f"{path.name}: {share:.2%} of its words stand in the calibration text too")

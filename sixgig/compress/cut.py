@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.compress.weights import Floats, Weights, WeightInfo
+from sixgig.compress.weights import Floats, WeightInfo, Weights
 from sixgig.families import Role
 from sixgig.modelfile import TYPE_BY_NAME, ModelFile
 
@@ -39,8 +39,8 @@ class Cut:
     """A structural change: tensors that lose parts, small tensors replaced or new, metadata that follow.
 
     replaced: name to a float32 array in numpy order (last axis is ne0), stored as F32: biases that were not
-    there, routers with other rows. Its layer and role come from the family. metadata: GGUF key to int, list of
-    ints, float or string; general.architecture may be among them.
+    there, routers with other rows; layer and role come from the family. metadata: GGUF key to int, float,
+    string or list of ints; general.architecture may be among them.
     """
 
     tensors: Mapping[str, TensorCut] = field(default_factory=dict)

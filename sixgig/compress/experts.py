@@ -20,6 +20,7 @@ from sixgig.compress.damage import expert_damage
 from sixgig.compress.expert_formula import has_formula
 from sixgig.compress.expert_limits import count_metadata, most_used, require_count
 from sixgig.compress.expert_tensors import ExpertLayer, ExpertShapes, source_experts
+from sixgig.compress.structure import gates_shift
 from sixgig.compress.weights import Weights
 
 Scores = NDArray[np.float64]
@@ -55,7 +56,8 @@ def drop_experts(
         if layer.number in guarded:
             scores = protected(scores, guarded[layer.number][left])
         kept[layer.number] = best_experts(scores, keep, shapes.n_groups)
-    return keep_experts(weights, kept, f"{keep} of {shapes.n_experts} experts, by {criterion}")
+    shifted = "; the gates of those left grow" if gates_shift(weights.model) else ""
+    return keep_experts(weights, kept, f"{keep} of {shapes.n_experts} experts, by {criterion}{shifted}")
 
 
 def expert_scores(

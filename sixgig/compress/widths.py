@@ -2,7 +2,8 @@
 
 A channel's score is E[x_j^2] |W_down[:, j]|^2, what leaving it out adds to the mean squared output (the
 uncentred form of FLAP's criterion, An et al., AAAI 2024, as there is no bias to take up a mean). The folding
-is least squares on the expert's own sampled inputs.
+is least squares on the expert's own sampled inputs. An expert meets few, about as many as it has channels, so
+the ridge counts: with too small a one folding does harm.
 """
 
 from __future__ import annotations
@@ -19,21 +20,22 @@ from sixgig.compress.calibration import Calibration
 from sixgig.compress.cut import Cut, Indices, TensorCut
 from sixgig.compress.expert_limits import require_width, width_metadata
 from sixgig.compress.expert_tensors import ExpertLayer, ExpertShapes, source_experts
-from sixgig.compress.folding import RIDGE, fold
+from sixgig.compress.folding import fold
 from sixgig.compress.weights import Floats, WeightInfo, Weights
 
 Scores = NDArray[np.float64]
+PRIOR = 1.5  # samples that the ridge outweighs, per channel kept; best on held-out samples from 64 to 384
 
 
 def narrow_experts(
-    weights: Weights, calibration: Calibration, width: int, work: Path | None, ridge: float = RIDGE
+    weights: Weights, calibration: Calibration, width: int, work: Path | None, prior: float = PRIOR
 ) -> Cut:
     """The cut that leaves every expert its `width` best channels.
 
     Foldings are written to the folder `work`, width * (old width) * 2 bytes an expert, one file a layer, and
-    taken from there when the same were made before; None leaves the others' part out. `weights` may have
-    lost experts, not channels. Experts that met no token keep the channels with the largest weights.
-    Raises UsageError when llama.cpp does not load the width; OSError.
+    taken from there when the same were made before; None leaves the others' part out. prior: as PRIOR.
+    `weights` may have lost experts, not channels. Experts that met no token keep the channels with the
+    largest weights. Raises UsageError when llama.cpp does not load the width; OSError.
     """
     shapes = ExpertShapes(weights)
     require_width(shapes, width)
@@ -43,7 +45,7 @@ def narrow_experts(
         sources = source_experts(weights, layer.down.name)
         kept[layer.number] = best_channels(_scores(weights, calibration, layer, sources), width)
         if work is not None and width < layer.width:
-            foldings[layer.number] = _fold_layer(calibration, layer, sources, kept[layer.number], work, ridge)
+            foldings[layer.number] = _fold_layer(calibration, layer, sources, kept[layer.number], work, prior)
     return keep_channels(weights, kept, foldings)
 
 
@@ -95,10 +97,10 @@ def _scores(weights: Weights, calibration: Calibration, layer: ExpertLayer, sour
 
 
 def _fold_layer(
-    calibration: Calibration, layer: ExpertLayer, sources: Indices, kept: Indices, work: Path, ridge: float
+    calibration: Calibration, layer: ExpertLayer, sources: Indices, kept: Indices, work: Path, prior: float
 ) -> Path:
     """The layer's foldings in a file of their own, named after what they are made from; it appears whole."""
-    path = work / f"{layer.down.name}-{_digest(calibration, sources, kept, ridge)}.npy"
+    path = work / f"{layer.down.name}-{_digest(calibration, sources, kept, prior)}.npy"
     if path.exists():
         return path
     work.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,7 @@ def _fold_layer(
     out = np.lib.format.open_memmap(part, "w+", np.float16, shape)
     for expert, source in enumerate(sources):
         samples = calibration.samples(layer.down.name, int(source))
+        ridge = prior * kept.shape[1] / max(len(samples), 1)
         out[expert] = fold(samples.reshape(-1, layer.width), kept[expert], ridge)
     out.flush()
     del out
@@ -114,6 +117,6 @@ def _fold_layer(
     return path
 
 
-def _digest(calibration: Calibration, sources: Indices, kept: Indices, ridge: float) -> str:
-    made_from = f"{calibration.progress} {ridge}".encode() + sources.tobytes() + kept.tobytes()
+def _digest(calibration: Calibration, sources: Indices, kept: Indices, prior: float) -> str:
+    made_from = f"{calibration.progress} {prior}".encode() + sources.tobytes() + kept.tobytes()
     return sha256(made_from).hexdigest()[:16]

@@ -45,7 +45,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Job:
-    """What is written: `types` holds a type for every tensor; `importance` the weight of each input, by name."""
+    """What is written. types: of every tensor. importance: the weight of each input, by tensor name."""
 
     weights: Weights
     types: Mapping[str, GgmlType]
@@ -91,6 +91,8 @@ class _Journal:
     def __init__(self, part: Path, digest: str) -> None:
         self.path, self._digest = part.with_name(part.name + ".json"), digest
         self.done = self._read() if part.exists() else 0
+        if not self.done:  # an old note must not speak for a part that begins anew
+            self.path.unlink(missing_ok=True)
         self._synced_s = time.monotonic()
 
     def _read(self) -> int:
@@ -119,7 +121,7 @@ def _remaining(job: Job, layout: Layout, done: int) -> Iterator[Chunk]:
 
 
 def _chunks(info: WeightInfo, kind: GgmlType, offset: int) -> Iterator[Chunk]:
-    """As many rows as fit CHUNK_ELEMENTS, none of them across the end of a matrix unless matrices are whole."""
+    """As many rows as fit CHUNK_ELEMENTS: whole matrices, or rows of one."""
     per_matrix, wanted = info.rows_per_matrix, max(1, CHUNK_ELEMENTS // info.row_length)
     if wanted >= per_matrix:
         step, bound = wanted // per_matrix * per_matrix, info.n_rows
@@ -152,7 +154,7 @@ def _made(job: Job, chunks: Iterator[Chunk], threads: int) -> Iterator[tuple[Chu
 
 
 def make_blocks(job: Job, chunk: Chunk) -> NDArray[np.uint8]:
-    """The chunk's bytes: the source's own where the type stays, else quantised by each matrix's importance."""
+    """The chunk's bytes: the source's own where the type stays, else quantised by importance."""
     info, kind = chunk.info, chunk.type
     if kind == info.type:
         stored = job.weights.stored(info.name, chunk.first, chunk.last)
