@@ -22,7 +22,7 @@ from sixgig.compress.expert_tensors import ExpertLayer, ExpertShapes
 from sixgig.compress.weights import Floats, Weights
 
 Doubles = NDArray[np.float64]
-ROUNDS, DAMPING, RIDGE = 8, 0.1, 0.1
+ROUNDS, DAMPING, RIDGE = 8, 0.1, 1.0
 _STEPS = (1.0, 0.5, 0.25, 0.1)
 _HELD_OUT = 4  # every fourth sample
 

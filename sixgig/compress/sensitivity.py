@@ -2,9 +2,9 @@
 
 A tensor stored with relative squared error r adds about r times its power to the square of each product. So
 noise of that power, put there while the model runs, does what storing it so would do, without writing
-anything. Two levels of noise tell two parts apart: one that grows with r (A r) and one that grows with its
-root, from routers that choose other experts. The latter's squares add up, the former's add: with errors r_g
-everywhere the divergence is about sum A_g r_g + sqrt(sum C_g r_g).
+anything. Several levels of noise tell two parts apart: one that grows with r (A r) and one that grows with
+its root, from routers that choose other experts. The latter's squares add up, the former's add: with errors
+r_g everywhere the divergence is about sum A_g r_g + sqrt(sum C_g r_g).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sixgig.compress.distortion import Distortions
 from sixgig.compress.types import can_be_quantised
 from sixgig.compress.weights import Floats, WeightInfo, Weights
 
-HIGH, LOW = 0.25, 0.02
+LEVELS = (0.25, 0.02, 0.002)  # of noise: about what 1, 3.4 and 5 bits a weight do
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def grouped(weights: Weights, most: int) -> list[tuple[str, ...]]:
     stems = dict[str, list[WeightInfo]]()
     for info in weights.tensors:
         if can_be_quantised(info):
-            stems.setdefault(info.name.split(".", 2)[-1], []).append(info)
+            stem = info.name.split(".", 2)[-1] if info.layer is not None else info.name
+            stems.setdefault(stem, []).append(info)
     per_stem = max(1, most // max(1, len(stems)))
     return [
         tuple(info.name for info in band)
@@ -88,21 +89,22 @@ def measure_sensitivities(
     known: what was measured before, added to; keep: called after each group.
     """
     for number, names in enumerate(groups):
-        for level in (HIGH, LOW):
-            key = f"{names[0]} {len(names)} {level}"
-            if key not in known:
+        for level in LEVELS:
+            if _key(names, level) not in known:
                 noise.set(dict.fromkeys(names, level))
-                known[key] = divergence()
+                known[_key(names, level)] = divergence()
         keep(known)
         progress((number + 1) / len(groups))
     noise.set({})
     return {
-        name: _sensitivity(
-            known[f"{names[0]} {len(names)} {HIGH}"], known[f"{names[0]} {len(names)} {LOW}"], names
-        )
+        name: _sensitivity([known[_key(names, level)] for level in LEVELS], len(names))
         for names in groups
         for name in names
     }
+
+
+def _key(names: Sequence[str], level: float) -> str:
+    return f"{names[0]} {len(names)} {level}"
 
 
 def marginal(sensitivities: Sensitivities, errors: Mapping[str, float]) -> dict[str, float]:
@@ -119,11 +121,16 @@ def expected(sensitivities: Sensitivities, errors: Mapping[str, float]) -> float
     return sum(f.linear * r for f, r in known) + sqrt(sum(f.routing * r for f, r in known))
 
 
-def _sensitivity(high: float, low: float, names: Sequence[str]) -> Sensitivity:
-    """The two parts from two levels, each at least 0 and shared evenly among the names."""
-    root = sqrt(LOW / HIGH)
-    routing = min(max((low - high * LOW / HIGH) / (root - LOW / HIGH), 0.0), high)
-    return Sensitivity((high - routing) / HIGH / len(names), routing**2 / HIGH / len(names))
+def _sensitivity(found: Sequence[float], n_names: int) -> Sensitivity:
+    """Both parts, at least 0, by least squares of the relative deviation; shared evenly among the names."""
+    levels, nats = np.array(LEVELS), np.maximum(np.array(found), 1e-9)
+    terms = np.stack([levels, np.sqrt(levels)], axis=1) / nats[:, None]
+    both = np.linalg.lstsq(terms, np.ones(len(levels)), rcond=None)[0]
+    if (both < 0).any():
+        alone = terms.sum(axis=0) / np.square(terms).sum(axis=0)
+        misses = np.square(terms * alone - 1).sum(axis=0)
+        both = alone * (misses == misses.min())
+    return Sensitivity(float(both[0]) / n_names, float(both[1]) ** 2 / n_names)
 
 
 def _bands(members: list[WeightInfo], size: int) -> list[list[WeightInfo]]:

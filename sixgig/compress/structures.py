@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from sixgig.compress.widths import narrow_experts
 from sixgig.compress.write import Importance
 from sixgig.errors import UsageError
 
-_EXPERTS = (7, 6, 4)  # eighths that stay
-_BLOCK = 256  # a row stays a whole number of K-quant blocks
+_EXPERTS, _WIDTHS = (7, 6), (3, 2)  # eighths of the experts that stay, quarters of their width
+_BLOCKS = (256, 32)  # a row stays a whole number of K-quants' blocks, else of the small types'
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,19 @@ def _of_experts(weights: Weights, calibration: Calibration, folder: Path) -> Ite
         keep = shapes.n_experts * eighths // 8
         if keep < shapes.n_experts:
             label = f"{keep} of {shapes.n_experts} experts"
-            yield Proposal(label, lambda keep=keep: drop_experts(weights, calibration, keep))  # type: ignore[misc]
+            yield Proposal(label, partial(drop_experts, weights, calibration, keep))
     width = min(layer.width for layer in shapes.layers)
-    narrower = width * 3 // 4 // _BLOCK * _BLOCK
-    if 0 < narrower < width:
-        label = f"experts of width {narrower} instead of {width}"
-        yield Proposal(label, lambda: narrow_experts(weights, calibration, narrower, folder))
+    for quarters in _WIDTHS:
+        narrower = _rounded(width * quarters // 4, width)
+        if 0 < narrower < width:
+            label = f"experts of width {narrower} instead of {width}"
+            make = partial(narrow_experts, weights, calibration, narrower, folder)
+            yield Proposal(label, make)
+
+
+def _rounded(wanted: int, width: int) -> int:
+    """`wanted` down to whole blocks, of the largest size that makes it smaller than `width` but not 0."""
+    return next((found for block in _BLOCKS if 0 < (found := wanted // block * block) < width), 0)
 
 
 def cut_importance(importance: Importance, cut: Cut) -> Importance:

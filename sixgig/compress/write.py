@@ -8,7 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sixgig.modelfile import GgmlType
 from sixgig.modelfile.writer import Layout, NewTensor, lay_out
 
 CHUNK_ELEMENTS = 1 << 20
-SYNC_S = 20.0
+SYNC_S = 2.0
 Importance = Callable[[str], Floats | None]
 Progress = Callable[[float], object]
 
@@ -72,13 +73,14 @@ def write_model(job: Job, out: Path, threads: int, progress: Progress = lambda f
     """
     layout, part = job.layout(), out.with_name(out.name + ".part")
     journal = _Journal(part, sha256(layout.header).hexdigest())
-    with open(part, "r+b" if journal.done else "w+b") as file:
+    with open(part, "r+b" if journal.done else "w+b") as file, journal:
         file.truncate(layout.size_bytes)
         _pwrite(file.fileno(), layout.header, 0)
         for chunk, blocks in _made(job, _remaining(job, layout, journal.done), threads):
             _pwrite(file.fileno(), blocks.data, chunk.offset)
             journal.advance(file.fileno(), chunk.offset + chunk.size_bytes)
             progress((chunk.offset + chunk.size_bytes) / layout.size_bytes)
+        journal.wait()
         os.fsync(file.fileno())
     os.replace(part, out)
     journal.path.unlink(missing_ok=True)
@@ -86,14 +88,26 @@ def write_model(job: Job, out: Path, threads: int, progress: Progress = lambda f
 
 
 class _Journal:
-    """How many bytes of the part are on disk for good."""
+    """How many bytes of the part are on disk for good.
+
+    Syncing goes on beside the work, one sync at a time; when the next is due before it has ended, the disk
+    is what is slow, and is waited for. A context manager: nothing is being synced once it has ended.
+    """
 
     def __init__(self, part: Path, digest: str) -> None:
         self.path, self._digest = part.with_name(part.name + ".json"), digest
         self.done = self._read() if part.exists() else 0
-        if not self.done:  # an old note must not speak for a part that begins anew
+        if not self.done:  # else a later run could take another job's bytes for its own
             self.path.unlink(missing_ok=True)
-        self._synced_s = time.monotonic()
+        self._syncer, self._syncing = ThreadPoolExecutor(1, "sync"), Future[None]()
+        self._syncing.set_result(None)
+        self._begun_s = time.monotonic()
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, *_: object) -> None:
+        self._syncer.shutdown(wait=True)
 
     def _read(self) -> int:
         try:
@@ -103,14 +117,22 @@ class _Journal:
             return 0
 
     def advance(self, descriptor: int, done: int) -> None:
-        """Note that all before `done` is written; sync now and then."""
-        if time.monotonic() - self._synced_s < SYNC_S:
+        """All before `done` is written: sync and note it, now and then. OSError from the sync before."""
+        if time.monotonic() - self._begun_s < SYNC_S:
             return
+        self.wait()
+        self._begun_s = time.monotonic()
+        self._syncing = self._syncer.submit(self._sync, descriptor, done)
+
+    def wait(self) -> None:
+        """Until nothing is being synced; OSError when it failed."""
+        self._syncing.result()
+
+    def _sync(self, descriptor: int, done: int) -> None:
         os.fsync(descriptor)
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(descriptor, 0, done, os.POSIX_FADV_DONTNEED)
         replace_file(self.path, json.dumps({"header": self._digest, "done": done}))
-        self._synced_s = time.monotonic()
 
 
 def _remaining(job: Job, layout: Layout, done: int) -> Iterator[Chunk]:
@@ -138,6 +160,7 @@ def _made(job: Job, chunks: Iterator[Chunk], threads: int) -> Iterator[tuple[Chu
     """Chunks with their bytes, in order; one more is at work than there are threads, so that none waits."""
     for kind in set(job.types.values()):
         prepare(kind.id)
+    job = replace(job, importance=lru_cache(2)(job.importance))  # many chunks ask for the same
     pool = ThreadPoolExecutor(threads + 1, "quantise")
     try:
         waiting = deque[tuple[Chunk, Future[NDArray[np.uint8]]]]()

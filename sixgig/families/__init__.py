@@ -6,6 +6,7 @@ A new family is one file with a FAMILY and its name in `_MODULES`.
 from sixgig.errors import ModelFileError
 from sixgig.families import (
     bailingmoe2,
+    deci,
     deepseek,
     deepseek2,
     dots1,
@@ -32,6 +33,7 @@ from sixgig.families.family import Family, Role, RouterRule, SlidingRule, Tensor
 
 _MODULES = (
     bailingmoe2,
+    deci,
     deepseek,
     deepseek2,
     dots1,

@@ -1,0 +1,1 @@
+"""What structured pruning costs, against simpler criteria."""
