@@ -20,7 +20,7 @@ from sixgig.compress.outcome import Outcome, require_possible, shrink_to
 from sixgig.compress.shrinker import Shrinker
 from sixgig.compress.texts import divide
 from sixgig.compress.workfolder import WorkFolder
-from sixgig.errors import ModelFileError, UsageError
+from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.hardware import available_bytes, this_processor
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
@@ -68,9 +68,7 @@ class Shrinking:
         """Everything, from the options to the judged file."""
         request = self.request
         out = request.output.absolute()
-        _require_place(out)
-        if request.plot is not None:
-            require_drawable(request.plot)
+        _require_sense(request)
         texts = divide(
             read_text(request.text), None if request.held_out is None else read_text(request.held_out)
         )
@@ -79,10 +77,16 @@ class Shrinking:
         self.source = model
         self.budget_bytes = self._budget(model)
         job = {"source": _identity(model), "text": _digest(repr(texts))}
+        is_new = not folder.exists()
         work = WorkFolder(folder, job)
         shrinker = Shrinker(model, texts, self.engines, work, self.engines.threads)
-        _require_new(out, work)
-        require_possible(shrinker, self.budget_bytes, out)
+        try:
+            _require_new(out, work)
+            require_possible(shrinker, self.budget_bytes, out)
+        except SixgigError:
+            if is_new:
+                work.remove()
+            raise
         rounds = next((n for size, n in _ROUNDS if model.size_bytes < size), 2)
         self.outcome = shrink_to(shrinker, self.budget_bytes, out, request.prune, rounds, say)
         if request.imatrix is not None:
@@ -91,14 +95,14 @@ class Shrinking:
             draw(request.plot, work.load("results"), model.name)
         if request.work is None:
             work.remove()
+            _converted(folder).unlink(missing_ok=True)
 
     def _budget(self, model: ModelFile) -> int:
         """Bytes the file may take: as said, or what runs whole in the memory named."""
         request = self.request
         if request.size is not None:
             return parse_size(request.size)
-        if request.ram is None:
-            raise UsageError("no size was named", cure="give --size, or --ram and --vram to run in")
+        assert request.ram is not None, "_require_sense saw to it"
         context = request.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
         vram_bytes = 0 if request.vram is None else parse_size(request.vram)
         budgets = Budgets(parse_size(request.ram), vram_bytes)
@@ -196,7 +200,7 @@ def _source(name: str, folder: Path) -> ModelFile:
     if not is_checkpoint(path):
         model = open_model(resolve(name))
     else:
-        made = folder.with_name(folder.name + ".source.gguf")
+        made = _converted(folder)
         if not made.exists():
             with PromptBar(f"converting {path.name}") as bar:
                 convert(path, made, progress=bar)
@@ -206,6 +210,23 @@ def _source(name: str, folder: Path) -> ModelFile:
             f"{model.name} has no tokenizer", "tokenizer.ggml.tokens is missing", "convert the model again"
         )
     return model
+
+
+def _require_sense(request: Request) -> None:
+    """UsageError for options that would fail after hours of work."""
+    if request.size is None and request.ram is None:
+        raise UsageError("no size was named", cure="give --size, or --ram and --vram to run in")
+    for size in filter(None, (request.size, request.ram, request.vram)):
+        parse_size(size)
+    for path in filter(None, (request.output, request.imatrix, request.plot)):
+        _require_place(path.absolute())
+    if request.plot is not None:
+        require_drawable(request.plot)
+
+
+def _converted(folder: Path) -> Path:
+    """Where a Hugging Face folder goes as GGUF: beside the work folder, which is for findings."""
+    return folder.with_name(folder.name + ".source.gguf")
 
 
 def _require_place(out: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sixgig.compress.cut import Indices
 from sixgig.compress.dense_tensors import Part
-from sixgig.compress.flap_choice import Indices
 from sixgig.modelfile import ModelFile
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from sixgig.compress.cut import Indices
 from sixgig.compress.weights import WeightInfo, Weights
 from sixgig.errors import UsageError
 
@@ -60,6 +63,12 @@ def feed_forward_parts(weights: Weights) -> tuple[Part, ...]:
         if "ffn_down.weight" in tensors
         for width in (tensors["ffn_down.weight"].row_length,)
     )
+
+
+def places(units: Indices, size: int) -> Indices:
+    """The rows or inputs of units that have `size` each."""
+    found: Indices = (units[:, None] * size + np.arange(size)).ravel()
+    return found
 
 
 def _by_layer(weights: Weights) -> dict[int, dict[str, WeightInfo]]:

@@ -19,12 +19,11 @@ from typing import Protocol
 
 import numpy as np
 
-from sixgig.compress.cut import Cut, TensorCut
+from sixgig.compress.cut import Cut, Indices, TensorCut
 from sixgig.compress.dense_metadata import metadata_of
-from sixgig.compress.dense_tensors import Part, attention_parts, feed_forward_parts
+from sixgig.compress.dense_tensors import Part, attention_parts, feed_forward_parts, places
 from sixgig.compress.flap_choice import (
     Doubles,
-    Indices,
     Scored,
     choose_adaptive,
     choose_uniform,
@@ -71,7 +70,7 @@ class Target:
     """How to prune. fraction: of attention's and feed-forward's weights. form: None for the freest there is.
 
     multiple: kept inputs of each matrix are a multiple of it (256 for K- and IQ-types, 1 for BF16). ridge: as
-    in folding.
+    in folding. biased: write biases where the architecture has room for them.
     """
 
     fraction: float
@@ -79,6 +78,7 @@ class Target:
     compensation: Compensation = Compensation.REGRESSION
     multiple: int = 1
     ridge: float = RIDGE
+    biased: bool = True
 
 
 def flap(weights: Weights, statistics: Statistics, target: Target, work: Path) -> Cut:
@@ -100,23 +100,23 @@ def flap(weights: Weights, statistics: Statistics, target: Target, work: Path) -
     return replace(cut, note=f"{target.fraction:.0%} of attention and feed-forward, {target.compensation}")
 
 
-def channel_losses(matrix: Floats, spread: Floats) -> Doubles:
+def channel_losses(matrix: Floats, fluctuation: Floats) -> Doubles:
     """FLAP's score of each input, [n_in]: its variance times the sum of squares of its column [n_out, n_in].
 
-    That is the mean squared error when it becomes its mean. Where it becomes 0, `spread` is its mean square
-    instead of its variance.
+    That is the mean squared error when it becomes its mean. Where it becomes 0, `fluctuation` is its mean
+    square instead of its variance.
     """
-    losses: Doubles = np.square(matrix, dtype=np.float64).sum(axis=0) * spread
+    losses: Doubles = np.square(matrix, dtype=np.float64).sum(axis=0) * fluctuation
     return losses
 
 
-def group_losses(matrix: Floats, spread: Floats, deviations: Floats, n_groups: int) -> Doubles:
+def group_losses(matrix: Floats, fluctuation: Floats, deviations: Floats, n_groups: int) -> Doubles:
     """The same for groups of inputs that go together, [n_groups], with what is correlated inside a group.
 
     deviations: sampled inputs less what takes their place, [n, n_in]; without any, inputs count as unrelated.
     """
     if not len(deviations):
-        losses: Doubles = channel_losses(matrix, spread).reshape(n_groups, -1).sum(axis=1)
+        losses: Doubles = channel_losses(matrix, fluctuation).reshape(n_groups, -1).sum(axis=1)
         return losses
     inputs = np.split(deviations, n_groups, axis=1)
     columns = np.split(matrix, n_groups, axis=1)
@@ -129,6 +129,7 @@ def _carrier(capabilities: Capabilities, target: Target) -> Capabilities:
     freest = with_carrier(capabilities)
     form = target.form or (Form.ADAPTIVE if freest.widths is Freedom.PER_LAYER else Form.UNIFORM)
     chosen = freest if form is Form.ADAPTIVE else capabilities
+    chosen = replace(chosen, output_bias=chosen.output_bias and target.biased)
     name = capabilities.architecture
     if chosen.widths is Freedom.FIXED or (form is Form.ADAPTIVE and chosen.widths is not Freedom.PER_LAYER):
         raise UsageError(f"{name} cannot be pruned in the {form} form", f"its widths: {chosen.widths}")
@@ -141,11 +142,11 @@ def _scored(weights: Weights, statistics: Statistics, part: Part, target: Target
     name = part.output.name
     moments, matrix = _moments(statistics, part), _matrix(weights, part.output)
     away = np.zeros_like(moments.mean[0]) if target.compensation is Compensation.NONE else moments.mean[0]
-    spread = moments.variance[0] + (moments.mean[0] - away) ** 2
+    fluctuation = moments.variance[0] + (moments.mean[0] - away) ** 2
     if part.unit_inputs == 1:
-        losses = channel_losses(matrix, spread)
+        losses = channel_losses(matrix, fluctuation)
     else:
-        losses = group_losses(matrix, spread, statistics.samples(name) - away, part.n_units)
+        losses = group_losses(matrix, fluctuation, statistics.samples(name) - away, part.n_units)
     return Scored(part, losses, step_of(part, target.multiple))
 
 
@@ -184,20 +185,15 @@ def _cut_part(
     tensors, biases = dict[str, TensorCut](), dict[str, Floats]()
     for info in part.makers:
         size = (info.row_length if len(info.shape) == 1 else info.n_rows) // part.n_units
-        rows = _spread(units, size)
+        rows = places(units, size)
         tensors[info.name] = TensorCut(columns=rows) if len(info.shape) == 1 else TensorCut(rows=rows)
-    columns, name = _spread(units, part.unit_inputs), part.output.name
+    columns, name = places(units, part.unit_inputs), part.output.name
     folding, offset = _compensation(statistics, part, columns, bias, target)
     path = None if folding is None else _stored(folding, work / f"{name}-{_digest(folding)}.npy")
     tensors[name] = TensorCut(columns=columns, folding=path)
     if offset is not None:
         biases[name.removesuffix("weight") + "bias"] = _bias(weights, part, offset)
     return Cut(tensors, biases)
-
-
-def _spread(units: Indices, size: int) -> Indices:
-    """The rows or inputs of units, `size` each."""
-    return (units[:, None] * size + np.arange(size)).ravel()
 
 
 def _compensation(

@@ -15,11 +15,11 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
+from sixgig.compress.cut import Indices
 from sixgig.compress.dense_tensors import Part
 from sixgig.errors import UsageError
 
 Doubles = NDArray[np.float64]
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def choose_adaptive(parts: Sequence[Scored], wanted: float) -> list[Indices]:
 
 
 def _slices(parts: Sequence[Scored]) -> Iterator[tuple[float, int, int, int]]:
-    """(loss a weight, part, minus the units that then stay, weights) of each step; sorting keeps the order."""
+    """(loss a weight, part, minus the units that then stay, weights) of each step; they sort in order."""
     for number, scored in enumerate(parts):
         dearest = 0.0
         for fewer, more in reversed(list(pairwise(scored.sizes))):

@@ -14,7 +14,7 @@ from gguf import LlamaFileType
 from sixgig.compress.choose import Recipe, stored_bytes
 from sixgig.compress.cut import CutWeights
 from sixgig.compress.measuring import Figures
-from sixgig.compress.shrinker import METADATA, Candidate, Shrinker, search_types
+from sixgig.compress.shrinker import METADATA, Candidate, Shrinker, digest, search_types
 from sixgig.compress.structures import Proposal, cut_importance, proposals
 from sixgig.compress.types import bits, can_be_quantised, candidates
 from sixgig.compress.weights import Weights
@@ -175,12 +175,14 @@ def _option(shrinker: Shrinker, proposal: Proposal, budget_bytes: int) -> Option
 def _final(shrinker: Shrinker, winner: Option, out: Path) -> Row:
     """Write the output, unless an earlier run did."""
     candidate, key = winner.candidate, f"written-{out.name}"
-    if shrinker.folder.load(key) != candidate.recipe.size_bytes or not out.exists():
+    wanted = digest(candidate.label, candidate.recipe)
+    if shrinker.folder.load(key) != wanted or not out.exists():
+        shrinker.folder.save(key, "begun")  # from here on a file of that name is this job's
         metadata = {**METADATA, **_story(shrinker, candidate)}
         shrinker.write(
             candidate.recipe, out, f"writing {out.name}", winner.weights, winner.importance, metadata
         )
-        shrinker.folder.save(key, candidate.recipe.size_bytes)
+        shrinker.folder.save(key, wanted)
     figures = shrinker.judge.measure(out, f"judging {out.name}")
     return _row(candidate.label, out.stat().st_size, winner.weights, figures)
 

@@ -11,15 +11,19 @@ import numpy as np
 
 from sixgig.compress.calibration import Calibration
 from sixgig.compress.cut import Cut
+from sixgig.compress.dense_tensors import feed_forward_parts
 from sixgig.compress.expert_tensors import ExpertShapes
 from sixgig.compress.experts import drop_experts
+from sixgig.compress.flap import Target, flap
+from sixgig.compress.rerouting import recalibrate_routers
 from sixgig.compress.structure import can_carry
 from sixgig.compress.weights import Floats, Weights
 from sixgig.compress.widths import narrow_experts
 from sixgig.compress.write import Importance
 from sixgig.errors import UsageError
 
-_EXPERTS, _WIDTHS = (7, 6), (3, 2)  # eighths of the experts that stay, quarters of their width
+_EXPERTS, _WIDTHS = (7,), (3, 2)  # eighths of the experts that stay, quarters of their width
+_FRACTIONS = (0.1, 0.2)
 _BLOCKS = (256, 32)  # a row stays a whole number of K-quants' blocks, else of the small types'
 
 
@@ -39,6 +43,8 @@ def proposals(weights: Weights, calibration: Calibration, folder: Path) -> Itera
         return
     if weights.model.n_experts:
         yield from _of_experts(weights, calibration, folder)
+    else:
+        yield from _of_channels(weights, calibration, folder)
 
 
 def _of_experts(weights: Weights, calibration: Calibration, folder: Path) -> Iterator[Proposal]:
@@ -48,6 +54,8 @@ def _of_experts(weights: Weights, calibration: Calibration, folder: Path) -> Ite
         if keep < shapes.n_experts:
             label = f"{keep} of {shapes.n_experts} experts"
             yield Proposal(label, partial(drop_experts, weights, calibration, keep))
+            refitted = partial(_refitted, weights, calibration, keep)
+            yield Proposal(f"{label}, routers refitted", refitted)
     width = min(layer.width for layer in shapes.layers)
     for quarters in _WIDTHS:
         narrower = _rounded(width * quarters // 4, width)
@@ -55,6 +63,19 @@ def _of_experts(weights: Weights, calibration: Calibration, folder: Path) -> Ite
             label = f"experts of width {narrower} instead of {width}"
             make = partial(narrow_experts, weights, calibration, narrower, folder)
             yield Proposal(label, make)
+
+
+def _refitted(weights: Weights, calibration: Calibration, keep: int) -> Cut:
+    return recalibrate_routers(weights, calibration, drop_experts(weights, calibration, keep))
+
+
+def _of_channels(weights: Weights, calibration: Calibration, folder: Path) -> Iterator[Proposal]:
+    inputs = {part.output.row_length for part in feed_forward_parts(weights)}
+    block = next((block for block in _BLOCKS if all(2 * block <= length for length in inputs)), 1)
+    for fraction in _FRACTIONS:
+        target = Target(fraction, multiple=block)
+        label = f"{fraction:.0%} of attention and feed-forward cut"
+        yield Proposal(label, partial(flap, weights, calibration, target, folder))
 
 
 def _rounded(wanted: int, width: int) -> int:

@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 from sixgig.errors import EngineError
 from sixgig.llamacpp.observe import Floats, Ids, Observation, Observer, Tensor, operation, source_of
 
+_COMPUTED = 16  # GGML_TENSOR_FLAG_COMPUTE: not of a branch that the graph leaves out
+
 
 @runtime_checkable
 class Disturber(Protocol):
@@ -40,7 +42,7 @@ class Disturbance(Observation):
         self._looked_up = operation(c, b"GET_ROWS")
 
     def _teller(self, node: Tensor) -> Callable[[Tensor], None] | None:
-        if node.op not in (self._product, self._routed, self._looked_up):
+        if node.op not in (self._product, self._routed, self._looked_up) or not node.flags & _COMPUTED:
             return None
         name = source_of(node, 0).name
         wanted = name in self._weights and self._disturber.wants(name.decode())
