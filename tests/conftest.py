@@ -8,10 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.tiny.models import build
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before the engine loads: spinning starves others
+
+# A busy machine is no failure: pytest's timeout ends what hangs.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 # Measurements and records of runs go to a folder of this session's own, never to the user's.
 _HOME = tempfile.mkdtemp(prefix="sixgig-tests-")

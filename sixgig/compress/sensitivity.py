@@ -9,7 +9,7 @@ r_g everywhere the divergence is about sum A_g r_g + sqrt(sum C_g r_g).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from zlib import crc32
@@ -20,6 +20,8 @@ from sixgig.compress.distortion import Distortions
 from sixgig.compress.types import can_be_quantised
 from sixgig.compress.weights import Floats, WeightInfo, Weights
 
+BLOCK_ELEMENTS = 1 << 18
+SCRATCH_BYTES = 3 * 4 * BLOCK_ELEMENTS  # what noise takes while it is added
 LEVELS = (0.25, 0.02, 0.002)  # of noise: about what 1, 3.4 and 5 bits a weight do
 
 
@@ -55,10 +57,23 @@ class Noise:
         return weight in self._levels
 
     def disturb(self, weight: str, outputs: Floats, looked_up: bool) -> None:
-        """Add normal noise; of looked-up rows the power is their own."""
-        power = float(np.mean(np.square(outputs))) if looked_up else self._distortions[weight].power
+        """Add normal noise, a block at a time; of looked-up rows the power is their own."""
+        power = _mean_square(outputs) if looked_up else self._distortions[weight].power
         scale = np.float32(sqrt(self._levels[weight] * power))
-        outputs += scale * self._random.standard_normal(outputs.shape, np.float32)
+        for block in _blocks(outputs):
+            block += scale * self._random.standard_normal(block.shape, np.float32)
+
+
+def _blocks(values: Floats) -> Iterator[Floats]:
+    """Views of rows that together are `values` [..., n], so many that copies stay small."""
+    rows = max(1, BLOCK_ELEMENTS // values.shape[-1])
+    for place in np.ndindex(values.shape[:-2]):
+        for start in range(0, values.shape[-2], rows):
+            yield values[place][start : start + rows]
+
+
+def _mean_square(values: Floats) -> float:
+    return sum(float(np.square(block).sum()) for block in _blocks(values)) / max(values.size, 1)
 
 
 def grouped(weights: Weights, most: int) -> list[tuple[str, ...]]:

@@ -16,6 +16,7 @@ from sixgig.compress.distortion import Distortion, Distortions, measure_distorti
 from sixgig.compress.engines import Engines
 from sixgig.compress.measuring import Figures, Yardstick
 from sixgig.compress.moments import accumulator_bytes
+from sixgig.compress.sensitivity import SCRATCH_BYTES as NOISE_BYTES
 from sixgig.compress.sensitivity import (
     Noise,
     Sensitivities,
@@ -29,7 +30,7 @@ from sixgig.compress.types import can_be_quantised
 from sixgig.compress.weights import Floats, StoredWeights, Weights
 from sixgig.compress.workfolder import WorkFolder
 from sixgig.compress.write import Importance, Job, write_model
-from sixgig.evaluate import BaseShape, Windows, cut
+from sixgig.evaluate import SCRATCH_BYTES, BaseShape, Windows, cut
 from sixgig.modelfile import ModelFile
 
 CONTEXT = 512
@@ -153,7 +154,7 @@ class Shrinker:
         noise, search = Noise(names, self.distortions), self.search
         known = self.folder.load("sensitivities") or {}
         with (
-            self._engines.open(self.source, CONTEXT, noise) as model,
+            self._engines.open(self.source, CONTEXT, noise, SCRATCH_BYTES + NOISE_BYTES) as model,
             self._engines.progress("looking what matters") as progress,
             search.open_base() as base,
         ):
