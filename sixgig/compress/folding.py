@@ -50,13 +50,14 @@ def _gone(n_in: int, keep: Indices) -> Indices:
 
 def _regression(kept: Floats, gone: Floats, ridge: float) -> Doubles:
     """M, [n_kept, n_gone], with gone about kept @ M; solved over inputs or samples, whichever are fewer."""
-    x, y = kept.astype(np.float64), gone.astype(np.float64)
+    x: Doubles = kept.astype(np.float64)
+    y: Doubles = gone.astype(np.float64)
     n, n_kept = x.shape
     if n == 0 or n_kept == 0 or y.shape[1] == 0:
         return np.zeros((n_kept, y.shape[1]))
     damping = ridge * max(float(np.einsum("ij,ij->", x, x)) / n_kept, _TINY)
     dual = n < n_kept
-    square = x @ x.T if dual else x.T @ x
+    square: Doubles = x @ x.T if dual else x.T @ x
     square[np.diag_indices_from(square)] += damping
     found: Doubles = x.T @ np.linalg.solve(square, y) if dual else np.linalg.solve(square, x.T @ y)
     return found

@@ -9,6 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sixgig.compress.calibrate import Calibrator, default_samples
 from sixgig.compress.calibration import Calibration
 from sixgig.compress.choose import Recipe, choose, header_bytes, smallest_bytes
@@ -34,7 +36,7 @@ from sixgig.evaluate import SCRATCH_BYTES, BaseShape, Windows, cut
 from sixgig.modelfile import ModelFile
 
 CONTEXT = 512
-CALIBRATION_WINDOWS, SEARCH_WINDOWS, JUDGING_WINDOWS = 256, 24, 100
+CALIBRATION_WINDOWS, SEARCH_WINDOWS, JUDGING_WINDOWS = 160, 24, 100
 # How many groups of tensors are disturbed, on how many windows: of a model held whole, and of a paged one.
 GROUPS_HELD, WINDOWS_HELD, GROUPS_PAGED, WINDOWS_PAGED = 400, 4, 64, 1
 _ROUNDS = 4
@@ -73,7 +75,7 @@ class Shrinker:
         }
         with self._engines.open(self.source, CONTEXT) as model:
             return {
-                name: cut(model.tokenize(getattr(self._texts, name)), CONTEXT, model.bos, limit)
+                name: spread(cut(model.tokenize(getattr(self._texts, name)), CONTEXT, model.bos), limit)
                 for name, limit in limits.items()
             }
 
@@ -229,6 +231,12 @@ class Shrinker:
         )
         with self._engines.progress(label) as progress:
             write_model(job, path, self._threads, progress)
+
+
+def spread(windows: Windows, limit: int) -> Windows:
+    """At most `limit` windows from everywhere in a text, so shuffled that the first few are spread as well."""
+    order = np.random.default_rng(0).permutation(len(windows))[:limit]
+    return Windows(windows.tokens[order], windows.bos)
 
 
 METADATA: dict[str, object] = {"general.quantization_version": 2}

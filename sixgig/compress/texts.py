@@ -40,8 +40,7 @@ def divide(text: str, held_out: str | None) -> Texts:
     texts = Texts(
         "".join(parts["calibration"]), "".join(parts["search"]), held_out or "".join(parts["held_out"])
     )
-    if held_out is not None:
-        _require_apart(texts)
+    _require_apart(texts)
     return texts
 
 

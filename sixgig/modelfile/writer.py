@@ -18,7 +18,7 @@ from sixgig.modelfile.source import read_all
 PAGE_BYTES = 4096
 _ALIGNMENT_KEY = "general.alignment"
 _SPLIT = "split."
-Value = bool | int | float | str | Sequence[int] | Sequence[float] | Sequence[str]
+_MOST_GENERAL = (ValueType.STRING, ValueType.FLOAT32, ValueType.INT32, ValueType.UINT32, ValueType.BOOL)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _encoded(key: str, value: object, before: Entry | None) -> bytes:
     """One pair; a list becomes an array of what its first element is."""
     named = _string(key)
     if isinstance(value, list | tuple):
-        kind = _kind(value[0], None)
+        kind = min((_kind(item, None) for item in value), key=_MOST_GENERAL.index)
         items = b"".join(_bare(item, kind) for item in value)
         return named + pack("<IIQ", ValueType.ARRAY, kind, len(value)) + items
     kind = _kind(value, before)
@@ -108,7 +108,9 @@ def _kind(value: object, before: Entry | None) -> ValueType:
         return ValueType.BOOL
     if before is not None and before.type in NUMBER_FORMATS and before.type is not ValueType.BOOL:
         return before.type
-    return ValueType.UINT32 if isinstance(value, int) else ValueType.FLOAT32
+    if isinstance(value, int):
+        return ValueType.UINT32 if value >= 0 else ValueType.INT32
+    return ValueType.FLOAT32
 
 
 def _bare(value: object, kind: ValueType) -> bytes:
