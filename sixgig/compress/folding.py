@@ -57,10 +57,10 @@ def _regression(kept: Floats, gone: Floats, ridge: float) -> Doubles:
         return np.zeros((n_kept, y.shape[1]))
     damping = ridge * max(float(np.einsum("ij,ij->", x, x)) / n_kept, _TINY)
     dual = n < n_kept
-    square: Doubles = x @ x.T if dual else x.T @ x
+    square = np.asarray(x @ x.T if dual else x.T @ x, np.float64)
     square[np.diag_indices_from(square)] += damping
-    found: Doubles = x.T @ np.linalg.solve(square, y) if dual else np.linalg.solve(square, x.T @ y)
-    return found
+    found = x.T @ np.linalg.solve(square, y) if dual else np.linalg.solve(square, x.T @ y)
+    return np.asarray(found, np.float64)
 
 
 def _assembled(n_in: int, keep: Indices, gone: Indices, coefficients: Doubles) -> Floats:

@@ -234,7 +234,7 @@ class Shrinker:
 
 
 def spread(windows: Windows, limit: int) -> Windows:
-    """At most `limit` windows from everywhere in a text, so shuffled that the first few are spread as well."""
+    """At most `limit` windows from everywhere in a text, shuffled: the first few are spread as well."""
     order = np.random.default_rng(0).permutation(len(windows))[:limit]
     return Windows(windows.tokens[order], windows.bos)
 
