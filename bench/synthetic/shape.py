@@ -72,7 +72,12 @@ PRESETS: dict[str, Shape] = {
     "tiny": Shape(n_layers=4, n_embd=256, n_experts=32, n_experts_used=4, n_vocab=512, head_dim=64, n_heads=4,
                   ssm_state=32, ssm_groups=4, context_length=4096),
     "600m": Shape(n_layers=10),
+    "1g-bf16": Shape(n_layers=8, expert_type="BF16", dense_type="BF16", n_experts=64),
     "6g": Shape(n_layers=28, n_embd=2048, expert_width=512, n_heads=16, ssm_groups=8, ssm_heads=16),
     "6g-qwen3moe": Shape(architecture="qwen3moe", n_layers=28, n_embd=2048, expert_width=512, n_heads=16,
                          n_kv_heads=4, dynamics=Dynamics(layer_scale=0.2)),
+    # To shrink: a layer of it alone, 2.4 GB, is more than a budget of 2 GiB.
+    "20g-bf16": Shape(architecture="qwen3moe", n_layers=8, n_embd=2048, expert_width=1536, n_heads=16,
+                      n_kv_heads=4, n_vocab=32768, expert_type="BF16", dense_type="BF16",
+                      dynamics=Dynamics(layer_scale=0.2)),
 }  # fmt: skip

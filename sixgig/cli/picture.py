@@ -28,6 +28,7 @@ def draw(path: Path, results: Sequence[Mapping[str, Any]], name: str) -> None:
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
+    middle = sorted(row["size_bytes"] for row in results)[len(results) // 2]
     unit, unit_name = (GIB, "GiB") if max(row["size_bytes"] for row in results) > GIB else (MIB, "MiB")
     for kind, style, title in _KINDS:
         rows = sorted((row for row in results if row["kind"] == kind), key=lambda row: row["size_bytes"])
@@ -37,7 +38,8 @@ def draw(path: Path, results: Sequence[Mapping[str, Any]], name: str) -> None:
         axes.plot([size / unit for size in sizes], losses, style, label=title)
         for row in rows if kind != "unpruned" else ():
             at = (row["size_bytes"] / unit, row["kld_mean"])
-            axes.annotate(row["label"], at, (6, 4), textcoords="offset points", fontsize=8)
+            side, shift = ("right", -6) if row["size_bytes"] > middle else ("left", 6)
+            axes.annotate(row["label"], at, (shift, 6), textcoords="offset points", fontsize=8, ha=side)
     axes.set(xlabel=f"file, {unit_name}", ylabel="KL divergence from the source, nats a token", yscale="log")
     axes.set_title(f"{name}: loss against size")
     axes.grid(visible=True, which="both", alpha=0.3)
