@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sixgig.compress.calibrate import Calibrator
+from sixgig.calibration.calibrate import Calibrator
 from sixgig.evaluate import Windows, cut
 from sixgig.inference.engine import Engine
 from sixgig.inference.options import EngineOptions

@@ -19,18 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.demo_quality import WINDOW, log_probabilities
+from sixgig.calibration.calibrate import Calibrator, default_samples
+from sixgig.calibration.calibration import Calibration
 from sixgig.checkpoint import convert
-from sixgig.compress.calibrate import Calibrator, default_samples
-from sixgig.compress.calibration import Calibration
-from sixgig.compress.cut import Cut, CutWeights, TensorCut
-from sixgig.compress.dense_metadata import metadata_of
-from sixgig.compress.dense_tensors import attention_parts, feed_forward_parts, places
-from sixgig.compress.flap import Compensation, Form, Target, flap
-from sixgig.compress.weights import StoredWeights, WeightInfo, Weights
 from sixgig.compress.write import Job, write_model
 from sixgig.evaluate import Windows
 from sixgig.inference import Engine, EngineOptions
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType, open_model
+from sixgig.pruning.dense_metadata import metadata_of
+from sixgig.pruning.dense_tensors import attention_parts, feed_forward_parts, places
+from sixgig.pruning.flap import Compensation, Form, Target, flap
+from sixgig.weights.cut import Cut, CutWeights, TensorCut
+from sixgig.weights.stored import StoredWeights, WeightInfo, Weights
 
 FRACTIONS, SEEDS = (0.2, 0.5), (0, 1, 2)
 OPTIONS = EngineOptions(

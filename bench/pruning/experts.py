@@ -14,19 +14,19 @@ from pathlib import Path
 import numpy as np
 
 from bench.demo_quality import WINDOW, Floats, log_probabilities, scores
-from sixgig.compress.calibrate import Calibrator, Feed, default_samples
-from sixgig.compress.calibration import Calibration
-from sixgig.compress.cut import Cut, CutWeights, Indices
-from sixgig.compress.expert_tensors import ExpertShapes
-from sixgig.compress.experts import Criterion, best_experts, drop_experts, keep_experts
-from sixgig.compress.moments import Collector
-from sixgig.compress.rerouting import recalibrate_routers
-from sixgig.compress.weights import StoredWeights, Weights
-from sixgig.compress.widths import narrow_experts
+from sixgig.calibration.calibrate import Calibrator, Feed, default_samples
+from sixgig.calibration.calibration import Calibration
+from sixgig.calibration.moments import Collector
 from sixgig.compress.write import Job, write_model
 from sixgig.evaluate import Windows, cut
 from sixgig.inference import Engine, EngineOptions
 from sixgig.modelfile import ModelFile, open_model
+from sixgig.pruning.expert_tensors import ExpertShapes
+from sixgig.pruning.experts import Criterion, best_experts, drop_experts, keep_experts
+from sixgig.pruning.rerouting import recalibrate_routers
+from sixgig.pruning.widths import narrow_experts
+from sixgig.weights.cut import Cut, CutWeights, Indices
+from sixgig.weights.stored import StoredWeights, Weights
 
 RANDOM_SEEDS = 3
 OPTIONS = EngineOptions(context=WINDOW, ubatch=WINDOW, extra_buffers=False, all_logits=True)

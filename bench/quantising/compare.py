@@ -26,11 +26,10 @@ from sixgig.compress.measuring import Figures, Yardstick
 from sixgig.compress.outcome import pruned_options
 from sixgig.compress.shrinker import CONTEXT, Shrinker, search_types
 from sixgig.compress.texts import divide
-from sixgig.compress.weights import Weights
 from sixgig.compress.workfolder import WorkFolder
-from sixgig.compress.write import Importance
 from sixgig.evaluate import Windows, cut, overlap, paired_ratio
 from sixgig.modelfile import open_model
+from sixgig.weights.stored import Importance, Weights
 
 PEERS = (
     "Q2_K,Q3_K_M,Q4_K_M,Q5_K_M,"

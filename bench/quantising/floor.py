@@ -18,10 +18,10 @@ from sixgig.compress.measuring import Yardstick
 from sixgig.compress.outcome import plain_recipe
 from sixgig.compress.shrinker import CONTEXT
 from sixgig.compress.types import can_be_quantised
-from sixgig.compress.weights import StoredWeights
 from sixgig.compress.write import Job, write_model
 from sixgig.evaluate import cut
 from sixgig.modelfile import TYPE_BY_NAME, open_model
+from sixgig.weights.stored import StoredWeights
 
 TYPES = ("Q8_0", "Q6_K", "Q5_K", "Q4_K")
 

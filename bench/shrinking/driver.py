@@ -17,17 +17,17 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial, partialmethod
 from pathlib import Path
 
+from sixgig.calibration.calibrate import Calibrator
 from sixgig.cli import shrinking
 from sixgig.cli.shrinking import BudgetedEngines, Request, Shrinking
 from sixgig.compress import outcome, shrinker, types, write
-from sixgig.compress.calibrate import Calibrator
 from sixgig.compress.engines import OpenModel
-from sixgig.compress.weights import Weights
 from sixgig.errors import SixgigError
 from sixgig.hardware import PeakSampler
 from sixgig.hardware.memory import process_memory
 from sixgig.inference import Watcher
 from sixgig.modelfile import ModelFile
+from sixgig.weights.stored import Weights
 
 INTERVAL_S = 0.02
 SET = ("calibration_windows", "search_windows", "judging_windows")

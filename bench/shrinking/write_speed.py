@@ -22,13 +22,13 @@ from statistics import median
 
 import numpy as np
 
-from sixgig.compress.moments import Moments
-from sixgig.compress.weights import Floats, StoredWeights, WeightInfo
+from sixgig.calibration.moments import Moments
 from sixgig.compress.write import CHUNK_ELEMENTS, Job, row_bytes, write_model
 from sixgig.families import Role
 from sixgig.hardware import this_processor
 from sixgig.llamacpp.blocks import prepare, quantise_rows
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType, ModelFile, open_model
+from sixgig.weights.stored import Floats, StoredWeights, WeightInfo
 
 MIXED = {"ffn_gate_exps": "IQ3_S", "ffn_up_exps": "IQ4_XS", "ffn_down_exps": "Q4_K"}
 TYPES = ("mixed", "Q8_0", "Q6_K", "Q4_K", "Q3_K", "IQ3_S", "IQ2_XXS")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from sixgig.compress.distortion import Distortions
 from sixgig.compress.knapsack import Choice, solve
 from sixgig.compress.types import candidates
-from sixgig.compress.weights import WeightInfo, Weights
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType
 from sixgig.modelfile.header import padded
 from sixgig.modelfile.writer import PAGE_BYTES, NewTensor, lay_out
+from sixgig.weights.stored import WeightInfo, Weights
 
 Costs = Mapping[str, float]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sixgig.compress.types import candidates, is_float
-from sixgig.compress.weights import Floats, WeightInfo, Weights
-from sixgig.compress.write import Importance, row_bytes, weighting
+from sixgig.compress.write import row_bytes, weighting
 from sixgig.llamacpp.blocks import dequantise_rows, prepare, quantise_rows
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType
+from sixgig.weights.stored import Floats, Importance, WeightInfo, Weights
 
 SAMPLE_ELEMENTS = 1 << 18
 MATRICES = 16

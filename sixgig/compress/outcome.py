@@ -12,16 +12,15 @@ from typing import Any
 from gguf import LlamaFileType
 
 from sixgig.compress.choose import Recipe, stored_bytes
-from sixgig.compress.cut import CutWeights
 from sixgig.compress.measuring import Figures
 from sixgig.compress.shrinker import METADATA, Candidate, Shrinker, digest, search_types
-from sixgig.compress.structures import Proposal, cut_importance, proposals
 from sixgig.compress.types import bits, can_be_quantised, candidates
-from sixgig.compress.weights import Weights
-from sixgig.compress.write import Importance
 from sixgig.errors import BudgetError, UsageError
 from sixgig.modelfile import TYPE_BY_NAME
+from sixgig.pruning.proposals import Proposal, proposals
 from sixgig.units import format_bytes
+from sixgig.weights.cut import CutWeights, cut_importance
+from sixgig.weights.stored import Importance, Weights
 
 PLAIN = (
     "Q8_0",

@@ -18,7 +18,7 @@ import numpy as np
 
 from sixgig.compress.distortion import Distortions
 from sixgig.compress.types import can_be_quantised
-from sixgig.compress.weights import Floats, WeightInfo, Weights
+from sixgig.weights.stored import Floats, WeightInfo, Weights
 
 BLOCK_ELEMENTS = 1 << 18
 SCRATCH_BYTES = 3 * 4 * BLOCK_ELEMENTS  # what noise takes while it is added

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from sixgig.compress.calibrate import Calibrator, default_samples
-from sixgig.compress.calibration import Calibration
+from sixgig.calibration.calibrate import Calibrator, default_samples
+from sixgig.calibration.calibration import Calibration
+from sixgig.calibration.moments import accumulator_bytes
 from sixgig.compress.choose import Recipe, choose, header_bytes, smallest_bytes
 from sixgig.compress.distortion import Distortion, Distortions, measure_distortions
 from sixgig.compress.engines import Engines
 from sixgig.compress.measuring import Figures, Yardstick
-from sixgig.compress.moments import accumulator_bytes
 from sixgig.compress.sensitivity import SCRATCH_BYTES as NOISE_BYTES
 from sixgig.compress.sensitivity import (
     Noise,
@@ -29,11 +29,11 @@ from sixgig.compress.sensitivity import (
 )
 from sixgig.compress.texts import Texts
 from sixgig.compress.types import can_be_quantised
-from sixgig.compress.weights import Floats, StoredWeights, Weights
 from sixgig.compress.workfolder import WorkFolder
-from sixgig.compress.write import Importance, Job, write_model
+from sixgig.compress.write import Job, write_model
 from sixgig.evaluate import SCRATCH_BYTES, BaseShape, Windows, cut
 from sixgig.modelfile import ModelFile
+from sixgig.weights.stored import Floats, Importance, StoredWeights, Weights
 
 CONTEXT = 512
 CALIBRATION_WINDOWS, SEARCH_WINDOWS, JUDGING_WINDOWS = 160, 24, 100

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sixgig.compress.weights import WeightInfo
 from sixgig.families import Role
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType
+from sixgig.weights.stored import WeightInfo
 
 _SUPER_BLOCKS = (
     "IQ1_S",

@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sixgig.atomic import replace_file
-from sixgig.compress.weights import Floats, WeightInfo, Weights
 from sixgig.llamacpp.blocks import needs_importance, prepare, quantise_rows
 from sixgig.modelfile import GgmlType
 from sixgig.modelfile.writer import Layout, NewTensor, lay_out
+from sixgig.weights.stored import Floats, Importance, WeightInfo, Weights
 
 CHUNK_ELEMENTS = 1 << 20
 SYNC_S = 2.0
-Importance = Callable[[str], Floats | None]
 Progress = Callable[[float], object]
 
 

@@ -83,9 +83,7 @@ def _pairs(metadata: Metadata, changes: Mapping[str, object]) -> list[bytes]:
     ]
     known = {entry.key for entry in kept}
     pairs += [
-        _encoded(key, value, None)
-        for key, value in changes.items()
-        if key not in known and value is not None
+        _encoded(key, value, None) for key, value in changes.items() if key not in known and value is not None
     ]
     return pairs
 

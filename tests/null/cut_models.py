@@ -13,11 +13,11 @@ from zlib import crc32
 
 import numpy as np
 
-from sixgig.compress.weights import Floats, StoredWeights, WeightInfo, Weights
 from sixgig.compress.write import Job, write_model
 from sixgig.families import Role
 from sixgig.llamacpp import Batch, load_library
 from sixgig.modelfile import TYPE_BY_NAME, open_model
+from sixgig.weights.stored import Floats, StoredWeights, WeightInfo, Weights
 from tests.described import families
 from tests.tiny.models import DENSE, MIXTURES, build
 

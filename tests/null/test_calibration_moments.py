@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sixgig.compress.calibrate import Calibrator, default_samples, sample_layout, whole
-from sixgig.compress.moments import SCRATCH_BYTES, Collector, ExpertUse, Moments, accumulator_bytes
+from sixgig.calibration.calibrate import Calibrator, default_samples, sample_layout, whole
+from sixgig.calibration.moments import SCRATCH_BYTES, Collector, ExpertUse, Moments, accumulator_bytes
 from sixgig.errors import EngineError, ModelFileError, UsageError
 from sixgig.evaluate import cut
 from sixgig.inference.engine import Engine

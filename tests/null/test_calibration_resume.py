@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sixgig.compress.calibrate import Calibrator, default_samples
-from sixgig.compress.calibration import FILE, SAMPLES, Calibration
+from sixgig.calibration.calibrate import Calibrator, default_samples
+from sixgig.calibration.calibration import FILE, SAMPLES, Calibration
 from sixgig.errors import ModelFileError
 from sixgig.evaluate import cut
 from sixgig.inference.engine import Engine

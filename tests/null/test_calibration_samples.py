@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sixgig.compress.samples import MAPPED_BYTES, SampleFile, SampleLayout, chosen_slots
+from sixgig.calibration.samples import MAPPED_BYTES, SampleFile, SampleLayout, chosen_slots
 from sixgig.errors import BudgetError, ModelFileError
 
 LAYOUT = SampleLayout.of({"a": (2, 5, 3), "b": (1, 4, 2)})

@@ -134,7 +134,11 @@ def test_every_target_is_declared_in_its_family(name: str) -> None:
 
 
 def test_which_families_there_are() -> None:
-    assert set(FAMILIES) - {recipe.architecture for recipe in RECIPES.values()} == {"bailingmoe2", "deepseek"}
+    assert set(FAMILIES) - {recipe.architecture for recipe in RECIPES.values()} == {
+        "bailingmoe2",
+        "deci",
+        "deepseek",
+    }
 
 
 def test_patterns_take_the_first_two_numbers() -> None:

@@ -13,12 +13,12 @@ from sixgig.compress import types
 from sixgig.compress.choose import choose, header_bytes, smallest_bytes, stored_bytes
 from sixgig.compress.distortion import Distortion, Distortions
 from sixgig.compress.types import candidates
-from sixgig.compress.weights import StoredWeights, WeightInfo
 from sixgig.compress.write import Job, write_model
 from sixgig.errors import BudgetError
 from sixgig.families import Role
 from sixgig.modelfile import TYPE_BY_NAME, open_model
 from sixgig.modelfile.writer import PAGE_BYTES
+from sixgig.weights.stored import StoredWeights, WeightInfo
 
 Tiny = Callable[..., Path]
 METADATA: Mapping[str, object] = {"general.quantization_version": 2, "a.note": "words"}

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sixgig.compress.cut import Cut, TensorCut
-from sixgig.compress.cut_file import load_cut, save_cut
 from sixgig.errors import UsageError
+from sixgig.weights.cut import Cut, TensorCut
+from sixgig.weights.cut_file import load_cut, save_cut
 
 
 def a_cut(folder: Path) -> Cut:

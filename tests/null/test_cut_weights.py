@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sixgig.compress.cut import Cut, CutWeights, TensorCut
-from sixgig.compress.weights import Floats, StoredWeights, WeightInfo
 from sixgig.errors import ReadError
 from sixgig.families import Role
 from sixgig.modelfile import open_model
+from sixgig.weights.cut import Cut, CutWeights, TensorCut
+from sixgig.weights.stored import Floats, StoredWeights, WeightInfo
 
 Tiny = Callable[..., Path]
 EXPERTS = "blk.0.ffn_up_exps.weight"

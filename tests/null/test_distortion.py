@@ -11,10 +11,10 @@ from sixgig.compress import distortion as measuring
 from sixgig.compress import types
 from sixgig.compress.distortion import Distortion, measure_distortions, rounding_of_inputs
 from sixgig.compress.types import bits, can_be_quantised, candidates
-from sixgig.compress.weights import Floats, StoredWeights, WeightInfo
 from sixgig.families import Role
 from sixgig.llamacpp.blocks import dequantise_rows, quantise_rows
 from sixgig.modelfile import TYPE_BY_NAME, open_model
+from sixgig.weights.stored import Floats, StoredWeights, WeightInfo
 
 Tiny = Callable[..., Path]
 SIZES = {"n_layers": 1, "n_experts": 4}

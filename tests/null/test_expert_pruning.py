@@ -8,12 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.compress.calibration import Calibration, Progress
-from sixgig.compress.cut import CutWeights
-from sixgig.compress.damage import expert_damage
-from sixgig.compress.expert_formula import expert_outputs, softmax_gates
-from sixgig.compress.expert_tensors import ExpertShapes, source_experts
-from sixgig.compress.experts import (
+from sixgig.calibration.calibration import Calibration, Progress
+from sixgig.calibration.moments import ExpertUse, Moments, Stream
+from sixgig.calibration.samples import SampleFile, SampleLayout
+from sixgig.errors import UsageError
+from sixgig.inference import Engine, EngineOptions
+from sixgig.llamacpp.observe import Product
+from sixgig.modelfile import open_model
+from sixgig.pruning.damage import expert_damage
+from sixgig.pruning.expert_formula import expert_outputs, softmax_gates
+from sixgig.pruning.expert_tensors import ExpertShapes, source_experts
+from sixgig.pruning.experts import (
     Criterion,
     best_experts,
     drop_experts,
@@ -22,14 +27,9 @@ from sixgig.compress.experts import (
     protected,
     super_experts,
 )
-from sixgig.compress.moments import ExpertUse, Moments, Stream
-from sixgig.compress.rerouting import make_trial, recalibrate_routers, refit
-from sixgig.compress.samples import SampleFile, SampleLayout
-from sixgig.compress.weights import StoredWeights
-from sixgig.errors import UsageError
-from sixgig.inference import Engine, EngineOptions
-from sixgig.llamacpp.observe import Product
-from sixgig.modelfile import open_model
+from sixgig.pruning.rerouting import make_trial, recalibrate_routers, refit
+from sixgig.weights.cut import CutWeights
+from sixgig.weights.stored import StoredWeights
 from tests.null.cut_models import Drawn, header, logits, write
 
 N_ROWS = 400

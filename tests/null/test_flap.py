@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sixgig.compress.cut import Cut, CutWeights
-from sixgig.compress.dense_tensors import attention_parts, feed_forward_parts
-from sixgig.compress.flap import Compensation, Form, Target, channel_losses, flap, group_losses
-from sixgig.compress.moments import Moments
-from sixgig.compress.weights import Floats, WeightInfo, Weights
+from sixgig.calibration.moments import Moments
 from sixgig.errors import UsageError
 from sixgig.families import Role
 from sixgig.modelfile import open_model
 from sixgig.plan import Task
+from sixgig.pruning.dense_tensors import attention_parts, feed_forward_parts
+from sixgig.pruning.flap import Compensation, Form, Target, channel_losses, flap, group_losses
+from sixgig.weights.cut import Cut, CutWeights
+from sixgig.weights.stored import Floats, WeightInfo, Weights
 from tests.null.cut_models import CLOSE, Drawn, header, logits, write
 from tests.null.test_plan_context import assert_equal
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sixgig.compress.folding import fold, fold_centred
+from sixgig.pruning.folding import fold, fold_centred
 
 RIDGE = 0.02
 KEEP = np.array([0, 3, 4, 7], np.int64)

@@ -22,8 +22,8 @@ from sixgig.compress.sensitivity import (
     measure_sensitivities,
 )
 from sixgig.compress.types import can_be_quantised
-from sixgig.compress.weights import StoredWeights
 from sixgig.modelfile import open_model
+from sixgig.weights.stored import StoredWeights
 
 Tiny = Callable[..., Path]
 PARTS = st.floats(0, 50) | st.floats(1e-4, 1e-2)

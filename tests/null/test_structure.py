@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sixgig.compress.cut import CutWeights
-from sixgig.compress.expert_limits import possible_counts, possible_widths, require_count, require_width
-from sixgig.compress.expert_tensors import ExpertShapes
-from sixgig.compress.experts import keep_experts
-from sixgig.compress.structure import (
+from sixgig.errors import UsageError
+from sixgig.families import FAMILIES
+from sixgig.modelfile import open_model
+from sixgig.pruning.expert_limits import possible_counts, possible_widths, require_count, require_width
+from sixgig.pruning.expert_tensors import ExpertShapes
+from sixgig.pruning.experts import keep_experts
+from sixgig.pruning.structure import (
     Freedom,
     can_carry,
     expert_freedom,
@@ -18,11 +20,9 @@ from sixgig.compress.structure import (
     row,
     with_carrier,
 )
-from sixgig.compress.weights import Floats, WeightInfo, Weights
-from sixgig.compress.widths import keep_channels
-from sixgig.errors import UsageError
-from sixgig.families import FAMILIES
-from sixgig.modelfile import open_model
+from sixgig.pruning.widths import keep_channels
+from sixgig.weights.cut import CutWeights
+from sixgig.weights.stored import Floats, WeightInfo, Weights
 from tests.described import families
 from tests.null.cut_models import CLOSE, Drawn, header, kill, logits, write
 from tests.tiny.models import MIXTURES

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sixgig.compress.cut import Cut, CutWeights, TensorCut
-from sixgig.compress.structure import Freedom, row, with_carrier
-from sixgig.compress.weights import Floats, WeightInfo, Weights
 from sixgig.families import Role
+from sixgig.pruning.structure import Freedom, row, with_carrier
+from sixgig.weights.cut import Cut, CutWeights, TensorCut
+from sixgig.weights.stored import Floats, WeightInfo, Weights
 from tests.null.cut_models import CLOSE, Drawn, header, logits, write
 
 HEAD, N_GROUPS, GROUP = 64, 2, 2

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.compress.calibration import Calibration, Progress
-from sixgig.compress.cut import CutWeights
-from sixgig.compress.cut_file import load_cut, save_cut
-from sixgig.compress.expert_formula import expert_outputs
-from sixgig.compress.expert_tensors import ExpertShapes
-from sixgig.compress.experts import keep_experts
-from sixgig.compress.moments import Moments, Stream
-from sixgig.compress.samples import SampleFile, SampleLayout
-from sixgig.compress.weights import Floats, WeightInfo, Weights
-from sixgig.compress.widths import best_channels, keep_channels, narrow_experts, squared_columns
+from sixgig.calibration.calibration import Calibration, Progress
+from sixgig.calibration.moments import Moments, Stream
+from sixgig.calibration.samples import SampleFile, SampleLayout
 from sixgig.errors import UsageError
+from sixgig.pruning.expert_formula import expert_outputs
+from sixgig.pruning.expert_tensors import ExpertShapes
+from sixgig.pruning.experts import keep_experts
+from sixgig.pruning.widths import best_channels, keep_channels, narrow_experts, squared_columns
+from sixgig.weights.cut import CutWeights
+from sixgig.weights.cut_file import load_cut, save_cut
+from sixgig.weights.stored import Floats, WeightInfo, Weights
 from tests.null.cut_models import CLOSE, Drawn, header, logits, write
 
 N_EXPERTS, WIDTH, N_SAMPLES = 8, 256, 300

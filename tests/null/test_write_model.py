@@ -16,12 +16,12 @@ import pytest
 
 from sixgig.compress import write as writing
 from sixgig.compress.types import can_be_quantised
-from sixgig.compress.weights import Floats, StoredWeights, WeightInfo
 from sixgig.compress.write import Job, row_bytes, write_model
 from sixgig.errors import ReadError
 from sixgig.inference.engine import Engine
 from sixgig.llamacpp.blocks import prepare, quantise_rows
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType, open_model, read_tensor
+from sixgig.weights.stored import Floats, StoredWeights, WeightInfo
 from tests.paged.engines import OPTIONS, logits_of
 from tests.tiny.models import build
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sixgig.compress.calibrate import Calibrator, default_samples
-from sixgig.compress.calibration import FILE, SAMPLES
+from sixgig.calibration.calibrate import Calibrator, default_samples
+from sixgig.calibration.calibration import FILE, SAMPLES
 from sixgig.errors import EngineError
 from sixgig.evaluate import cut
 from sixgig.inference.budget import PagingOptions, open_engine

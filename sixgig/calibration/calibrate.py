@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sixgig.compress.calibration import FILE, SAMPLES, Calibration, Progress, save
-from sixgig.compress.moments import Collector, ExpertUse, Moments, Stream, n_matrices
-from sixgig.compress.samples import SampleFile, SampleLayout
+from sixgig.calibration.calibration import FILE, SAMPLES, Calibration, Progress, save
+from sixgig.calibration.moments import Collector, ExpertUse, Moments, Stream, n_matrices
+from sixgig.calibration.samples import SampleFile, SampleLayout
 from sixgig.errors import ModelFileError
 from sixgig.evaluate import Windows
 from sixgig.modelfile import ModelFile

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sixgig.compress.moments import Collector, Counts, Doubles, ExpertUse, Floats, Moments, Stream
-from sixgig.compress.samples import SampleLayout, read_samples
+from sixgig.calibration.moments import Collector, Counts, Doubles, ExpertUse, Floats, Moments, Stream
+from sixgig.calibration.samples import SampleLayout, read_samples
 from sixgig.errors import ModelFileError
 from sixgig.modelfile.arrays import Array, read_arrays, write_arrays
 from sixgig.modelfile.imatrix import Imatrix

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sixgig.compress.expert_tensors import ExpertLayer, ExpertShapes
-from sixgig.compress.structure import expert_freedom
-from sixgig.compress.weights import Floats, Weights
 from sixgig.errors import UsageError
+from sixgig.pruning.expert_tensors import ExpertLayer, ExpertShapes
+from sixgig.pruning.structure import expert_freedom
+from sixgig.weights.stored import Floats, Weights
 
 _SOFTMAX = 1  # llama.cpp's LLAMA_EXPERT_GATING_FUNC_TYPE_SOFTMAX
 _EXP_LIMIT = 80.0

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.compress.weights import Floats, WeightInfo, Weights
 from sixgig.families import Role
 from sixgig.modelfile import TYPE_BY_NAME, ModelFile
+from sixgig.weights.stored import Floats, Importance, WeightInfo, Weights
 
 Indices = NDArray[np.int64]
 
@@ -141,3 +141,20 @@ def _columns(values: Floats, cut: TensorCut, matrix: int) -> Floats:
         return np.ascontiguousarray(values @ folding)
     columns = _of(cut.columns, matrix)
     return np.ascontiguousarray(values if columns is None else values[:, columns])
+
+
+def cut_importance(importance: Importance, cut: Cut) -> Importance:
+    """Mean squared inputs of what is left."""
+
+    def of(name: str) -> Floats | None:
+        found, change = importance(name), cut.tensors.get(name)
+        if found is None or change is None:
+            return found
+        if change.experts is not None and len(found) > 1:
+            found = found[change.experts]
+        if change.columns is None:
+            return found
+        columns = np.broadcast_to(change.columns, (len(found), change.columns.shape[-1]))
+        return np.ascontiguousarray(np.take_along_axis(found, columns, axis=1))
+
+    return of

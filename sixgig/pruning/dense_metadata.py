@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sixgig.compress.cut import Indices
-from sixgig.compress.dense_tensors import Part
 from sixgig.modelfile import ModelFile
+from sixgig.pruning.dense_tensors import Part
+from sixgig.weights.cut import Indices
 
 
 def metadata_of(

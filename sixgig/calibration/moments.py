@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.compress.samples import MAPPED_BYTES, SampleFile
+from sixgig.calibration.samples import MAPPED_BYTES, SampleFile
 from sixgig.errors import EngineError, ModelFileError
 from sixgig.families import Role
 from sixgig.llamacpp.observe import Ids, Product

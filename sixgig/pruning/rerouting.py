@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.compress.calibration import Calibration
-from sixgig.compress.cut import Cut, Indices
-from sixgig.compress.expert_formula import expert_outputs, require_formula, softmax_gates
-from sixgig.compress.expert_limits import most_used
-from sixgig.compress.expert_tensors import ExpertLayer, ExpertShapes
-from sixgig.compress.weights import Floats, Weights
+from sixgig.calibration.calibration import Calibration
+from sixgig.pruning.expert_formula import expert_outputs, require_formula, softmax_gates
+from sixgig.pruning.expert_limits import most_used
+from sixgig.pruning.expert_tensors import ExpertLayer, ExpertShapes
+from sixgig.weights.cut import Cut, Indices
+from sixgig.weights.stored import Floats, Weights
 
 Doubles = NDArray[np.float64]
 ROUNDS, DAMPING, RIDGE = 8, 0.1, 1.0

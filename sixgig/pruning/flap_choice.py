@@ -15,9 +15,9 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.compress.cut import Indices
-from sixgig.compress.dense_tensors import Part
 from sixgig.errors import UsageError
+from sixgig.pruning.dense_tensors import Part
+from sixgig.weights.cut import Indices
 
 Doubles = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
-from sixgig.compress.cut import CutWeights, Indices, TensorCut
-from sixgig.compress.weights import WeightInfo, Weights
 from sixgig.errors import UsageError
 from sixgig.families import Role
+from sixgig.weights.cut import CutWeights, Indices, TensorCut
+from sixgig.weights.stored import WeightInfo, Weights
 
 _DOWN, _FUSED = "ffn_down_exps", "ffn_gate_up_exps"
 

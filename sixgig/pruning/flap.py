@@ -19,10 +19,11 @@ from typing import Protocol
 
 import numpy as np
 
-from sixgig.compress.cut import Cut, Indices, TensorCut
-from sixgig.compress.dense_metadata import metadata_of
-from sixgig.compress.dense_tensors import Part, attention_parts, feed_forward_parts, places
-from sixgig.compress.flap_choice import (
+from sixgig.calibration.moments import Moments
+from sixgig.errors import UsageError
+from sixgig.pruning.dense_metadata import metadata_of
+from sixgig.pruning.dense_tensors import Part, attention_parts, feed_forward_parts, places
+from sixgig.pruning.flap_choice import (
     Doubles,
     Scored,
     choose_adaptive,
@@ -30,11 +31,10 @@ from sixgig.compress.flap_choice import (
     n_weights,
     step_of,
 )
-from sixgig.compress.folding import RIDGE, fold, fold_centred
-from sixgig.compress.moments import Moments
-from sixgig.compress.structure import Capabilities, Freedom, can_carry, with_carrier
-from sixgig.compress.weights import Floats, WeightInfo, Weights
-from sixgig.errors import UsageError
+from sixgig.pruning.folding import RIDGE, fold, fold_centred
+from sixgig.pruning.structure import Capabilities, Freedom, can_carry, with_carrier
+from sixgig.weights.cut import Cut, Indices, TensorCut
+from sixgig.weights.stored import Floats, WeightInfo, Weights
 
 _ROWS = 1024  # of an output matrix read together
 

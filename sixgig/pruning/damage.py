@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.compress.expert_formula import expert_outputs, softmax_gates
-from sixgig.compress.expert_tensors import ExpertLayer
-from sixgig.compress.weights import Floats, Weights
+from sixgig.pruning.expert_formula import expert_outputs, softmax_gates
+from sixgig.pruning.expert_tensors import ExpertLayer
+from sixgig.weights.stored import Floats, Weights
 
 Doubles = NDArray[np.float64]
 

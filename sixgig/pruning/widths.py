@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.compress.calibration import Calibration
-from sixgig.compress.cut import Cut, Indices, TensorCut
-from sixgig.compress.expert_limits import require_width, width_metadata
-from sixgig.compress.expert_tensors import ExpertLayer, ExpertShapes, source_experts
-from sixgig.compress.folding import fold
-from sixgig.compress.weights import Floats, WeightInfo, Weights
+from sixgig.calibration.calibration import Calibration
+from sixgig.pruning.expert_limits import require_width, width_metadata
+from sixgig.pruning.expert_tensors import ExpertLayer, ExpertShapes, source_experts
+from sixgig.pruning.folding import fold
+from sixgig.weights.cut import Cut, Indices, TensorCut
+from sixgig.weights.stored import Floats, WeightInfo, Weights
 
 Scores = NDArray[np.float64]
 PRIOR = 1.5  # samples that the ridge outweighs, per channel kept; best on held-out samples from 64 to 384

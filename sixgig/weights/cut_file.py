@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sixgig.atomic import replace_file
-from sixgig.compress.cut import Cut, TensorCut
 from sixgig.errors import UsageError
+from sixgig.weights.cut import Cut, TensorCut
 
 _DESCRIPTION = "description"
 _VERSION = 1

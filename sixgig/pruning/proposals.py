@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from sixgig.compress.calibration import Calibration
-from sixgig.compress.cut import Cut
-from sixgig.compress.dense_tensors import feed_forward_parts
-from sixgig.compress.expert_tensors import ExpertShapes
-from sixgig.compress.experts import drop_experts
-from sixgig.compress.flap import Target, flap
-from sixgig.compress.rerouting import recalibrate_routers
-from sixgig.compress.structure import can_carry
-from sixgig.compress.weights import Floats, Weights
-from sixgig.compress.widths import narrow_experts
-from sixgig.compress.write import Importance
+from sixgig.calibration.calibration import Calibration
 from sixgig.errors import UsageError
+from sixgig.pruning.dense_tensors import feed_forward_parts
+from sixgig.pruning.expert_tensors import ExpertShapes
+from sixgig.pruning.experts import drop_experts
+from sixgig.pruning.flap import Target, flap
+from sixgig.pruning.rerouting import recalibrate_routers
+from sixgig.pruning.structure import can_carry
+from sixgig.pruning.widths import narrow_experts
+from sixgig.weights.cut import Cut
+from sixgig.weights.stored import Weights
 
 _EXPERTS, _WIDTHS = (7,), (3, 2)  # eighths of the experts that stay, quarters of their width
 _FRACTIONS = (0.1, 0.2)
@@ -81,20 +78,3 @@ def _of_channels(weights: Weights, calibration: Calibration, folder: Path) -> It
 def _rounded(wanted: int, width: int) -> int:
     """`wanted` down to whole blocks, of the largest size that makes it smaller than `width` but not 0."""
     return next((found for block in _BLOCKS if 0 < (found := wanted // block * block) < width), 0)
-
-
-def cut_importance(importance: Importance, cut: Cut) -> Importance:
-    """Mean squared inputs of what is left."""
-
-    def of(name: str) -> Floats | None:
-        found, change = importance(name), cut.tensors.get(name)
-        if found is None or change is None:
-            return found
-        if change.experts is not None and len(found) > 1:
-            found = found[change.experts]
-        if change.columns is None:
-            return found
-        columns = np.broadcast_to(change.columns, (len(found), change.columns.shape[-1]))
-        return np.ascontiguousarray(np.take_along_axis(found, columns, axis=1))
-
-    return of

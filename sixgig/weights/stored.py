@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -17,6 +17,8 @@ from sixgig.llamacpp.blocks import dequantise_rows
 from sixgig.modelfile import GgmlType, ModelFile, Tensor
 
 Floats = NDArray[np.float32]
+Importance = Callable[[str], Floats | None]
+"""Mean squared inputs of a tensor by name, [matrices, n_in]; None where it met none."""
 
 
 @dataclass(frozen=True)

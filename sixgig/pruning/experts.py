@@ -14,14 +14,14 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.compress.calibration import Calibration
-from sixgig.compress.cut import Cut, Indices, TensorCut
-from sixgig.compress.damage import expert_damage
-from sixgig.compress.expert_formula import has_formula
-from sixgig.compress.expert_limits import count_metadata, most_used, require_count
-from sixgig.compress.expert_tensors import ExpertLayer, ExpertShapes, source_experts
-from sixgig.compress.structure import gates_shift
-from sixgig.compress.weights import Weights
+from sixgig.calibration.calibration import Calibration
+from sixgig.pruning.damage import expert_damage
+from sixgig.pruning.expert_formula import has_formula
+from sixgig.pruning.expert_limits import count_metadata, most_used, require_count
+from sixgig.pruning.expert_tensors import ExpertLayer, ExpertShapes, source_experts
+from sixgig.pruning.structure import gates_shift
+from sixgig.weights.cut import Cut, Indices, TensorCut
+from sixgig.weights.stored import Weights
 
 Scores = NDArray[np.float64]
 _QUANTILE = 0.995

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sixgig.compress.expert_tensors import ExpertShapes
-from sixgig.compress.structure import SharedWidth, expert_freedom
 from sixgig.errors import UsageError
+from sixgig.pruning.expert_tensors import ExpertShapes
+from sixgig.pruning.structure import SharedWidth, expert_freedom
 
 _FEWEST_PER_GROUP = 2  # a group's score is the sum of its two best
 

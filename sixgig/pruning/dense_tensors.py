@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sixgig.compress.cut import Indices
-from sixgig.compress.weights import WeightInfo, Weights
 from sixgig.errors import UsageError
+from sixgig.weights.cut import Indices
+from sixgig.weights.stored import WeightInfo, Weights
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""A model's weights by rows, as they are stored or with a cut applied."""
