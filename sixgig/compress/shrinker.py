@@ -228,6 +228,7 @@ class Shrinker:
             recipe.ggml_types(),
             importance or self.importance,
             {**METADATA, **(metadata or {})},
+            self.calibration.progress.digest,
         )
         with self._engines.progress(label) as progress:
             write_model(job, path, self._threads, progress)

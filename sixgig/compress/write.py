@@ -45,12 +45,16 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Job:
-    """What is written. types: of every tensor. importance: the weight of each input, by tensor name."""
+    """What is written. types: of every tensor. importance: the weight of each input, by tensor name.
+
+    identity: tells this job from one with the same header and other weights or importances.
+    """
 
     weights: Weights
     types: Mapping[str, GgmlType]
     importance: Importance
     metadata: Mapping[str, object]
+    identity: str = ""
 
     def layout(self) -> Layout:
         """Header and places."""
@@ -71,7 +75,7 @@ def write_model(job: Job, out: Path, threads: int, progress: Progress = lambda f
     takes up there and gives the same bytes. Memory: about 12 MiB a thread. Raises OSError, ReadError.
     """
     layout, part = job.layout(), out.with_name(out.name + ".part")
-    journal = _Journal(part, sha256(layout.header).hexdigest())
+    journal = _Journal(part, sha256(layout.header + job.identity.encode()).hexdigest())
     with open(part, "r+b" if journal.done else "w+b") as file, journal:
         file.truncate(layout.size_bytes)
         _pwrite(file.fileno(), layout.header, 0)

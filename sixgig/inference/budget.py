@@ -1,5 +1,6 @@
 """Open a model within a memory budget: measure, plan, then load as planned."""
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,6 +86,7 @@ def open_engine(
     """
     if isinstance(model, Path):
         model = open_model(model)
+    _give_back()
     if ram_bytes is None:
         ram_bytes = default_budget(available_bytes(), process_memory().resident_bytes)
     options = observing(placed(options or EngineOptions(), model, placement or Placement()), observe)
@@ -99,6 +101,13 @@ def open_engine(
         return _open_unpaged(model, plan, options, progress, observe)
     options = replace(options, extra_buffers=False, offload_products=False)
     return _open_paged(model, budgets, options, paging, announce, progress, observe)
+
+
+def _give_back() -> None:
+    """What glibc keeps of memory freed before goes to the system: the plan counts what the process holds."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _plan_unpaged(
