@@ -1,7 +1,7 @@
 """What a stock llama.cpp loads of a pruned model: the compatibility table, per architecture.
 
 Source: the loaders of the pinned llama.cpp (src/models/*.cpp) and its build_moe_ffn; every row is loaded and
-compared by tests/null/test_structure*.py. "Fixed" also stands where nobody has verified more.
+compared by tests/shrink/test_structure*.py. "Fixed" also stands where nobody has verified more.
 """
 
 from __future__ import annotations

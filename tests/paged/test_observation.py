@@ -16,8 +16,8 @@ from sixgig.inference.engine import Engine
 from sixgig.inference.options import EngineOptions
 from sixgig.llamacpp import load_library, observe
 from sixgig.modelfile import dequantise, open_model, read_tensor
-from tests.null.capture import Capture
 from tests.paged.engines import OPTIONS, PROMPT, share_of_experts
+from tests.shrink.capture import Capture
 from tests.tiny.models import DENSE, MIXTURES
 
 PLAIN = replace(OPTIONS, all_logits=False)

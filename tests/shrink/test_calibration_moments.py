@@ -12,7 +12,7 @@ from sixgig.inference.options import EngineOptions
 from sixgig.llamacpp.observe import Product
 from sixgig.modelfile import open_model
 from sixgig.modelfile.imatrix import read_imatrix, write_imatrix
-from tests.null.capture import Capture
+from tests.shrink.capture import Capture
 from tests.tiny.models import DENSE, MIXTURES
 
 WINDOWS = cut([3 + i * i * 7 % 251 for i in range(100)], 24)

@@ -30,7 +30,7 @@ from sixgig.pruning.experts import (
 from sixgig.pruning.rerouting import make_trial, recalibrate_routers, refit
 from sixgig.weights.cut import CutWeights
 from sixgig.weights.stored import StoredWeights
-from tests.null.cut_models import Drawn, header, logits, write
+from tests.shrink.cut_models import Drawn, header, logits, write
 
 N_ROWS = 400
 

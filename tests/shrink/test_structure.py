@@ -24,7 +24,7 @@ from sixgig.pruning.widths import keep_channels
 from sixgig.weights.cut import CutWeights
 from sixgig.weights.stored import Floats, WeightInfo, Weights
 from tests.described import families
-from tests.null.cut_models import CLOSE, Drawn, header, kill, logits, write
+from tests.shrink.cut_models import CLOSE, Drawn, header, kill, logits, write
 from tests.tiny.models import MIXTURES
 
 DENSE = ("qwen2", "qwen35")

@@ -16,8 +16,8 @@ from sixgig.inference.engine import Engine
 from sixgig.llamacpp.disturb import Disturbance, Disturber, watch
 from sixgig.llamacpp.observe import Observation
 from sixgig.modelfile import open_model
-from tests.null.capture import Capture
 from tests.paged.engines import OPTIONS, PROMPT, share_of_experts
+from tests.shrink.capture import Capture
 
 Tiny = Callable[..., Path]
 Floats = np.ndarray

@@ -10,7 +10,7 @@ from sixgig.families import Role
 from sixgig.pruning.structure import Freedom, row, with_carrier
 from sixgig.weights.cut import Cut, CutWeights, TensorCut
 from sixgig.weights.stored import Floats, WeightInfo, Weights
-from tests.null.cut_models import CLOSE, Drawn, header, logits, write
+from tests.shrink.cut_models import CLOSE, Drawn, header, logits, write
 
 HEAD, N_GROUPS, GROUP = 64, 2, 2
 FAMILIES = ("llama", "qwen2", "qwen3", "qwen35")

@@ -18,7 +18,7 @@ from sixgig.pruning.widths import best_channels, keep_channels, narrow_experts, 
 from sixgig.weights.cut import CutWeights
 from sixgig.weights.cut_file import load_cut, save_cut
 from sixgig.weights.stored import Floats, WeightInfo, Weights
-from tests.null.cut_models import CLOSE, Drawn, header, logits, write
+from tests.shrink.cut_models import CLOSE, Drawn, header, logits, write
 
 N_EXPERTS, WIDTH, N_SAMPLES = 8, 256, 300
 

@@ -183,7 +183,7 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from sixgig.compress import write as writing
-from tests.null.test_write_model import job
+from tests.shrink.test_write_model import job
 from sixgig.compress.write import write_model
 
 source, folder = Path(sys.argv[1]), Path(sys.argv[2])

@@ -15,8 +15,8 @@ from sixgig.pruning.dense_tensors import attention_parts, feed_forward_parts
 from sixgig.pruning.flap import Compensation, Form, Target, channel_losses, flap, group_losses
 from sixgig.weights.cut import Cut, CutWeights
 from sixgig.weights.stored import Floats, WeightInfo, Weights
-from tests.null.cut_models import CLOSE, Drawn, header, logits, write
 from tests.null.test_plan_context import assert_equal
+from tests.shrink.cut_models import CLOSE, Drawn, header, logits, write
 
 N_ROWS = 300
 NONE, MEAN, REGRESSION = Compensation.NONE, Compensation.MEAN, Compensation.REGRESSION
