@@ -1,7 +1,7 @@
 """Our recipes against others at equal bytes: each peer's file size is our budget, padding included.
 
     python -m bench.quantising.compare MODEL CALIBRATION.txt --judge TEXT [--judge TEXT ...] --work FOLDER
-        [--peers Q2_K,routed:Q3_K,...] [--windows N] [--rounds N] [--json OUT]
+        [--peers Q2_K,routed:Q3_K,...] [--windows N] [--rounds N] [--json OUT] [--plot OUT.svg]
 
 Both sides quantise with ggml's own code and the same importance matrix, from one calibration pass. Files are
 judged by their KL divergence from MODEL on texts that nothing was chosen by; the ratio's 95% interval is a
@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.quantising.peers import file_bytes, peer_types
+from sixgig.cli.picture import draw
 from sixgig.cli.scoring import read_text
 from sixgig.cli.shrinking import BudgetedEngines
 from sixgig.compress.choose import Recipe
@@ -133,6 +136,7 @@ def main() -> None:
     parser.add_argument("--prune-at", default="Q2_K,Q3_K_M,Q4_K_M", help="peers in whose bytes to prune too")
     parser.add_argument("--rounds", type=int, default=24, help="changes of each recipe that are tried")
     parser.add_argument("--ram", help="memory budget")
+    parser.add_argument("--plot", type=Path, help="draw the first text's losses against size here")
     parser.add_argument("--json", type=Path, help="keep the table here")
     given = parser.parse_args()
     comparison, pairs = Comparison(given), []
@@ -149,6 +153,22 @@ def main() -> None:
             print(f"{peer:16} pruned, {pair.pruned}: {pair.pruned_texts}", flush=True)
         if given.json is not None:
             given.json.write_text(json.dumps(pairs, indent=1))
+    if given.plot is not None:
+        draw(given.plot, list(_points(pairs, given.judge[0].stem)), comparison.model.name)
+
+
+def _points(pairs: list[dict[str, Any]], text: str) -> Iterator[dict[str, object]]:
+    """What sixgig.cli.picture draws, of one text: ours, pruned, and peers of one type."""
+    for pair in pairs:
+        peer, size = pair["peer"], pair["our_bytes"]
+        found = {"label": "", "size_bytes": size, "kld_mean": pair["texts"][text]["ours"]}
+        yield {"kind": "unpruned", **found}
+        if pair["pruned"]:
+            label = pair["pruned"].removeprefix("experts of ").split(" instead")[0]
+            yield {**found, "kind": "pruned", "label": label, "kld_mean": pair["pruned_texts"][text]}
+        kind = "plain" if peer.startswith("uniform:") else "mixture" if ":" not in peer else "routed"
+        label, size = peer.split(":")[-1], pair["peer_bytes"]
+        yield {"kind": kind, "label": label, "size_bytes": size, "kld_mean": pair["texts"][text]["peer"]}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ _KINDS = (
     ("unpruned", "o-", "sixgig shrink, every weight kept"),
     ("pruned", "^--", "sixgig shrink, pruned"),
     ("plain", "s:", "one type for all"),
+    ("mixture", "D:", "llama-quantize's mixtures"),
+    ("routed", "x:", "one type for the experts, the rest Q6_K"),
 )
 
 

@@ -78,7 +78,7 @@ def score(
     ubatch: WindowUbatch = None,
     json: Json = False,
 ) -> None:
-    """Measure how well a model predicts a text, and how far it strays from a reference.
+    """Measure how well a model predicts, alone or against another.
 
     Figures are defined as by llama.cpp's perplexity tool: windows without overlap, of each the second half is
     scored. Files of stored log-probabilities are its --kl-divergence-base files, either way. Reference and
