@@ -27,7 +27,8 @@ from sixgig.cli.shrinking import BudgetedEngines
 from sixgig.compress.choose import Recipe
 from sixgig.compress.measuring import Figures, Yardstick
 from sixgig.compress.outcome import pruned_options
-from sixgig.compress.shrinker import CONTEXT, Shrinker, search_types
+from sixgig.compress.search import search_types
+from sixgig.compress.shrinker import CONTEXT, Shrinker
 from sixgig.compress.texts import divide
 from sixgig.compress.workfolder import WorkFolder
 from sixgig.evaluate import Windows, cut, overlap, paired_ratio

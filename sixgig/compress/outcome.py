@@ -13,7 +13,8 @@ from gguf import LlamaFileType
 
 from sixgig.compress.choose import Recipe, stored_bytes
 from sixgig.compress.measuring import Figures
-from sixgig.compress.shrinker import METADATA, Candidate, Shrinker, digest, search_types
+from sixgig.compress.search import search_types
+from sixgig.compress.shrinker import METADATA, Candidate, Shrinker, digest
 from sixgig.compress.types import bits, can_be_quantised, candidates
 from sixgig.errors import BudgetError, UsageError
 from sixgig.modelfile import TYPE_BY_NAME
