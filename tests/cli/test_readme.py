@@ -30,19 +30,32 @@ def on_the_demo_model(command: str) -> str:
     return re.sub(r"^sixgig run\b(?!.*\s(-n|--max-tokens)\b)", "sixgig run -n 8", command)
 
 
-@pytest.mark.parametrize("command", list(commands()))
-def test_commands_of_the_readme_work(command: str, tmp_path: Path) -> None:
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     script = f'sixgig() {{ "{sys.executable}" -m sixgig "$@"; }}\n{on_the_demo_model(command)}'
-    result = subprocess.run(
+    return subprocess.run(
         ["bash", "-c", script],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=90,
     )
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if " shrink " not in command])
+def test_commands_of_the_readme_work(command: str, tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("This PEP describes a change to the language. " * 200)
+    result = run(command, tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if " shrink " in command])
+def test_shrinking_as_in_the_readme_is_understood(command: str, tmp_path: Path) -> None:
+    """A whole run takes minutes (test_cli_shrink.py has small ones): this ends where its text is missing."""
+    result = run(command.replace("-o small.gguf", "-o ./small"), tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: cannot read mixed.txt"), result.stderr
 
 
 def test_commands_are_made_cheap_but_not_changed() -> None:
