@@ -54,9 +54,11 @@ def _heading(shrinking: Shrinking) -> str:
 
 
 def _table(shrinking: Shrinking, outcome: Outcome) -> Table:
-    table = Table(caption=f"on {outcome.output.figures.n_tokens} tokens that nothing was chosen by")
+    table = Table(
+        caption=f"KL divergence in nats, on {outcome.output.figures.n_tokens} tokens that nothing was chosen by"
+    )
     table.add_column("file")
-    for name in ("size", "bits", "KL divergence", "99%", "99.9%", "same top 1", "perplexity"):
+    for name in ("size", "bits", "KLD", "99%", "99.9%", "top 1", "perplexity"):
         table.add_column(name, justify="right")
     for title, row in _rows(outcome):
         table.add_row(title, *_cells(row))
@@ -79,7 +81,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         format_bytes(row.size_bytes),
         f"{row.bits_per_weight:.2f}",
-        f"{figures.kld_mean:.4f} ± {figures.kld_error:.4f}",
+        f"{figures.kld_mean:.4f}",
         f"{figures.kld_p99:.3f}",
         f"{figures.kld_p999:.3f}",
         f"{figures.same_top1:.1%}",
