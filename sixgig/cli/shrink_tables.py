@@ -54,9 +54,8 @@ def _heading(shrinking: Shrinking) -> str:
 
 
 def _table(shrinking: Shrinking, outcome: Outcome) -> Table:
-    table = Table(
-        caption=f"KL divergence in nats, on {outcome.output.figures.n_tokens} tokens that nothing was chosen by"
-    )
+    n_tokens = outcome.output.figures.n_tokens
+    table = Table(caption=f"KL divergence in nats, on {n_tokens} tokens that nothing was chosen by")
     table.add_column("file")
     for name in ("size", "bits", "KLD", "99%", "99.9%", "top 1", "perplexity"):
         table.add_column(name, justify="right")
