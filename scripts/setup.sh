@@ -99,7 +99,8 @@ install_all() {
   extras=$(printf '%s\n' "$@" $(cut -s -d' ' -f2- "$venv/stamp" 2>/dev/null) | sed '/^$/d' | LC_ALL=C sort -u | paste -sd ' ' -)
   say "installing into .venv${extras:+ with $extras} (the first time takes a minute or two)"
   rm -f "$venv/stamp"
-  "$venv/bin/python" -m pip install -qq --disable-pip-version-check --editable ".${extras:+[${extras// /,}]}" >&2 ||
+  "$venv/bin/python" -m pip install -qq --disable-pip-version-check --constraint scripts/constraints.txt \
+    --editable ".${extras:+[${extras// /,}]}" >&2 ||
     fail "pip could not install sixgig; its own message stands above; mend that and run this again"
   printf '%s %s\n' "$(fingerprint)" "$extras" >"$venv/stamp"
 }
