@@ -48,7 +48,7 @@ def _convolution(values: Array, config: Config) -> Array:
 
 
 VALUE_HEADS = Transform(_tiled)
-VALUE_HEAD_COLUMNS = Transform(lambda values, config: _tiled(values, config, axis=1))
+VALUE_HEAD_COLUMNS = Transform(lambda values, config: _tiled(values, config, axis=1), axis=1)
 QUERY_KEY_VALUE_HEADS = Transform(_values_tiled)
 DECAY = Transform(_decay)
 CONVOLUTION = Transform(_convolution, SQUEEZE.shape)

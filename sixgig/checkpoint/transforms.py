@@ -36,12 +36,25 @@ class Transform:
     """`apply` changes one unit; `shape` says what shape a unit of some shape becomes.
 
     `half`: only the first (0) or second (1) half of a unit's rows is read and given to `apply`.
+    `axis`: what it moves of a matrix, rows (0) or columns (1). `turns`: rows become columns.
     """
 
     apply: Callable[[Array, Config], Array] = lambda values, config: values
     shape: Callable[[Shape, Config], Shape] = _same
     unit: Unit = Unit.TENSOR
     half: int | None = None
+    axis: int = 0
+    turns: bool = False
+
+    def order(self, extent: int, config: Config) -> NDArray[np.intp]:
+        """For a matrix's `extent` rows (of axis 1 columns): which of them each row of the result was.
+
+        Covers what moves whole rows or columns; not what turns or calculates.
+        """
+        numbers = np.arange(extent)
+        if self.half is not None:
+            numbers = np.split(numbers, 2)[self.half]
+        return self.apply(np.expand_dims(numbers, 1 - self.axis), config).reshape(-1)
 
 
 AS_IS = Transform(unit=Unit.ROWS)
@@ -89,7 +102,7 @@ def transposed(part: Callable[[Array], Array] = lambda values: values, divisor: 
         require(even, "an expert's matrix has an unusable shape", f"{stored}")
         return stored[1] // divisor, stored[0]
 
-    return Transform(lambda values, config: part(values.T), shape, Unit.EXPERT)
+    return Transform(lambda values, config: part(values.T), shape, Unit.EXPERT, turns=True)
 
 
 def outputs_half(number: int) -> Transform:

@@ -49,14 +49,17 @@ DELTA_NET = (
         "attn_qkv",
         "attn_gate",
         "ssm_in",
-        "ssm_conv1d",
         "ssm_dt",
         "ssm_norm",
         "ssm_out",
     ),
     *_layer(Role.LINEAR_ATTENTION, "ssm_ba", "ssm_alpha", "ssm_beta"),
+    *_layer(Role.CONVOLUTION, "ssm_conv1d"),
 )
-SHORT_CONVOLUTION = _layer(Role.LINEAR_ATTENTION, "shortconv.conv", "shortconv.in_proj", "shortconv.out_proj")
+SHORT_CONVOLUTION = (
+    *_layer(Role.LINEAR_ATTENTION, "shortconv.in_proj", "shortconv.out_proj"),
+    *_layer(Role.CONVOLUTION, "shortconv.conv"),
+)
 
 DENSE = (*OUTSIDE_LAYERS, *NORMS, *ATTENTION, *FEED_FORWARD)
 MIXTURE = (*DENSE, *ROUTED_EXPERTS, *SHARED_EXPERT)

@@ -14,6 +14,7 @@ class Role(StrEnum):
     NORM = "norm"
     ATTENTION = "attention"
     LINEAR_ATTENTION = "linear_attention"
+    CONVOLUTION = "convolution"
     ROUTER = "router"
     ROUTED_EXPERT = "routed_expert"
     SHARED_EXPERT = "shared_expert"

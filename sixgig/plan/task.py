@@ -13,7 +13,8 @@ class Task:
     """context: positions the cache holds. ubatch: prompt tokens evaluated together. prompt_tokens: length of
     the prompt that time to first token and the speed after it are told for, at most the context.
 
-    tune_tokens: tokens of one training step; rank: of the adapters.
+    tune_tokens: tokens of one training step; micro_tokens: of what goes through attention together; rank: of
+    the adapters.
     """
 
     kind: TaskKind = "run"
@@ -23,7 +24,8 @@ class Task:
     type_v: str = "F16"
     prompt_tokens: int = 512
     read_ahead: bool = True
-    tune_tokens: int = 2048
+    tune_tokens: int = 4096
+    micro_tokens: int = 1024
     rank: int = 16
 
     @property

@@ -1,0 +1,69 @@
+"""What enters each block, kept from the forward to the backward pass: in memory, and on disk what is left."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from sixgig.errors import ReadError
+
+
+class Boundaries:
+    """A context manager. The first `n_on_disk` blocks' inputs go to a file without a name in `folder`: they
+    are needed last.
+
+    Raises OSError when the disk is full, ReadError when it fails.
+    """
+
+    def __init__(self, n_on_disk: int, folder: Path, device: torch.device) -> None:
+        self._n_on_disk, self._device = n_on_disk, device
+        self._held: dict[int, Tensor] = {}
+        self._shape = torch.Size()
+        self._file = tempfile.TemporaryFile(dir=folder) if n_on_disk else None  # noqa: SIM115 (closed on exit)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def keep(self, number: int, x: Tensor) -> None:
+        """The input of block `number`; all of a step have one shape."""
+        if number >= self._n_on_disk:
+            self._held[number] = x
+            return
+        self._shape = x.shape
+        self._write(number, memoryview(x.cpu().contiguous().numpy()).cast("B"))
+
+    def take(self, number: int) -> Tensor:
+        """What was kept, once."""
+        if number in self._held:
+            return self._held.pop(number)
+        x = torch.empty(self._shape)
+        self._read(number, memoryview(x.numpy()).cast("B"))
+        return x.to(self._device)
+
+    def _write(self, number: int, content: memoryview) -> None:
+        assert self._file is not None, "some blocks' inputs go to disk"
+        offset = number * len(content)
+        while content:
+            done = os.pwrite(self._file.fileno(), content, offset)
+            content, offset = content[done:], offset + done
+
+    def _read(self, number: int, into: memoryview) -> None:
+        assert self._file is not None, "some blocks' inputs go to disk"
+        offset = number * len(into)
+        while into:
+            done = os.preadv(self._file.fileno(), [into], offset)
+            if not done:
+                raise ReadError("activations on disk end early", f"at byte {offset}")
+            into, offset = into[done:], offset + done

@@ -1,0 +1,87 @@
+"""The last product and the loss, by rows of the vocabulary: no logits are ever held whole.
+
+The gradient is gathered in the same pass as the normaliser and scaled when a larger logit turns up, as
+FlashAttention does along keys (Dao et al. 2022, arXiv 2205.14135, section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LOGITS_ELEMENTS = 4 << 20  # of one chunk of logits
+
+
+@dataclass(frozen=True)
+class HeadLoss:
+    """nll: (tokens,) in nats. gradient: of the sum of nll with respect to the hidden states, or None."""
+
+    nll: Tensor
+    gradient: Tensor | None
+
+
+def head_loss(
+    hidden: Tensor, targets: Tensor, rows: Iterable[tuple[int, Tensor]], with_gradient: bool
+) -> HeadLoss:
+    """Cross-entropy of hidden (tokens, n_embd), after the final norm, against targets (tokens,), int64.
+
+    rows: the head's matrix as (first row, weights (n_rows, n_embd)), each row once. Runs without autograd.
+    """
+    with torch.no_grad():
+        sums = _Sums(hidden, targets, with_gradient)
+        for first, weights in _chunks(rows, len(hidden)):
+            sums.add(first, weights)
+        return sums.result()
+
+
+def _chunks(rows: Iterable[tuple[int, Tensor]], n_tokens: int) -> Iterator[tuple[int, Tensor]]:
+    """Few enough rows for a chunk of logits."""
+    step = max(64, LOGITS_ELEMENTS // max(1, n_tokens))
+    for first, weights in rows:
+        for at in range(0, len(weights), step):
+            yield first + at, weights[at : at + step]
+
+
+class _Sums:
+    """What is known of each token after some rows: the largest logit, the sum of exp(logit - largest), the
+    target's logit; and the gradient's two parts, the sum of exp(logit - largest) times the row, and the
+    target's row.
+    """
+
+    def __init__(self, hidden: Tensor, targets: Tensor, with_gradient: bool) -> None:
+        self._hidden, self._targets = hidden, targets
+        self._largest = hidden.new_full((len(hidden), 1), -torch.inf)
+        self._total = hidden.new_zeros(len(hidden), 1)
+        self._wanted = hidden.new_zeros(len(hidden))
+        self._pull = torch.zeros_like(hidden) if with_gradient else None
+        self._push = torch.zeros_like(hidden) if with_gradient else None
+
+    def add(self, first: int, weights: Tensor) -> None:
+        """Rows [first, first + len(weights))."""
+        logits = (self._hidden.to(weights.dtype) @ weights.T).to(self._hidden.dtype)
+        self._note_targets(first, weights, logits)
+        largest = torch.maximum(self._largest, logits.amax(1, keepdim=True))
+        shrink = torch.exp(self._largest - largest)
+        shares = logits.sub_(largest).exp_()
+        self._total.mul_(shrink).add_(shares.sum(1, keepdim=True))
+        if self._pull is not None:
+            self._pull.mul_(shrink).add_((shares.to(weights.dtype) @ weights).to(self._pull.dtype))
+        self._largest = largest
+
+    def _note_targets(self, first: int, weights: Tensor, logits: Tensor) -> None:
+        """The logits, and the rows, of targets that lie in this chunk."""
+        here = ((self._targets >= first) & (self._targets < first + len(weights))).nonzero().squeeze(1)
+        places = self._targets[here] - first
+        self._wanted[here] = logits[here, places]
+        if self._push is not None:
+            self._push[here] = weights[places].to(self._push.dtype)
+
+    def result(self) -> HeadLoss:
+        """After the last rows."""
+        nll = self._largest.squeeze(1) + self._total.squeeze(1).log() - self._wanted
+        if self._pull is None or self._push is None:
+            return HeadLoss(nll, None)
+        return HeadLoss(nll, self._pull.div_(self._total).sub_(self._push))

@@ -1,0 +1,195 @@
+"""How a model is tuned within a budget: what is held, what is read again each step, what stays.
+
+The step visits half a layer at a time, so its memory is one visit's weights and activations, what entered
+each visit, and the adapter; the rest of the budget keeps weights that are then read only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+
+from sixgig.errors import BudgetError
+from sixgig.families import Role
+from sixgig.plan.anatomy import Anatomy, Layer
+from sixgig.plan.budget import STEP_BYTES, Tier, margin_for
+from sixgig.plan.footprint import expert_width
+from sixgig.plan.needs import ProcessBytes
+from sixgig.plan.pieces import Piece, Pieces, pieces_of
+from sixgig.units import format_bytes
+
+STATE_BYTES = 20  # per trained weight: itself, its gradient, two moments, its best value so far
+LOGITS_BYTES = 3 * 4 * (4 << 20)  # finetune/head.py: LOGITS_ELEMENTS, and what exp and the product add
+_F32_BYTES = 4
+# Values a token leaves in the graph of a visit, by output of its matrices and by width of the stream.
+# Measured: LOG.md.
+MIXING_VALUES, RECURRENT_VALUES, FEED_FORWARD_VALUES, STREAM_VALUES = 4.0, 9.0, 4.0, 8.0
+DELTA_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Batch:
+    """tokens: of a step at most; micro_tokens: of a micro-batch at most; n_weights: trained."""
+
+    tokens: int
+    micro_tokens: int
+    n_weights: int
+
+
+@dataclass(frozen=True)
+class TuningPlan:
+    """room_bytes: for reading ahead. stays: pieces kept after they were read once. n_on_disk: visits whose
+    inputs go to disk. read_bytes: from disk in each step but the first.
+    """
+
+    tiers: tuple[Tier, ...]
+    ram_budget_bytes: int
+    margin_bytes: int
+    room_bytes: int
+    stays: frozenset[Piece]
+    n_on_disk: int
+    read_bytes: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """All tiers together."""
+        return sum(tier.size_bytes for tier in self.tiers)
+
+    def explain(self) -> str:
+        """A line of summary, then one per tier."""
+        head = (
+            f"{format_bytes(self.peak_bytes)} predicted peak, {format_bytes(self.margin_bytes)} margin, "
+            f"{format_bytes(self.ram_budget_bytes)} budget; {format_bytes(self.read_bytes)} read in each step"
+        )
+        return "\n".join([head, *(f"  {t.name:<24} {format_bytes(t.size_bytes):>12}" for t in self.tiers)])
+
+
+def plan_tuning(model: Anatomy, batch: Batch, process: ProcessBytes, ram_bytes: int) -> TuningPlan:
+    """The plan that reads least; BudgetError with the smallest budget that works."""
+    pieces = pieces_of(model)
+    n_visits, stream = len(pieces.visits), _F32_BYTES * batch.tokens * model.model.n_embd
+    fixed, least = _fixed(model, pieces, batch, process), _least_room(pieces)
+    margin = margin_for(ram_bytes)
+    spare = ram_bytes - margin - least - sum(tier.size_bytes for tier in fixed)
+    if spare < 0:
+        raise _refusal((*fixed, Tier("weights at work", least)), ram_bytes)
+    in_memory = min(n_visits, spare // stream)
+    spare -= in_memory * stream
+    more = min(spare, max(0, _pleasant_room(pieces) - least))
+    stays = _spread(_all(pieces), spare - more)
+    tiers = (
+        *fixed,
+        Tier("inputs of the layers", in_memory * stream),
+        Tier("weights at work", least + more),
+        Tier("weights that stay", sum(piece.held_bytes for piece in stays)),
+    )
+    read = sum(piece.size_bytes for piece in pieces.step() if piece not in stays)
+    return TuningPlan(tiers, ram_bytes, margin, least + more, stays, n_visits - in_memory, read)
+
+
+def adapter_weights(model: Anatomy, rank: int) -> int:
+    """Weights of low-rank adapters on attention and on dense and shared feed-forward matrices."""
+    tuned = (Role.ATTENTION, Role.LINEAR_ATTENTION, Role.SHARED_EXPERT, Role.FEED_FORWARD)
+    found = (t for layer in model.layers for t in layer.dense if t.role in tuned and len(t.shape) == 2)
+    return sum(rank * (tensor.shape[0] + tensor.shape[1]) for tensor in found)
+
+
+def _fixed(model: Anatomy, pieces: Pieces, batch: Batch, process: ProcessBytes) -> tuple[Tier, ...]:
+    """What no choice makes smaller."""
+    vectors = _F32_BYTES * sum(prod(tensor.shape) for tensor in pieces.vectors)
+    stream = _F32_BYTES * batch.tokens * model.model.n_embd
+    return (
+        Tier("process", process.anonymous_bytes),
+        Tier("program files", process.file_bytes, "file"),
+        Tier("adapter and optimiser", STATE_BYTES * batch.n_weights),
+        Tier("small weights", vectors),
+        Tier("matrix in float32", _F32_BYTES * pieces.largest_matrix),
+        Tier("stream and its gradient", 3 * stream),
+        Tier("activations at work", max(_visit_bytes(model, batch), LOGITS_BYTES + 4 * stream)),
+    )
+
+
+def _least_room(pieces: Pieces) -> int:
+    """What must be in memory at once."""
+    return max(*(visit.least_bytes for visit in pieces.visits), *(p.held_bytes for p in pieces.head))
+
+
+def _pleasant_room(pieces: Pieces) -> int:
+    """The visit at work and the next one: then reading need never wait for computing."""
+    sizes = [visit.held_bytes for visit in pieces.visits] + [sum(p.held_bytes for p in pieces.head)]
+    return max(first + second for first, second in pairwise(sizes))
+
+
+def _all(pieces: Pieces) -> Sequence[Piece]:
+    return [*(piece for visit in pieces.visits for piece in visit.pieces if piece.slices), *pieces.head]
+
+
+def _spread(pieces: Sequence[Piece], room_bytes: int) -> frozenset[Piece]:
+    """As many as fit, evenly spread: then reading and computing take turns all along the step."""
+    chosen, left = set[Piece](), room_bytes
+    for number in _scattered(len(pieces)):
+        if pieces[number].held_bytes <= left:
+            chosen.add(pieces[number])
+            left -= pieces[number].held_bytes
+    return frozenset(chosen)
+
+
+def _scattered(count: int) -> Iterator[int]:
+    """0 to count - 1, every beginning of it evenly spread: numbers with their bits reversed."""
+    bits = max(1, (count - 1).bit_length())
+    for number in range(1 << bits):
+        place = int(f"{number:0{bits}b}"[::-1], 2)
+        if place < count:
+            yield place
+
+
+def _visit_bytes(model: Anatomy, batch: Batch) -> int:
+    """Activations and gradients of the largest visit."""
+    values = max(max(_mixing(model, layer, batch), _feeding(model, layer, batch)) for layer in model.layers)
+    return int(_F32_BYTES * values)
+
+
+def _mixing(model: Anatomy, layer: Layer, batch: Batch) -> float:
+    """Attention or Gated DeltaNet, of one micro-batch."""
+    factor = RECURRENT_VALUES if layer.recurrent else MIXING_VALUES
+    outputs = sum(t.shape[1] for t in layer.dense if len(t.shape) == 2 and _mixes(t.role))
+    values = factor * outputs + STREAM_VALUES * model.model.n_embd
+    return batch.micro_tokens * (values + (_states(model) if layer.recurrent else 0))
+
+
+def _states(model: Anatomy) -> float:
+    """A token's share of the states between chunks and of the products inside them."""
+    shape = model.model.attention.recurrent
+    if shape is None or not shape.time_step_rank:
+        return 0
+    state = shape.state_size * shape.inner_size // shape.time_step_rank
+    return shape.time_step_rank * (3 * state / DELTA_CHUNK + 6 * DELTA_CHUNK)
+
+
+def _feeding(model: Anatomy, layer: Layer, batch: Batch) -> float:
+    """The feed-forward part: of one micro-batch, but of the whole batch where experts are routed."""
+    outputs = sum(t.shape[1] for t in layer.dense if len(t.shape) == 2 and not _mixes(t.role))
+    values = FEED_FORWARD_VALUES * outputs + STREAM_VALUES * model.model.n_embd
+    if not layer.routed:
+        return batch.micro_tokens * values
+    expert = FEED_FORWARD_VALUES * (2 * expert_width(model.model) + model.model.n_embd)
+    return batch.tokens * (values + expert)  # at worst all tokens choose one expert
+
+
+def _mixes(role: Role) -> bool:
+    return role in (Role.ATTENTION, Role.LINEAR_ATTENTION)
+
+
+def _refusal(tiers: tuple[Tier, ...], ram_bytes: int) -> BudgetError:
+    peak = smallest = sum(tier.size_bytes for tier in tiers)
+    while smallest - margin_for(smallest) < peak:
+        smallest = peak + margin_for(smallest)
+    largest = sorted(tiers, key=lambda tier: -tier.size_bytes)[:3]
+    shares = ", ".join(f"{tier.name} {format_bytes(tier.size_bytes)}" for tier in largest)
+    return BudgetError(
+        f"this model cannot be tuned in {format_bytes(ram_bytes)} of memory",
+        f"{format_bytes(smallest)} needed ({shares})",
+        f"try --ram {-(-smallest // STEP_BYTES)}M, fewer tokens a step with --batch, or a lower --rank",
+    )
