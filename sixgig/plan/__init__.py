@@ -6,6 +6,7 @@ from sixgig.plan.hits import PUBLISHED, HitCurve
 from sixgig.plan.learning import Lesson, Record, lesson, process_bytes
 from sixgig.plan.needs import (
     GPU_CONTEXT_BYTES,
+    AdapterBytes,
     EngineBytes,
     ProcessBytes,
     bookkeeping_bytes,
@@ -24,6 +25,7 @@ from sixgig.plan.work import WorkPlan, plan_work
 __all__ = [
     "GPU_CONTEXT_BYTES",
     "PUBLISHED",
+    "AdapterBytes",
     "Anatomy",
     "Budgets",
     "EngineBytes",

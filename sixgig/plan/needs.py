@@ -36,6 +36,14 @@ class EngineBytes:
 
 
 @dataclass(frozen=True)
+class AdapterBytes:
+    """What a LoRA takes in main memory: while it is used, and besides while it is read."""
+
+    held_bytes: int
+    loading_bytes: int
+
+
+@dataclass(frozen=True)
 class ProcessBytes:
     """This program itself with a model open and nothing of it allocated; source: how that is known."""
 
@@ -87,23 +95,35 @@ def estimated_device(model: Anatomy, task: Task, placement: Placement) -> tuple[
     )
 
 
-def unpaged_needs(model: ModelFile, task: Task, engine: EngineBytes, process: ProcessBytes) -> Needs:
+def unpaged_needs(
+    model: ModelFile,
+    task: Task,
+    engine: EngineBytes,
+    process: ProcessBytes,
+    adapter: AdapterBytes | None = None,
+) -> Needs:
     """Everything loaded; while loading, the stream's buffer and the largest tensor come on top."""
     largest = max(tensor.size_bytes for tensor in model.tensors)
     kept = largest <= footprint.HEAP_KEEPS_BYTES
     loader = Tier("loader", footprint.STREAM_BYTES + largest, phase="always" if kept else "loading")
     return Needs(
-        (*held_tiers(model, task, engine, process), loader),
+        (*held_tiers(model, task, engine, process), *adapter_tiers(adapter), loader),
         routed_bytes=0,
         context_tokens=task.context,
         kv_bytes_per_token=growth_bytes(anatomy(model), task),
     )
 
 
-def paged_needs(model: ModelFile, task: Task, engine: EngineBytes, process: ProcessBytes) -> Needs:
+def paged_needs(
+    model: ModelFile,
+    task: Task,
+    engine: EngineBytes,
+    process: ProcessBytes,
+    adapter: AdapterBytes | None = None,
+) -> Needs:
     """Routed experts in a cache."""
     return Needs(
-        held_tiers(model, task, engine, process),
+        (*held_tiers(model, task, engine, process), *adapter_tiers(adapter)),
         footprint.resident_bytes(model),
         smallest_cache_bytes=footprint.smallest_cache_bytes(model),
         paged_tiers=(
@@ -127,3 +147,11 @@ def held_tiers(model: ModelFile, task: Task, engine: EngineBytes, process: Proce
         Tier("compute buffers", engine.compute_bytes, phase="running"),
         Tier("kernel scratch", footprint.kernel_scratch_bytes(model, task.ubatch), phase="running"),
     )
+
+
+def adapter_tiers(adapter: AdapterBytes | None) -> tuple[Tier, ...]:
+    """A LoRA's, in either mode; none without one."""
+    if adapter is None:
+        return ()
+    reading = Tier("adapter loader", adapter.loading_bytes, phase="loading")
+    return Tier("adapter", adapter.held_bytes), reading

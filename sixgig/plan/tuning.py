@@ -16,12 +16,13 @@ from sixgig.families import Role
 from sixgig.plan.anatomy import Anatomy, Layer
 from sixgig.plan.budget import STEP_BYTES, Tier, margin_for
 from sixgig.plan.footprint import expert_width
-from sixgig.plan.needs import ProcessBytes
+from sixgig.plan.needs import GPU_CONTEXT_BYTES, ProcessBytes
 from sixgig.plan.pieces import Piece, Pieces, pieces_of
 from sixgig.units import format_bytes
 
 STATE_BYTES = 20  # per trained weight: itself, its gradient, two moments, its best value so far
 LOGITS_BYTES = 3 * 4 * (4 << 20)  # finetune/head.py: LOGITS_ELEMENTS, and what exp and the product add
+DEQUANTISING_BYTES = 8  # per element, at most: as stored, and 3.5 while it is unpacked on a GPU
 _F32_BYTES = 4
 # Values a token leaves in the graph of a visit, by output of its matrices and by width of the stream.
 # Measured: LOG.md.
@@ -40,11 +41,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class TuningPlan:
-    """room_bytes: for reading ahead. stays: pieces kept after they were read once. n_on_disk: visits whose
-    inputs go to disk. read_bytes: from disk in each step but the first.
+    """tiers: of main memory; device_tiers: of the GPU's, where one computes. room_bytes: for reading ahead.
+    stays: pieces kept after they were read once. n_on_disk: visits whose inputs go to disk. read_bytes: from
+    disk in each step but the first.
     """
 
     tiers: tuple[Tier, ...]
+    device_tiers: tuple[Tier, ...]
     ram_budget_bytes: int
     margin_bytes: int
     room_bytes: int
@@ -63,14 +66,25 @@ class TuningPlan:
             f"{format_bytes(self.peak_bytes)} predicted peak, {format_bytes(self.margin_bytes)} margin, "
             f"{format_bytes(self.ram_budget_bytes)} budget; {format_bytes(self.read_bytes)} read in each step"
         )
-        return "\n".join([head, *(f"  {t.name:<24} {format_bytes(t.size_bytes):>12}" for t in self.tiers)])
+        lines = [f"  {tier.name:<24} {format_bytes(tier.size_bytes):>12}" for tier in self.tiers]
+        lines += [
+            f"  {tier.name:<24} {format_bytes(tier.size_bytes):>12}  of the GPU" for tier in self.device_tiers
+        ]
+        return "\n".join([head, *lines])
 
 
-def plan_tuning(model: Anatomy, batch: Batch, process: ProcessBytes, ram_bytes: int) -> TuningPlan:
-    """The plan that reads least; BudgetError with the smallest budget that works."""
+def plan_tuning(
+    model: Anatomy, batch: Batch, process: ProcessBytes, ram_bytes: int, vram_bytes: int | None = None
+) -> TuningPlan:
+    """The plan that reads least; BudgetError with the smallest budget that works.
+
+    vram_bytes: of the GPU that computes, None where the processor does.
+    """
     pieces = pieces_of(model)
     n_visits, stream = len(pieces.visits), _F32_BYTES * batch.tokens * model.model.n_embd
-    fixed, least = _fixed(model, pieces, batch, process), _least_room(pieces)
+    held, working = _process(process), _working(model, pieces, batch)
+    device = () if vram_bytes is None else _on_device(working, pieces, vram_bytes)
+    fixed, least = (held if device else (*held, *working)), _least_room(pieces)
     margin = margin_for(ram_bytes)
     spare = ram_bytes - margin - least - sum(tier.size_bytes for tier in fixed)
     if spare < 0:
@@ -86,7 +100,7 @@ def plan_tuning(model: Anatomy, batch: Batch, process: ProcessBytes, ram_bytes: 
         Tier("weights that stay", sum(piece.held_bytes for piece in stays)),
     )
     read = sum(piece.size_bytes for piece in pieces.step() if piece not in stays)
-    return TuningPlan(tiers, ram_bytes, margin, least + more, stays, n_visits - in_memory, read)
+    return TuningPlan(tiers, device, ram_bytes, margin, least + more, stays, n_visits - in_memory, read)
 
 
 def adapter_weights(model: Anatomy, rank: int) -> int:
@@ -96,19 +110,34 @@ def adapter_weights(model: Anatomy, rank: int) -> int:
     return sum(rank * (tensor.shape[0] + tensor.shape[1]) for tensor in found)
 
 
-def _fixed(model: Anatomy, pieces: Pieces, batch: Batch, process: ProcessBytes) -> tuple[Tier, ...]:
-    """What no choice makes smaller."""
+def _process(process: ProcessBytes) -> tuple[Tier, ...]:
+    return Tier("process", process.anonymous_bytes), Tier("program files", process.file_bytes, "file")
+
+
+def _working(model: Anatomy, pieces: Pieces, batch: Batch) -> tuple[Tier, ...]:
+    """What lies where the arithmetic is done, and no choice makes smaller."""
     vectors = _F32_BYTES * sum(prod(tensor.shape) for tensor in pieces.vectors)
     stream = _F32_BYTES * batch.tokens * model.model.n_embd
     return (
-        Tier("process", process.anonymous_bytes),
-        Tier("program files", process.file_bytes, "file"),
-        Tier("adapter and optimiser", STATE_BYTES * batch.n_weights),
+        Tier("adapter and optimizer", STATE_BYTES * batch.n_weights),
         Tier("small weights", vectors),
         Tier("matrix in float32", _F32_BYTES * pieces.largest_matrix),
         Tier("stream and its gradient", 3 * stream),
         Tier("activations at work", max(_visit_bytes(model, batch), LOGITS_BYTES + 4 * stream)),
     )
+
+
+def _on_device(working: tuple[Tier, ...], pieces: Pieces, vram_bytes: int) -> tuple[Tier, ...]:
+    """What the GPU holds; BudgetError where it cannot."""
+    scratch = Tier("dequantising", DEQUANTISING_BYTES * pieces.largest_matrix)
+    tiers = (Tier("driver", GPU_CONTEXT_BYTES), *working, scratch)
+    needed = sum(tier.size_bytes for tier in tiers)
+    if needed > vram_bytes:
+        what = f"this model cannot be tuned in {format_bytes(vram_bytes)} of the GPU's memory"
+        raise BudgetError(
+            what, _shares(tiers), f"try --vram {-(-needed // STEP_BYTES)}M, or a smaller --batch"
+        )
+    return tiers
 
 
 def _least_room(pieces: Pieces) -> int:
@@ -186,10 +215,15 @@ def _refusal(tiers: tuple[Tier, ...], ram_bytes: int) -> BudgetError:
     peak = smallest = sum(tier.size_bytes for tier in tiers)
     while smallest - margin_for(smallest) < peak:
         smallest = peak + margin_for(smallest)
-    largest = sorted(tiers, key=lambda tier: -tier.size_bytes)[:3]
-    shares = ", ".join(f"{tier.name} {format_bytes(tier.size_bytes)}" for tier in largest)
     return BudgetError(
         f"this model cannot be tuned in {format_bytes(ram_bytes)} of memory",
-        f"{format_bytes(smallest)} needed ({shares})",
+        _shares(tiers, smallest),
         f"try --ram {-(-smallest // STEP_BYTES)}M, fewer tokens a step with --batch, or a lower --rank",
     )
+
+
+def _shares(tiers: tuple[Tier, ...], needed: int | None = None) -> str:
+    total = sum(tier.size_bytes for tier in tiers) if needed is None else needed
+    largest = sorted(tiers, key=lambda tier: -tier.size_bytes)[:3]
+    parts = ", ".join(f"{tier.name} {format_bytes(tier.size_bytes)}" for tier in largest)
+    return f"{format_bytes(total)} needed ({parts})"

@@ -1,8 +1,8 @@
 """Stored weights as float32, on the device where the bytes lie.
 
-Every type ggml can read as weights. The numbers are ggml's own to the bit where scales are finite: all products
-of a scale and an integer fit float32's 24 bits, so only the sum with a minimum rounds, once, with or without a
-fused multiply-add.
+Covers every type ggml reads as weights. The numbers are ggml's own to the bit, but for which NaN it is: all
+products of a scale and integers fit float32's 24 bits, so only the sum with a minimum rounds, and it rounds
+once, whether or not it is fused with the product.
 """
 
 from __future__ import annotations
@@ -57,14 +57,17 @@ def can_dequantise(type_id: int) -> bool:
 def dequantise(stored: Tensor, type_id: int, n_elements_per_row: int, out: Tensor | None = None) -> Tensor:
     """Weights of stored rows, float32 (rows, n_elements_per_row), in `out` (contiguous) if given.
 
-    stored: uint8 (rows, bytes per row). Needs up to PEAK bytes per element besides the result. ModelFileError for
-    a type that holds no weights.
+    stored: uint8 (rows, bytes per row). Takes up to 3.5 bytes per element besides the result. ModelFileError
+    for a type that holds no weights.
     """
     if type_id not in _BY_ID:
-        raise ModelFileError(f"cannot read weights of storage type {_name(type_id)}", cure="convert the model")
+        what = f"cannot read weights of storage type {_name(type_id)}"
+        raise ModelFileError(what, cure="have them stored as another type, such as Q8_0")
     kind = TYPE_BY_ID[type_id]
     if out is None:
-        out = torch.empty(len(stored), n_elements_per_row, device=stored.device)
+        out = torch.empty(len(stored), n_elements_per_row, dtype=torch.float32, device=stored.device)
+    if stored.storage_offset() % 4:  # torch views bytes as wider numbers only where aligned
+        stored = stored.clone()
     blocks = stored.reshape(-1, kind.block_bytes)
     _BY_ID[type_id](blocks, out.view(-1, kind.block_elements))
     return out

@@ -31,7 +31,10 @@ def halves(blocks: Tensor, at: int, count: int = 1) -> Tensor:
 
 
 def scaled(scale: Tensor, q: Tensor, out: Tensor) -> None:
-    """Into `out` scale * q: (n_blocks, groups) times (n_blocks, groups, ...), or times (n_blocks, n) with 1."""
+    """Into `out` scale * q: (n_blocks, groups) times (n_blocks, groups, ...).
+
+    With one scale per block q may have any shape of two dimensions or more.
+    """
     torch.mul(scale.view(*scale.shape, *(1,) * (q.dim() - 2)), q, out=out.view(q.shape))
 
 

@@ -13,26 +13,26 @@ from sixgig.finetune.dequantise.bits import halves, looked_up, scaled, signed, u
 
 def iq4_nl(blocks: Tensor, out: Tensor) -> None:
     """One scale for 32 numbers."""
-    scaled(halves(blocks, 0), _chosen("IQ4_NL", blocks[:, 2:].unflatten(1, (1, 16))), out)
+    scaled(halves(blocks, 0), _chosen("IQ4_NL", blocks[:, 2:].view(-1, 1, 16)), out)
 
 
 def iq4_xs(blocks: Tensor, out: Tensor) -> None:
     """256 numbers; 8 groups with a scale of 6 bits."""
     scale = unpack_in_order(blocks[:, 4:8], 4).add_(unpack_in_order(blocks[:, 2:4], 2), alpha=16)
-    q = _chosen("IQ4_NL", blocks[:, 8:].unflatten(1, (8, 16)))
+    q = _chosen("IQ4_NL", blocks[:, 8:].view(-1, 8, 16))
     scaled(halves(blocks, 0) * signed(scale, 32), q, out)
 
 
 def mxfp4(blocks: Tensor, out: Tensor) -> None:
     """A power of two as scale for 32 numbers."""
     scale = _powers_of_two(blocks.device)[blocks[:, :1].int()]
-    scaled(scale, _chosen("MXFP4", blocks[:, 1:].unflatten(1, (1, 16))), out)
+    scaled(scale, _chosen("MXFP4", blocks[:, 1:].view(-1, 1, 16)), out)
 
 
 def nvfp4(blocks: Tensor, out: Tensor) -> None:
     """64 numbers; 4 groups with a scale in E4M3."""
     scale = _e4m3(blocks.device)[blocks[:, :4].int()]
-    scaled(scale, _chosen("MXFP4", blocks[:, 4:].unflatten(1, (4, 8))), out)
+    scaled(scale, _chosen("MXFP4", blocks[:, 4:].view(-1, 4, 8)), out)
 
 
 def _chosen(codebook: str, packed: Tensor) -> Tensor:

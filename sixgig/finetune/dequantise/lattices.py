@@ -20,7 +20,7 @@ def iq1_s(blocks: Tensor, out: Tensor) -> None:
     index = blocks[:, 2:34].int().add_(_shifted(high, range(0, 12, 3), 7), alpha=256)
     shift = (high < 0).view(torch.int8).mul_(-2).add_(1)
     q = looked_up(_points("IQ1_S", blocks.device), index).view(-1, 8, 32).add_(shift[..., None])
-    scaled(_eighths(halves(blocks, 0), high >> 12 & 7), q, out)
+    scaled(_odd_eighths(halves(blocks, 0), high >> 12 & 7), q, out)
 
 
 def iq1_m(blocks: Tensor, out: Tensor) -> None:
@@ -30,12 +30,12 @@ def iq1_m(blocks: Tensor, out: Tensor) -> None:
     shift = (high > 7).view(torch.int8).mul_(-2).add_(1)
     q = looked_up(_points("IQ1_M", blocks.device), index).add_(shift[..., None])
     scale = _shifted(blocks[:, 48:].view(torch.int16), range(0, 12, 3), 7)
-    scaled(_eighths(_scattered_half(blocks[:, 49::2]), scale), q.view(-1, 16, 16), out)
+    scaled(_odd_eighths(_scattered_half(blocks[:, 49::2]), scale), q.view(-1, 16, 16), out)
 
 
 def iq2_xxs(blocks: Tensor, out: Tensor) -> None:
     """8 groups of 32: 4 points of 8 bits, 4 sign patterns of 7 bits, 4 bits of scale."""
-    groups = blocks[:, 2:].unflatten(1, (8, 8))
+    groups = blocks[:, 2:].view(-1, 8, 8)
     q = looked_up(_points("IQ2_XXS", blocks.device), groups[..., :4]).mul_(_even_signs(groups[..., 4:]))
     scaled(_odd_eighths(halves(blocks, 0), groups[..., 7] >> 4), q.view(-1, 8, 32), out)
 
@@ -58,7 +58,7 @@ def iq2_s(blocks: Tensor, out: Tensor) -> None:
 
 def iq3_xxs(blocks: Tensor, out: Tensor) -> None:
     """8 groups of 32: 8 points of 8 bits, 4 sign patterns of 7 bits, 4 bits of scale."""
-    groups = blocks[:, 66:].unflatten(1, (8, 4))
+    groups = blocks[:, 66:].view(-1, 8, 4)
     q = looked_up(_points("IQ3_XXS", blocks.device), blocks[:, 2:66]).view(-1, 8, 4, 8)
     q.mul_(_even_signs(groups))
     scaled(_odd_eighths(halves(blocks, 0), groups[..., 3] >> 4).mul_(2), q.view(-1, 8, 32), out)
@@ -79,13 +79,8 @@ def _shifted(packed: Tensor, shifts: range, mask: int) -> Tensor:
     return (packed[..., None] >> by).bitwise_and_(mask).flatten(1)
 
 
-def _eighths(d: Tensor, scale: Tensor) -> Tensor:
-    """Scales (2 s + 1) d / 8 of the types whose points are stored times 8."""
-    return (scale.float() * 2 + 1).mul_(d).mul_(0.125)
-
-
 def _odd_eighths(d: Tensor, scale: Tensor) -> Tensor:
-    """Scales (2 s + 1) d / 8."""
+    """The groups' scales (2 s + 1) d / 8: of IQ2, and of IQ1, whose points we keep times 8."""
     return (scale.float() + 0.5).mul_(d).mul_(0.25)
 
 

@@ -64,7 +64,7 @@ def q8_0(blocks: Tensor, out: Tensor) -> None:
 
 
 def tq1_0(blocks: Tensor, out: Tensor) -> None:
-    """Five numbers of -1, 0, 1 in a byte, as a fraction of 256 in base 3; the last 16 numbers four in a byte."""
+    """-1, 0 or 1: five in a byte, which is a fraction of 256 in base 3; of the last 16 numbers four."""
     powers = _powers_of_three(blocks.device)
     parts = [(blocks[:, :32], 5), (blocks[:, 32:48], 5), (blocks[:, 48:52], 4)]
     fraction = torch.cat([(part[:, None] * powers[:n, None]).flatten(1) for part, n in parts], 1)
@@ -74,7 +74,7 @@ def tq1_0(blocks: Tensor, out: Tensor) -> None:
 
 def tq2_0(blocks: Tensor, out: Tensor) -> None:
     """2 bits: -1 to 2."""
-    q = unpack(blocks[:, :64].unflatten(1, (2, 32)), 2)
+    q = unpack(blocks[:, :64].view(-1, 2, 32), 2)
     scaled(halves(blocks, 64), signed(q, 1), out)
 
 
