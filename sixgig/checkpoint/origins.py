@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.recipe import Rule, pattern_of
 from sixgig.checkpoint.recipes import RECIPES
+from sixgig.families import Role
 from sixgig.modelfile import ModelFile, Tensor
 
 Order = NDArray[np.intp]
@@ -40,10 +41,10 @@ class Origins:
         self._tensors = {tensor.name: tensor for tensor in model.tensors}
 
     def of(self, name: str) -> Origin | None:
-        """The origin of the tensor `name`; None where the model or transformers has no such matrix."""
+        """The origin of a tensor of the model; None where transformers has no Linear or stack for it."""
         pattern, layer, _ = pattern_of(name)
         rule = self._rule(pattern)
-        if rule is None or name not in self._tensors:
+        if rule is None or self._tensors[name].role in (Role.EMBEDDING, Role.ROUTER):
             return None
         n_rows = sum(tensor.shape[1] for tensor in self._siblings(rule, layer))
         n_columns, n_made = self._tensors[name].shape[:2]
@@ -86,7 +87,7 @@ def _config(model: ModelFile) -> Config:
             "linear_num_key_heads": recurrent.group_count,
             "linear_num_value_heads": recurrent.time_step_rank,
             "linear_key_head_dim": recurrent.state_size,
-            "linear_value_head_dim": recurrent.inner_size // recurrent.time_step_rank,
+            "linear_value_head_dim": recurrent.inner_size // max(recurrent.time_step_rank, 1),
         }
     return Config(values)
 

@@ -3,7 +3,8 @@
 Source: peft 0.21, LoraConfig and lora.ParamWrapper, which adapts the stacks of experts that transformers 5
 holds as parameters: A (experts * rank, n_in), expert by expert; B (n_out, rank * experts), the experts of one
 rank side by side. Of two parameters of one module the last registered is the outer wrapper, and the other's
-name has "base_layer" in it. Gate and up are one parameter: their ranks add up, B is block-diagonal.
+name has "base_layer" in it. Gate and up are one parameter: their ranks add up, B is block-diagonal. PEFT then
+warns that rank_pattern and alpha_pattern matched no module; it looks at modules only, and applies them.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from sixgig.errors import UsageError
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.header import padded
 from sixgig.modelfile.lora import Floats, Lora
+from sixgig.modelfile.lora_fit import check_lora
 
 _WEIGHT, _ALIGNMENT = ".weight", 8
-_EMBEDDING = "token_embd.weight"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Piece:
     origin: Origin
     a: Floats
     b: Floats
+    scale: float
 
     @property
     def rank(self) -> int:
@@ -73,9 +75,10 @@ class Adapted:
         """Of all pieces together."""
         return sum(piece.rank for piece in self.pieces)
 
-    def alpha(self, alpha: float) -> float:
+    @property
+    def alpha(self) -> float:
         """What gives the first piece its scale; `factors` sees to the others."""
-        return alpha * self.rank / self.pieces[0].rank
+        return self.pieces[0].scale * self.rank
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -93,31 +96,33 @@ class Adapted:
         for piece in self.pieces:
             start, end = end, end + piece.rank
             a[..., start:end, piece.origin.columns] = piece.a
-            b[..., piece.origin.rows, start:end] = piece.b * np.float32(first.rank / piece.rank)
+            b[..., piece.origin.rows, start:end] = piece.b * np.float32(piece.scale / first.scale)
         shape_a, shape_b = self.shapes
         return a.reshape(shape_a), (b.transpose(1, 2, 0) if stack else b).reshape(shape_b)
 
 
-def write_peft(folder: Path, model: ModelFile, lora: Lora, base_name: str = "") -> tuple[str, ...]:
+def write_peft(folder: Path, model: ModelFile, lora: Lora, base_name: str = "") -> str:
     """Writes adapter_model.safetensors and adapter_config.json into `folder`; each appears whole.
 
     The names are those of transformers' causal language models (AutoModelForCausalLM), not of models that see
-    as well. `base_name`: of the base model at its hub. Returns notices: what cannot be said in PEFT's way is
-    left out and named, namely the embedding, and matrices that transformers does not hold as we know it.
-    Memory: one tensor of the adapter beside the adapter. Raises UsageError where nothing is left or `folder`
-    cannot be written.
+    as well. `base_name`: of the base model at its hub. Returns a notice, empty where all was written: tensors
+    that PEFT has no place for are left out, namely routers and what transformers does not hold as the recipes
+    say. Memory: one tensor beside the adapter. Raises ModelFileError where the adapter is not for the model,
+    UsageError where nothing is left or `folder` cannot be written.
     """
+    check_lora(lora, model)
     adapted, left_out = _adapted(Origins(model), lora)
+    numbers = f"{len(left_out)} of {len(lora.pairs)} tensors, such as {next(iter(left_out), '')}"
     if not adapted:
-        raise UsageError("nothing of this adapter can be written for PEFT", ", ".join(left_out)[:120])
-    config = json.dumps(_config(adapted, lora.alpha, base_name), indent=2) + "\n"
+        raise UsageError("PEFT has no place for this adapter", numbers)
+    config = json.dumps(_config(adapted, base_name), indent=2) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_weights(folder / "adapter_model.safetensors", adapted)
         replace_file(folder / "adapter_config.json", config)
     except OSError as error:
         raise UsageError(f"cannot write {folder}", error.strerror or str(error)) from error
-    return tuple(f"{name} is adapted, but not in PEFT's files: PEFT has no place for it" for name in left_out)
+    return f"PEFT's files lack what PEFT has no place for: {numbers}" if left_out else ""
 
 
 def _adapted(origins: Origins, lora: Lora) -> tuple[list[Adapted], list[str]]:
@@ -125,18 +130,17 @@ def _adapted(origins: Origins, lora: Lora) -> tuple[list[Adapted], list[str]]:
     pieces: dict[str, list[Piece]] = {}
     left_out = []
     for name, (a, b) in lora.pairs.items():
-        origin = origins.of(name)
-        if origin is None or name == _EMBEDDING:
+        if (origin := origins.of(name)) is None:
             left_out.append(name)
         else:
-            pieces.setdefault(origin.name, []).append(Piece(origin, a, b))
+            pieces.setdefault(origin.name, []).append(Piece(origin, a, b, lora.scale(name)))
     found = sorted(pieces.items(), key=lambda item: item[1][0].origin.position)
     return [Adapted(name, tuple(parts)) for name, parts in found], left_out
 
 
-def _config(adapted: Sequence[Adapted], alpha: float, base_name: str) -> dict[str, object]:
+def _config(adapted: Sequence[Adapted], base_name: str) -> dict[str, object]:
     """LoraConfig's fields. Rank and alpha that most have are the default, others have patterns."""
-    scales = [(one.target, one.rank, one.alpha(alpha)) for one in adapted]
+    scales = [(one.target, one.rank, one.alpha) for one in adapted]
     (rank, usual_alpha), _ = Counter((r, a) for _, r, a in scales).most_common(1)[0]
     return {
         "peft_type": "LORA",
