@@ -6,7 +6,7 @@
 namespace sixgig {
 
 struct Ops {
-    ggml_op mul_mat_id, add_id, glu, unary, mul, scale, clamp, reshape, view;
+    ggml_op mul_mat_id, add, add_id, glu, unary, mul, scale, clamp, reshape, view;
     const char * missing;  // the first name the library does not know, or null
 };
 

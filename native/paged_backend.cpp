@@ -48,12 +48,26 @@ ggml_backend * init_backend(ggml_backend_device * device, const char *) {
 
 bool leads_to_our_product(const ggml_tensor * t, int depth);
 
-bool is_our_product(const ggml_tensor * op) {
-    return op->op == ops().mul_mat_id && find_paged(op->src[0]).tensor >= 0;
+// The factors of an adapter lie in plain memory beside the experts they adapt. Taken by us too, their products leave a
+// layer's graph in one piece: one visit.
+bool is_factor_product(const ggml_tensor * op) {
+    const ggml_backend_buffer * buffer = op->op == ops().mul_mat_id ? op->src[0]->buffer : nullptr;
+    const bool has_memory = buffer != nullptr && buffer->context != nullptr;  // else the loader only asks where to place it
+    return has_memory && buffer->buft == paged_buffer_type() && find_paged(op->src[0]).tensor < 0;
 }
 
-// The steps between an expert's products: activation, biases, clamps, and gate times up. Never the weighting of the
-// experts, whose second factor does not come from us.
+bool is_our_product(const ggml_tensor * op) {
+    return op->op == ops().mul_mat_id && (find_paged(op->src[0]).tensor >= 0 || is_factor_product(op));
+}
+
+bool is_adapter_sum(const ggml_tensor * op, int depth) {
+    const ggml_tensor * scaled = op->op == ops().add ? op->src[1] : nullptr;
+    return scaled != nullptr && scaled->op == ops().scale && is_factor_product(scaled->src[0]) &&
+           leads_to_our_product(op->src[0], depth);
+}
+
+// The steps between an expert's products: activation, biases, clamps, adapters, and gate times up. Never the weighting
+// of the experts, whose second factor does not come from us.
 bool is_step_between_products(const ggml_tensor * op, int depth) {
     const Ops & known = ops();
     if (op->op == known.glu) {
@@ -61,6 +75,7 @@ bool is_step_between_products(const ggml_tensor * op, int depth) {
                (op->src[1] == nullptr || leads_to_our_product(op->src[1], depth));
     }
     if (op->op == known.mul) return leads_to_our_product(op->src[0], depth) && leads_to_our_product(op->src[1], depth);
+    if (is_adapter_sum(op, depth)) return true;
     const bool one_source = op->op == known.unary || op->op == known.scale || op->op == known.clamp ||
                             op->op == known.add_id || op->op == known.view || op->op == known.reshape;
     return one_source && leads_to_our_product(op->src[0], depth);

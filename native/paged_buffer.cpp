@@ -16,7 +16,7 @@ constexpr size_t TENSOR_ALIGNMENT = PAGE_BYTES;
 // Plain tensors of the engine (computation, adapters) live here too: untouched pages cost nothing, touched ones are
 // ordinary memory. Only tensors that were announced as experts are paged.
 struct Region {
-    std::shared_ptr<Pager> pager;  // null for computation buffers
+    std::shared_ptr<Pager> pager;  // null until an announced expert is placed here
     void * base;
     size_t size;
 };
@@ -56,14 +56,24 @@ void free_region(ggml_backend_buffer * buffer) {
 
 void * region_base(ggml_backend_buffer * buffer) { return region(buffer).base; }
 
+void hand_over(Region & r, std::shared_ptr<Pager> pager) {
+    r.pager = std::move(pager);
+#ifdef MADV_NOHUGEPAGE
+    madvise(r.base, r.size, MADV_NOHUGEPAGE);  // a huge page would hold experts that the budget does not count
+#endif
+    Lock known(regions().mutex);
+    regions().all.push_back(&r);
+}
+
 // Shifts an expert tensor so that its address agrees with its file offset modulo the page size: direct I/O then reads
 // straight into place.
 ggml_status place_tensor(ggml_backend_buffer * buffer, ggml_tensor * tensor) {
-    Pager * pager = region(buffer).pager.get();
-    const int index = announced_index(pager, tensor);
+    const std::shared_ptr<Pager> pager = loading() ? loading_pager() : nullptr;
+    const int index = announced_index(pager.get(), tensor);
     if (index < 0) return GGML_STATUS_SUCCESS;
     const PagedTensor & paged = pager->cache->tensors()[index];
     if (ggml_nbytes(tensor) != paged.size_bytes) return GGML_STATUS_FAILED;
+    if (!region(buffer).pager) hand_over(region(buffer), pager);
     tensor->data = static_cast<char *>(tensor->data) + paged.file_offset % PAGE_BYTES;
     pager->cache->place(index, static_cast<char *>(tensor->data));
     pager->by_address[tensor->data] = index;
@@ -116,10 +126,6 @@ const char * type_name(ggml_backend_buffer_type *) { return "SIXGIG_PAGED"; }
 ggml_backend_buffer * alloc_region(ggml_backend_buffer_type * type, size_t size) {
     void * base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) return nullptr;
-    const std::shared_ptr<Pager> pager = loading() ? loading_pager() : nullptr;
-#ifdef MADV_NOHUGEPAGE
-    if (pager) madvise(base, size, MADV_NOHUGEPAGE);  // a huge page would hold experts that the budget does not count
-#endif
     ggml_backend_buffer_i iface{};
     iface.free_buffer = free_region;
     iface.get_base = region_base;
@@ -128,12 +134,7 @@ ggml_backend_buffer * alloc_region(ggml_backend_buffer_type * type, size_t size)
     iface.set_tensor = set_tensor;
     iface.get_tensor = get_tensor;
     iface.clear = clear_region;
-    auto * created = new Region{pager, base, size};
-    if (pager) {
-        Lock known(regions().mutex);
-        regions().all.push_back(created);
-    }
-    return ggml_backend_buffer_init(type, iface, created, size);
+    return ggml_backend_buffer_init(type, iface, new Region{nullptr, base, size}, size);
 }
 
 size_t alignment(ggml_backend_buffer_type *) { return TENSOR_ALIGNMENT; }

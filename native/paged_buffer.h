@@ -14,7 +14,7 @@ struct PagedWeight { Pager * pager; int tensor; };
 PagedWeight find_paged(const ggml_tensor * weight);
 
 
-// The pager whose weights a paged buffer holds; null for computation buffers.
+// The pager whose weights a paged buffer holds; null for computation buffers and adapters.
 Pager * owner_of(const ggml_backend_buffer * buffer);
 
 

@@ -25,6 +25,7 @@ ggml_op find_op(const char * name, const char ** missing) {
 Ops find_ops() {
     Ops found{};
     found.mul_mat_id = find_op("MUL_MAT_ID", &found.missing);
+    found.add = find_op("ADD", &found.missing);
     found.add_id = find_op("ADD_ID", &found.missing);
     found.glu = find_op("GLU", &found.missing);
     found.unary = find_op("UNARY", &found.missing);

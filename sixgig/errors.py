@@ -7,6 +7,7 @@
     ├── BudgetError      does not fit the stated budget
     ├── EngineError      library missing, wrong version, layout mismatch, libgomp missing
     ├── ReadError        the disk failed while a model was running
+    ├── TrainingError    a run of tuning cannot go on
     └── UsageError       a bad option value
 
 Each message says what is wrong, gives the numbers, and names the cure.
@@ -40,6 +41,10 @@ class EngineError(SixgigError):
 
 class ReadError(SixgigError):
     """A read failed while running; ``numbers`` carries file, offset and errno."""
+
+
+class TrainingError(SixgigError):
+    """A run of tuning cannot go on: its loss is no number, or what was saved is not this run's."""
 
 
 class UsageError(SixgigError):

@@ -1,4 +1,4 @@
-"""Ctrl-C kept whole while C code calls back into Python."""
+"""Ctrl-C kept whole while what is under way must not be torn: a call from C, an update of weights."""
 
 import signal
 import threading

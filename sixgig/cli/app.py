@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from sixgig import __version__
-from sixgig.cli import bench, demo, doctor, plan, run, score, shrink
+from sixgig.cli import bench, demo, doctor, plan, run, score, shrink, tune
 
 app = typer.Typer(
     name="sixgig",
@@ -20,6 +20,7 @@ doctor.register(app)
 plan.register(app)
 score.register(app)
 shrink.register(app)
+tune.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -15,7 +15,7 @@ from sixgig.cli.parameters import Policy
 from sixgig.cli.terminal import say
 from sixgig.errors import UsageError
 from sixgig.hardware import Peak, PeakSampler, this_processor
-from sixgig.inference import EngineOptions, Watcher
+from sixgig.inference import Adapter, EngineOptions, Watcher
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import CachePolicy
@@ -56,8 +56,8 @@ class Opening:
     """What to open and how; None means the default, ram as typed. Raises UsageError, and as loading does.
 
     all_logits: for Engine.all_logits. beside_bytes: what the caller will allocate once the engine is open;
-    it is held while memory is planned, so that the plan counts it, and let go before the block runs. observe:
-    as Engine's.
+    it is held while memory is planned, so that the plan counts it, and let go before the block runs. adapter:
+    opened for this model. observe: as Engine's.
     """
 
     model: ModelFile
@@ -70,6 +70,7 @@ class Opening:
     extra_buffers: bool = True
     all_logits: bool = False
     beside_bytes: int = 0
+    adapter: Adapter | None = None
     observe: Watcher | None = None
 
     @contextmanager
@@ -99,6 +100,7 @@ class Opening:
                     vram_bytes=vram_bytes,
                     announce=on_plan,
                     progress=bar,
+                    adapter=self.adapter,
                     observe=self.observe,
                 )
             del beside
@@ -120,10 +122,12 @@ class Opening:
         vram_bytes = 0 if self.vram is None else parse_size(self.vram)
         if not vram_bytes:
             return Placement(), 0
+        held_bytes = self.adapter.bytes.held_bytes if self.adapter else 0
         machine = gpu_machine(self.model.parts[0].parent)
         ram_bytes = self.ram_bytes or default_budget(machine.memory.available_bytes)
         planner = Planner(machine, self.model, Task(context=options.context, ubatch=options.ubatch))
-        plan = planner.plan(Budgets(ram_bytes, vram_bytes), accept=lambda plan: plan.can_run)
+        budgets = Budgets(max(0, ram_bytes - held_bytes), max(0, vram_bytes - held_bytes))
+        plan = planner.plan(budgets, accept=lambda plan: plan.can_run)
         return plan.placement, vram_bytes
 
     def _options(self) -> EngineOptions:
@@ -146,6 +150,11 @@ def find_model(name: str | None, quiet: bool = False) -> ModelFile:
     if not quiet:
         say(_DEMO_NOTICE)
     return open_model(demo_path())
+
+
+def find_adapter(name: str | None, model: ModelFile) -> Adapter | None:
+    """The adapter named, checked against the model; None where none was named."""
+    return None if name is None else Adapter.open(Path(name), model)
 
 
 def demo_path() -> Path:

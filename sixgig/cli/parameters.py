@@ -57,6 +57,10 @@ NoReadAhead = Annotated[
     bool,
     typer.Option("--no-read-ahead", help="Do not read experts before they are asked for."),
 ]
+Adapter = Annotated[
+    str | None,
+    typer.Option("--adapter", metavar="FILE", help="Run MODEL with this LoRA, a GGUF file made for it."),
+]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", metavar="N", help="Threads that compute.", show_default="physical cores"),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sixgig.cli.parameters import (
+    Adapter,
     AlwaysPage,
     Context,
     Json,
@@ -28,6 +29,7 @@ Examples:
   sixgig run model.gguf --ram 6G               chat within 6 GiB
   sixgig run model.gguf -p "Why is it dark?"   answer once
   sixgig run model.gguf -p - --json < ask.txt  for programs
+  sixgig run model.gguf --adapter tuned.gguf
   sixgig run hf:Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M --ram 8G
 
 \b
@@ -78,6 +80,7 @@ def run(
     prompt: Prompt = None,
     ram: Ram = None,
     vram: Vram = None,
+    adapter: Adapter = None,
     raw: Raw = False,
     max_tokens: MaxTokens = None,
     temperature: Temperature = 0.8,
@@ -99,7 +102,7 @@ def run(
     if json and prompt is None:
         raise UsageError("--json writes one document and cannot chat", cure="give a prompt with -p")
     text = _stdin() if prompt == "-" else prompt
-    from sixgig.cli.opening import Opening, find_model, paging_options
+    from sixgig.cli.opening import Opening, find_adapter, find_model, paging_options
     from sixgig.cli.report import closing_lines, run_document, write_json
     from sixgig.cli.session import Asked, Session
     from sixgig.cli.terminal import say
@@ -107,7 +110,9 @@ def run(
 
     asked = Asked.of(model, text, raw, max_tokens, SamplingOptions(temperature=temperature, seed=seed))
     paging = paging_options(always_page, policy, no_read_ahead)
-    opening = Opening(find_model(model), ram, vram, context, threads, ubatch, paging)
+    found = find_model(model)
+    lora = find_adapter(adapter, found)
+    opening = Opening(found, ram, vram, context, threads, ubatch, paging, adapter=lora)
     session = Session(opening, asked, trace)
     session.run(stream=not json)
     for line in closing_lines(session):

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from sixgig.cli.parameters import Json, Model, Ram, Threads, Vram
+from sixgig.cli.parameters import Adapter, Json, Model, Ram, Threads, Vram
 
 EPILOG = """\b
 Examples:
   sixgig score model.gguf --text book.txt
   sixgig score small.gguf --reference large.gguf --text book.txt --ram 6G
   sixgig score small.gguf --reference hf:owner/repo:Q8_0 --text book.txt --windows 20
+  sixgig score model.gguf --adapter tuned.gguf --reference model.gguf --text book.txt
   sixgig score large.gguf --text book.txt --save-reference large.logits
   sixgig score small.gguf --reference large.logits
 
@@ -67,6 +68,7 @@ def register(app: typer.Typer) -> None:
 
 def score(
     model: Model = None,
+    adapter: Adapter = None,
     reference: Reference = None,
     text: TextPath = None,
     save_reference: SaveReference = None,
@@ -82,15 +84,16 @@ def score(
 
     Figures are defined as by llama.cpp's perplexity tool: windows without overlap, of each the second half is
     scored. Files of stored log-probabilities are its --kl-divergence-base files, either way. Reference and
-    model are opened one after another, each within --ram.
+    model are opened one after another, each within --ram. An adapter changes the model, never the reference.
     """
-    from sixgig.cli.opening import find_model
+    from sixgig.cli.opening import find_adapter, find_model
     from sixgig.cli.report import write_json
     from sixgig.cli.score_tables import score_document, show_score
     from sixgig.cli.scoring import Request, Scoring
 
     request = Request(reference, text, save_reference, windows, context, ram, vram, threads, ubatch)
-    scoring = Scoring(find_model(model), request)
+    found = find_model(model)
+    scoring = Scoring(found, request, find_adapter(adapter, found))
     scoring.run()
     if json:
         write_json(score_document(scoring))

@@ -28,7 +28,7 @@ from sixgig.evaluate import (
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.evaluate.windows import SHORTEST
 from sixgig.hardware import available_bytes
-from sixgig.inference import Engine, Vocabulary, abort_on_interrupt
+from sixgig.inference import Adapter, Engine, Vocabulary, abort_on_interrupt
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import Counters
 from sixgig.plan import default_budget
@@ -81,7 +81,8 @@ class Scoring:
     """Scores once with run(); afterwards `opened`, `score`, `windows`, `counters`, `base_path` and
     `reference` tell how it went.
 
-    reference: the reference as it was opened, None when there is none or its log-probabilities were stored.
+    reference: the reference as it was opened, None when there is none or its log-probabilities were stored;
+    the adapter is the model's alone.
     """
 
     opened: Opened
@@ -91,8 +92,8 @@ class Scoring:
     reference: Opened | None = None
     counters: Counters | None = None
 
-    def __init__(self, model: ModelFile, request: Request) -> None:
-        self.model, self._request = model, request
+    def __init__(self, model: ModelFile, request: Request, adapter: Adapter | None = None) -> None:
+        self.model, self._request, self._adapter = model, request, adapter
         self._text = None if request.text is None else read_text(Path(request.text))
 
     def run(self) -> None:
@@ -110,7 +111,7 @@ class Scoring:
         with BaseFile(self.base_path) as base:
             self._require_context(base)
             base.check_vocabulary(self.model.n_vocab)
-            with self._opening(self.model, base.shape.context).open() as self.opened:
+            with self._opening(self.model, base.shape.context, self._adapter).open() as self.opened:
                 vocabulary = self.opened.engine.vocabulary
                 self.windows = self._windows(vocabulary, base)
                 self.score = _evaluate(self.opened, self.windows, base=base)
@@ -119,7 +120,7 @@ class Scoring:
     def _run_alone(self) -> None:
         save = self._request.save_reference
         context = self._request.context or DEFAULT_CONTEXT
-        with self._opening(self.model, context).open() as self.opened:
+        with self._opening(self.model, context, self._adapter).open() as self.opened:
             self.windows = self._windows(self.opened.engine.vocabulary)
             self.score = self._kept(self.opened, self.windows, Path(save) if save else None)
             self.counters = self.opened.engine.counters()
@@ -176,7 +177,7 @@ class Scoring:
             what = f"--context of {asked} does not suit the reference"
             raise UsageError(what, f"its windows have {stored} tokens", "leave --context out")
 
-    def _opening(self, model: ModelFile, context: int) -> Opening:
+    def _opening(self, model: ModelFile, context: int, adapter: Adapter | None = None) -> Opening:
         """With extra buffer types off: the figures do not depend on whether the model had to be paged."""
         request = self._request
         budget = default_budget(available_bytes()) if request.ram is None else parse_size(request.ram)
@@ -191,6 +192,7 @@ class Scoring:
             extra_buffers=False,
             all_logits=True,
             beside_bytes=2 * 4 * ubatch * model.n_vocab + SCRATCH_BYTES,
+            adapter=adapter,
         )
 
 

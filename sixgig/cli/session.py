@@ -83,7 +83,7 @@ class Session:
             else:
                 self._ask(conversation, sampler, self.asked.prompt, write if stream else _drop)
             self.counters = self.opened.engine.counters()
-        if self.generations:
+        if self.generations and self.opening.adapter is None:  # an adapter costs time that the model does not
             learn(self.opened, self._pace())
 
     def _pace(self) -> Pace:

@@ -1,4 +1,4 @@
-"""What enters each block, kept from the forward to the backward pass: in memory, and on disk what is left."""
+"""What enters each block, kept from the forward to the backward pass: in main memory, or on disk."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ class Boundaries:
 
     def keep(self, number: int, x: Tensor) -> None:
         """The input of block `number`; all of a step have one shape."""
+        x = x.cpu()
         if number >= self._n_on_disk:
             self._held[number] = x
             return
         self._shape = x.shape
-        self._write(number, memoryview(x.cpu().contiguous().numpy()).cast("B"))
+        self._write(number, memoryview(x.contiguous().numpy()).cast("B"))
 
     def take(self, number: int) -> Tensor:
         """What was kept, once."""
         if number in self._held:
-            return self._held.pop(number)
+            return self._held.pop(number).to(self._device)
         x = torch.empty(self._shape)
         self._read(number, memoryview(x.numpy()).cast("B"))
         return x.to(self._device)

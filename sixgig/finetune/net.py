@@ -10,10 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from sixgig.errors import ModelFileError
+from sixgig.finetune.attention import attention
+from sixgig.finetune.claims import Claims
+from sixgig.finetune.feed_forward import feed_forward
+from sixgig.finetune.mixture import mixture
+from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Operands
+from sixgig.finetune.recurrence import delta_net
+from sixgig.finetune.rope import read_rope
 from sixgig.modelfile import ModelFile
+from sixgig.modelfile.counts import Counts
+
+ARCHITECTURES = ("llama", "qwen3", "qwen3moe", "qwen35moe")
+_DEFAULT_INTERVAL = 4  # qwen35moe: every such layer attends where the file does not say
 
 
 class Block(Protocol):
@@ -46,3 +59,68 @@ class Net:
     final_norm: str
     head: str
     norm_epsilon: float
+
+
+def build_net(model: ModelFile) -> Net:
+    """The blocks of all layers that run, in order.
+
+    ModelFileError, naming the first tensor or key, for a model that would compute something else: another
+    architecture, a tensor that is missing, of another shape or left over, a setting that is not covered.
+    """
+    if model.architecture not in ARCHITECTURES:
+        numbers = f"{', '.join(ARCHITECTURES)} can be"
+        raise ModelFileError(f"a model of architecture {model.architecture} cannot be tuned", numbers)
+    _check_settings(model)
+    claims, rope, epsilon = Claims(model), read_rope(model), _epsilon(model)
+    blocks: list[Block] = []
+    for layer in range(model.n_layers - model.hyperparameters.n_prediction_layers):
+        if _is_recurrent(model, layer):
+            blocks.append(delta_net(model, layer, claims, epsilon))
+        else:
+            blocks.append(attention(model, layer, rope, claims, epsilon))
+        make = mixture if model.n_experts else feed_forward
+        blocks.append(make(model, layer, claims, epsilon))
+    embedding = claims.need("token_embd.weight", model.n_embd, model.n_vocab)
+    head = "output.weight"
+    head = claims.need(head, model.n_embd, model.n_vocab) if head in claims else embedding
+    final_norm = claims.need("output_norm.weight", model.n_embd)
+    claims.require_all_taken()
+    return Net(model, tuple(blocks), embedding, final_norm, head, epsilon)
+
+
+def forward_logits(net: Net, operands: Operands, tokens: Tensor, documents: Sequence[int]) -> Tensor:
+    """Logits (tokens, n_vocab) of tokens (tokens,), int64, in documents of these lengths."""
+    rows = operands.weights.matrix(net.embedding)[tokens]
+    x = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    for block in net.blocks:
+        x = block.forward(x, documents, operands)
+    hidden = rms_norm(x, operands.weights.vector(net.final_norm), net.norm_epsilon)
+    return operands.linear(net.head.removesuffix(".weight"), hidden)
+
+
+def _is_recurrent(model: ModelFile, layer: int) -> bool:
+    """As llama.cpp decides: by the file's flags, else by the interval."""
+    if model.architecture != "qwen35moe":
+        return False
+    if model.attention.recurrent_layers:
+        return model.attention.recurrent_layers[layer]
+    return (layer + 1) % (model.attention.full_attention_interval or _DEFAULT_INTERVAL) != 0
+
+
+def _epsilon(model: ModelFile) -> float:
+    counts, name = Counts(model.metadata, model.architecture), "attention.layer_norm_rms_epsilon"
+    counts.require(name in counts, name, "missing")
+    return counts.number(name, default=0.0)
+
+
+def _check_settings(model: ModelFile) -> None:
+    """What llama.cpp would heed and no block computes."""
+    counts = Counts(model.metadata, model.architecture)
+    n_layers = model.n_layers - model.hyperparameters.n_prediction_layers
+    counts.require(
+        counts.number("attention.causal", True) != 0, "attention.causal", "tuning needs causal ones"
+    )
+    groups = counts.one("expert_group_count", 0, 1 << 16, default=0)
+    counts.require(groups < 2, "expert_group_count", f"{groups}: tuning knows no groups of experts")
+    used = counts.each("expert_used_count", model.n_layers, model.n_experts, (0,) * model.n_layers)[:n_layers]
+    counts.require(len(set(used)) < 2, "expert_used_count", f"{used}: tuning needs one for all layers")

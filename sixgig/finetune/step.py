@@ -1,7 +1,7 @@
 """Losses and gradients of a batch, block by block: the whole batch goes through a block while it is here.
 
 Forward, only what enters each block is kept. Backward, a block is computed again, now with gradients, from
-its own input; so nothing but one block's weights and activations is ever held. Source: gradient checkpointing,
+its input; so nothing but one block's weights and activations is ever held. Source: gradient checkpointing,
 Chen et al. 2016 (arXiv 1604.06174), with the layer as the outer loop and micro-batches as the inner one.
 """
 

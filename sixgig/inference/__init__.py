@@ -1,5 +1,6 @@
 """Run a model: tokens in, text out."""
 
+from sixgig.inference.adapters import Adapter
 from sixgig.inference.chat import ChatTemplate, chat_template
 from sixgig.inference.conversation import Conversation
 from sixgig.inference.engine import Engine
@@ -12,6 +13,7 @@ from sixgig.inference.tokens import TextStream, Vocabulary
 from sixgig.llamacpp.disturb import Watcher
 
 __all__ = [
+    "Adapter",
     "ChatTemplate",
     "Conversation",
     "Engine",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sixgig.errors import BudgetError, SixgigError
 from sixgig.hardware.memory import available_bytes, process_memory
+from sixgig.inference.adapters import Adapter
 from sixgig.inference.dry_load import dry_load, engine_bytes, process_bytes
 from sixgig.inference.engine import Engine, observing
 from sixgig.inference.loading import Progress
@@ -74,18 +75,21 @@ def open_engine(
     vram_bytes: int = 0,
     announce: Callable[[MemoryPlan], object] = lambda plan: None,
     progress: Progress | None = None,
+    adapter: Adapter | Path | None = None,
     observe: Watcher | None = None,
 ) -> BudgetedEngine:
     """The model, open within `ram_bytes` for the whole process (default: what is free, less a margin).
 
     A file that fits is loaded whole and runs as the engine alone would; of any other the experts are paged.
     placement: the planner's, default everything in main memory; vram_bytes: what it may take of its GPU.
-    `announce` gets the plan before anything large is allocated. observe: as Engine's; its memory is the
-    caller's to deduct from `ram_bytes`. Raises BudgetError with the smallest budget
-    that works, and what Engine and Pager raise.
+    `announce` gets the plan before anything large is allocated; adapter: a LoRA for the model, counted in it.
+    observe: as Engine's; its memory is the caller's to deduct from `ram_bytes`. Raises BudgetError with the
+    smallest budget that works, and what Engine and Pager raise; ModelFileError for a bad adapter.
     """
     if isinstance(model, Path):
         model = open_model(model)
+    if isinstance(adapter, Path):
+        adapter = Adapter.open(adapter, model)
     _give_back()
     if ram_bytes is None:
         ram_bytes = default_budget(available_bytes(), process_memory().resident_bytes)
@@ -94,13 +98,13 @@ def open_engine(
     if model.routed_bytes and (paging.always or model.size_bytes > ram_bytes):
         let_threads_sleep()
     task = _task(options, paging)
-    budgets = Budgets(ram_bytes, vram_bytes)
-    plan = None if paging.always else _plan_unpaged(model, budgets, options, task)
+    budgets = Budgets(ram_bytes, vram_bytes if adapter is None else _without(adapter, ram_bytes, vram_bytes))
+    plan = None if paging.always else _plan_unpaged(model, budgets, options, task, adapter)
     if plan is not None:
         announce(plan)
-        return _open_unpaged(model, plan, options, progress, observe)
+        return _open_unpaged(model, plan, options, progress, adapter, observe)
     options = replace(options, extra_buffers=False, offload_products=False)
-    return _open_paged(model, budgets, options, paging, announce, progress, observe)
+    return _open_paged(model, budgets, options, paging, announce, progress, adapter, observe)
 
 
 def _give_back() -> None:
@@ -110,16 +114,26 @@ def _give_back() -> None:
         trim(0)
 
 
+def _without(adapter: Adapter, ram_bytes: int, vram_bytes: int) -> int:
+    """The GPU's memory less the adapter, which may lie there; BudgetError if even main memory has no room."""
+    needed = process_memory().resident_bytes + adapter.bytes.held_bytes + adapter.bytes.loading_bytes
+    if needed > ram_bytes:
+        numbers = f"{format_bytes(needed)} needed with the program alone, {format_bytes(ram_bytes)} allowed"
+        raise BudgetError("the adapter does not fit", numbers, "raise --ram")
+    return max(0, vram_bytes - adapter.bytes.held_bytes)
+
+
 def _plan_unpaged(
-    model: ModelFile, budgets: Budgets, options: EngineOptions, task: Task
+    model: ModelFile, budgets: Budgets, options: EngineOptions, task: Task, adapter: Adapter | None
 ) -> MemoryPlan | None:
     """The plan to load everything; None when it does not fit but paging may help."""
     can_page = model.routed_bytes > 0
     if can_page and model.size_bytes > budgets.ram_bytes + budgets.vram_bytes:
         return None
-    measured = dry_load(model, options)
+    measured = dry_load(model, options, adapter=adapter)
     require_room(measured, budgets.vram_bytes)
-    needs = unpaged_needs(model, task, engine_bytes(measured), process_bytes(measured))
+    extra = adapter.bytes if adapter else None
+    needs = unpaged_needs(model, task, engine_bytes(measured), process_bytes(measured), extra)
     try:
         return plan_memory(needs, budgets.ram_bytes, modes=("unpaged",))
     except BudgetError:
@@ -133,6 +147,7 @@ def _open_unpaged(
     plan: MemoryPlan,
     options: EngineOptions,
     progress: Progress | None,
+    adapter: Adapter | None,
     observe: Watcher | None,
 ) -> BudgetedEngine:
     stream = ModelStream(model, page=False)
@@ -141,8 +156,10 @@ def _open_unpaged(
             model.parts,
             options,
             source=stream.source,
+            loaded=_give_back,
             progress=_advising(progress),
             explain=stream.take_failure,
+            adapter=adapter,
             observe=observe,
         )
     finally:
@@ -158,19 +175,21 @@ def _open_paged(
     paging: PagingOptions,
     announce: Callable[[MemoryPlan], object],
     progress: Progress | None,
+    adapter: Adapter | None,
     observe: Watcher | None,
 ) -> BudgetedEngine:
     pager = Pager(model, paging.readers)
     try:
-        measured = dry_load(model, options, pager)
+        measured = dry_load(model, options, pager, adapter)
         require_room(measured, budgets.vram_bytes)
-        needs = paged_needs(model, _task(options, paging), engine_bytes(measured), process_bytes(measured))
+        task, extra = _task(options, paging), adapter.bytes if adapter else None
+        needs = paged_needs(model, task, engine_bytes(measured), process_bytes(measured), extra)
         plan = plan_memory(needs, budgets.ram_bytes, modes=("paged",))
         announce(plan)
         pager.configure(_cache_bytes(model, plan, paging), paging.policy)
         if paging.read_ahead:
             teach_routers(pager)
-        engine = _load_paged(pager, options, progress, observe)
+        engine = _load_paged(pager, options, progress, adapter, observe)
     except BaseException:
         pager.close()
         raise
@@ -204,7 +223,11 @@ def _advising(progress: Progress | None) -> Progress:
 
 
 def _load_paged(
-    pager: Pager, options: EngineOptions, progress: Progress | None, observe: Watcher | None
+    pager: Pager,
+    options: EngineOptions,
+    progress: Progress | None,
+    adapter: Adapter | None,
+    observe: Watcher | None,
 ) -> BudgetedEngine:
     stream = ModelStream(pager.model, page=True)
 
@@ -217,8 +240,10 @@ def _load_paged(
                 pager.model.parts,
                 options,
                 source=stream.source,
+                loaded=_give_back,
                 progress=_advising(progress),
                 explain=explain,
+                adapter=adapter,
                 observe=observe,
             )
     finally:

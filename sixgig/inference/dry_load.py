@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from sixgig.inference.adapters import Adapter
 from sixgig.inference.measure import Measured, measure
 from sixgig.inference.options import EngineOptions
 from sixgig.modelfile import ModelFile
@@ -11,14 +12,16 @@ from sixgig.plan import EngineBytes, Mode, Placement, ProcessBytes, Task
 from sixgig.plan.footprint import PAGED_BUFFER
 
 
-def dry_load(model: ModelFile, options: EngineOptions, pager: Pager | None = None) -> Measured:
+def dry_load(
+    model: ModelFile, options: EngineOptions, pager: Pager | None = None, adapter: Adapter | None = None
+) -> Measured:
     """Open the model without allocating; with `pager`, its experts go to the pager. Raises as measure()."""
     stream = ModelStream(model, page=pager is not None)
     try:
         if pager is None:
-            return measure(model.parts, options, stream.source)
+            return measure(model.parts, options, stream.source, adapter)
         with pager.loading():
-            return measure(model.parts, options, stream.source)
+            return measure(model.parts, options, stream.source, adapter)
     finally:
         stream.close()
 

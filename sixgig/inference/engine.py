@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sixgig.errors import BudgetError, EngineError, SixgigError, UsageError
+from sixgig.inference.adapters import Adapter
 from sixgig.inference.kvcache import KVCache
 from sixgig.inference.loading import Progress, load_weights
 from sixgig.inference.options import EngineOptions
-from sixgig.inference.shield import InterruptShield
 from sixgig.inference.tokens import Vocabulary
+from sixgig.interrupts import InterruptShield
 from sixgig.llamacpp import Batch, Library, load_library
 from sixgig.llamacpp.disturb import Watcher, watch
 
@@ -54,9 +55,10 @@ class Engine:
     """One sequence on one model. Use as a context manager; not for two threads at once (`abort` excepted).
 
     source: returns a C stream (FILE*) to load from instead of `path`; its owner closes it, at the earliest in
-        `loaded`. loaded: called when the weights are in place, before the context is made.
+        `loaded`. loaded: called when weights and adapter are in place, before the context is made.
     progress: called with the fraction loaded; returning False, or raising, ends the loading.
     explain: asked after a failure for a better error than the engine's own.
+    adapter: applied to every evaluation; it must have been opened for this model.
     observe: told what each evaluation computes, for every token, or asked to disturb it; implies
         options.all_logits.
     Raises ModelFileError, BudgetError, EngineError, or what a hook raised; nothing stays allocated then.
@@ -71,6 +73,7 @@ class Engine:
         loaded: Callable[[], None] | None = None,
         progress: Progress | None = None,
         explain: Callable[[], SixgigError | None] | None = None,
+        adapter: Adapter | None = None,
         observe: Watcher | None = None,
     ) -> None:
         self.options = observing(options or EngineOptions(), observe)
@@ -84,17 +87,20 @@ class Engine:
         self._handles = _Handles(self._c, model)
         self._finalizer = weakref.finalize(self, self._handles.free)
         try:
-            self._prepare(loaded)
+            self._prepare(adapter, loaded)
         except BaseException:
             self.close()
             raise
 
-    def _prepare(self, loaded: Callable[[], None] | None) -> None:
+    def _prepare(self, adapter: Adapter | None, loaded: Callable[[], None] | None) -> None:
         """Everything between the weights and the first token."""
+        lora = adapter.load(self.library, self._model) if adapter else 0
         if loaded is not None:
             loaded()
         self.vocabulary = Vocabulary(self.library, self._handles.model)
         self._handles.context = self._make_context()
+        if adapter is not None:
+            adapter.apply(self.library, self._context, lora)
         self._cache = KVCache(self._c, self._context, self._c.llama_model_n_swa(self._model))
         self.context: int = self._c.llama_n_ctx_seq(self._context)
         self.ubatch: int = self._c.llama_n_ubatch(self._context)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError
 from sixgig.inference.options import EngineOptions
-from sixgig.inference.shield import InterruptShield
+from sixgig.interrupts import InterruptShield
 from sixgig.llamacpp import BufferOverride, Library
 from sixgig.llamacpp.structs import PROGRESS_CALLBACK
 

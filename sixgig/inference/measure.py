@@ -6,9 +6,10 @@ from pathlib import Path
 
 from sixgig.errors import EngineError
 from sixgig.hardware.memory import ProcessMemory, process_memory
+from sixgig.inference.adapters import Adapter
 from sixgig.inference.loading import load_weights
 from sixgig.inference.options import EngineOptions
-from sixgig.llamacpp import BufferNeed, load_library, memory_breakdown
+from sixgig.llamacpp import BufferNeed, load_library, memory_breakdown, plan_buffers
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,15 @@ class Measured:
 
 
 def measure(
-    path: Path | Sequence[Path], options: EngineOptions, source: Callable[[], int] | None = None
+    path: Path | Sequence[Path],
+    options: EngineOptions,
+    source: Callable[[], int] | None = None,
+    adapter: Adapter | None = None,
 ) -> Measured:
     """What Engine(path, options) would take; reads metadata only, hundredths of a second.
 
-    Exact for llama.cpp's own buffers. Routed experts count as weights here, whoever will hold them. Raises as
+    Exact for llama.cpp's own buffers. Routed experts count as weights here, whoever will hold them. An
+    adapter is loaded for a moment, since it changes the graph; its own memory is not counted. Raises as
     Engine does.
     """
     library = load_library()
@@ -37,8 +42,14 @@ def measure(
         context = library.c.llama_init_from_model(model, params)
         if context is None:
             raise EngineError("llama.cpp cannot plan a context", library.log.complaint())
-        measured = Measured(memory_breakdown(library.c, context), process_memory())
-        library.c.llama_free(context)
+        try:
+            process = process_memory()
+            if adapter is not None:
+                adapter.apply(library, context, adapter.load(library, model))
+                plan_buffers(library.c, context)
+            measured = Measured(memory_breakdown(library.c, context), process)
+        finally:
+            library.c.llama_free(context)
     finally:
         library.c.llama_model_free(model)
     return measured

@@ -1,6 +1,6 @@
 """The C boundary to the pinned llama.cpp library, and nothing else."""
 
-from sixgig.llamacpp.breakdown import BufferNeed, memory_breakdown
+from sixgig.llamacpp.breakdown import BufferNeed, memory_breakdown, plan_buffers
 from sixgig.llamacpp.layout import check_layout
 from sixgig.llamacpp.library import Library, let_threads_sleep, load_library
 from sixgig.llamacpp.pin import WHEEL, WHEEL_VERSION
@@ -28,4 +28,5 @@ __all__ = [
     "let_threads_sleep",
     "load_library",
     "memory_breakdown",
+    "plan_buffers",
 ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sixgig.errors import EngineError
 
 _FUNCTION = "_Z26llama_get_memory_breakdownPK13llama_context"
+_RESERVE = "_ZN13llama_context13sched_reserveEv"
 _MAX_BUFFER_TYPES = 64
 
 
@@ -65,6 +66,17 @@ def memory_breakdown(c: ctypes.CDLL, context: int) -> tuple[BufferNeed, ...]:
     if len(needs) != result.count:
         raise EngineError("the llama.cpp library's memory table is unreadable", f"{len(needs)} entries found")
     return needs
+
+
+def plan_buffers(c: ctypes.CDLL, context: int) -> None:
+    """Plan the scratch of a changed `context` now: llama.cpp would at its next evaluation.
+
+    For models loaded with no_alloc alone: where memory is short it throws. Raises EngineError as above.
+    """
+    if not hasattr(c, _RESERVE):
+        raise EngineError("the llama.cpp library cannot say how much memory it needs", f"no {_RESERVE}")
+    address = ctypes.cast(getattr(c, _RESERVE), c_void_p).value or 0
+    ctypes.CFUNCTYPE(None, c_void_p)(address)(context)
 
 
 def _walk(c: ctypes.CDLL, address: int | None) -> Iterator[BufferNeed]:

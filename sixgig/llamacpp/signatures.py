@@ -141,6 +141,11 @@ CONTEXTS: dict[str, Signature] = {
     "llama_perf_context_reset": (None, (c_void_p,)),
 }
 
+ADAPTERS: dict[str, Signature] = {
+    "llama_adapter_lora_init": (c_void_p, (c_void_p, c_char_p)),
+    "llama_set_adapters_lora": (c_int32, (c_void_p, POINTER(c_void_p), c_size_t, POINTER(c_float))),
+}
+
 VOCABULARY: dict[str, Signature] = {
     "llama_vocab_type": (c_int, (c_void_p,)),
     "llama_vocab_n_tokens": (c_int32, (c_void_p,)),
@@ -173,7 +178,7 @@ SAMPLERS: dict[str, Signature] = {
 }
 
 SIGNATURES: dict[str, Signature] = (
-    PROCESS | BACKENDS | BLOCKS | PRODUCTS | MODELS | CONTEXTS | VOCABULARY | SAMPLERS
+    PROCESS | BACKENDS | BLOCKS | PRODUCTS | MODELS | CONTEXTS | ADAPTERS | VOCABULARY | SAMPLERS
 )
 
 

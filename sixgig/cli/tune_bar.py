@@ -1,0 +1,85 @@
+"""How a run of tuning goes, on stderr: a bar on a terminal, a line for each held-out loss anywhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sixgig.cli.console import error_console
+from sixgig.cli.terminal import say
+from sixgig.finetune.state import Progress as Run
+from sixgig.finetune.step import Loss
+from sixgig.hardware import Absent
+from sixgig.hardware.energy import joules_between, read_energy
+
+
+class TuningBar:
+    """A train.Listener, and a context manager.
+
+    joules: of the processor since the beginning, its idle share included; Absent with the reason.
+    """
+
+    def __init__(self, n_steps: int) -> None:
+        console = error_console()
+        self._progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=n_steps)
+        self._last_reading = read_energy()
+        self.joules: float | Absent = 0.0
+        self.seconds_per_step: list[float] = []
+        self._seconds = 0.0
+
+    def began(self, run: Run) -> None:
+        """Where the run stands at its beginning."""
+        self._seconds = run.seconds
+        self._progress.update(self._task, completed=run.step)
+
+    def stepped(self, run: Run, loss: Loss, norm: float, rate: float) -> None:
+        """As train.Listener."""
+        self._meter()
+        self.seconds_per_step.append(run.seconds - self._seconds)
+        self._seconds = run.seconds
+        speed = loss.n_tokens / max(self.seconds_per_step[-1], 1e-9)
+        words = f"loss {loss.mean:.4f}, {speed:.0f} tokens/s{self._energy_words(loss)}"
+        self._progress.update(self._task, completed=run.step, description=words)
+
+    def evaluated(self, run: Run) -> None:
+        """As train.Listener."""
+        step, loss = run.held_out[-1]
+        mark = "" if run.best[0] != step or step == 0 else ", the lowest so far"
+        self._progress.console.print(f"after {step} steps: held-out loss {loss:.4f}{mark}")
+        self._seconds = run.seconds
+
+    def _meter(self) -> None:
+        """Step by step: a counter may wrap once between two readings, not more often."""
+        reading = read_energy()
+        joules = joules_between(self._last_reading, reading)
+        self._last_reading = reading
+        if isinstance(joules, Absent) or isinstance(self.joules, Absent):
+            self.joules = joules if isinstance(joules, Absent) else self.joules
+        else:
+            self.joules += joules
+
+    def _energy_words(self, loss: Loss) -> str:
+        return "" if isinstance(self.joules, Absent) else f", {self.joules:.0f} J"
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        if kind is KeyboardInterrupt:
+            say("stopped; the state is saved: give the same command with --resume to go on")

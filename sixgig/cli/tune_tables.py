@@ -1,0 +1,74 @@
+"""What `sixgig tune` says when it is done."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from sixgig import __version__
+from sixgig.cli.terminal import say
+from sixgig.cli.tuning import Tuning
+from sixgig.hardware import Absent
+from sixgig.units import format_bytes, format_seconds
+
+
+def show_tuning(tuning: Tuning) -> None:
+    """Losses, pace, memory, and what to do with the result."""
+    run, plan = tuning.progress, tuning.plan
+    before, (best_step, best) = run.held_out[0][1], run.best
+    say(f"held-out loss {before:.4f} -> {best:.4f} nats a token, after {best_step} of {run.step} steps")
+    say(
+        f"{format_seconds(_seconds_per_step(tuning))} a step, {format_seconds(run.seconds)} in all{_energy(tuning)}"
+    )
+    say(
+        f"peak memory {format_bytes(tuning.peak.total_bytes)}, predicted {format_bytes(plan.peak_bytes)}, "
+        f"budget {format_bytes(plan.ram_budget_bytes)}; {format_bytes(tuning.bytes_read)} read"
+    )
+    for notice in tuning.notices:
+        say(notice)
+    say(f"the adapter is in {tuning.output}; try it:")
+    say(f"  sixgig run {tuning.request.model} --adapter {tuning.output / 'adapter.gguf'}")
+
+
+def tune_document(tuning: Tuning) -> dict[str, Any]:
+    """`sixgig tune --json`."""
+    run, plan, request = tuning.progress, tuning.plan, tuning.request
+    return {
+        "version": __version__,
+        "adapter": str(tuning.output / "adapter.gguf"),
+        "output": str(tuning.output),
+        "merged": None if request.merge is None else str(request.merge),
+        "steps": run.step,
+        "best_step": run.best[0],
+        "seconds": run.seconds,
+        "seconds_per_step": _seconds_per_step(tuning),
+        "tokens": run.tokens,
+        "heldout_loss_before": run.held_out[0][1],
+        "heldout_loss_after": run.best[1],
+        "losses": run.losses,
+        "held_out": run.held_out,
+        "peak_memory_bytes": tuning.peak.total_bytes,
+        "predicted_peak_memory_bytes": plan.peak_bytes,
+        "ram_budget_bytes": plan.ram_budget_bytes,
+        "within_budget": tuning.peak.total_bytes <= plan.ram_budget_bytes,
+        "bytes_read": tuning.bytes_read,
+        "read_bytes_per_step": plan.read_bytes,
+        "joules": None if isinstance(tuning.bar.joules, Absent) else tuning.bar.joules,
+        "rank": request.rank,
+        "alpha": request.scaling,
+        "targets": [part.value for part in request.parts],
+        "n_weights": tuning.adapter.n_weights,
+        "optimizer": request.optimizer,
+        "learning_rate": request.peak_rate,
+        "notices": tuning.notices,
+    }
+
+
+def _seconds_per_step(tuning: Tuning) -> float:
+    """The median of this sitting's steps, 0 where it had none."""
+    return median(tuning.bar.seconds_per_step or [0.0])
+
+
+def _energy(tuning: Tuning) -> str:
+    joules = tuning.bar.joules
+    return "" if isinstance(joules, Absent) else f", {joules:.0f} J of the processor, idle included"

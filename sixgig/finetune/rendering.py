@@ -1,0 +1,239 @@
+"""Examples to tokens, as inference would see them, and marks which of them are learnt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sixgig.errors import SixgigError, UsageError
+from sixgig.finetune.examples import Completion, Conversation, Example, Text, content_digest
+
+BLOCK_CHARACTERS = 1 << 20
+_WORD_AFTER_NEWLINE = re.compile(r"(?<=\S)\n(?=[A-Za-z])")  # a border of tokens in every tokenizer we know
+Ids = NDArray[np.int32]
+Marks = NDArray[np.bool_]
+_STAND_IN = "\ue000"  # for private use: no template writes it
+_Span = tuple[str, bool]  # a piece of text, and whether it is learnt
+_Tokenize = Callable[[str], list[int]]
+
+
+class Template(Protocol):
+    """A chat template: messages to text. Raises SixgigError for what it does not take."""
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[Mapping[str, Any]] | None,
+    ) -> str:
+        """The text, with the beginning of an answer where a generation prompt is asked for."""
+
+
+class Tokenizer(Protocol):
+    """The model's tokenizer. eos: the end-of-sequence token as text, "" when there is none."""
+
+    @property
+    def eos(self) -> str: ...  # noqa: D102
+
+    def tokenize(self, text: str, add_special: bool = False, parse_special: bool = True) -> list[int]:
+        """Token ids; special tokens are put in front, and names of them read as tokens, where asked for."""
+
+    def is_end(self, token: int) -> bool:
+        """Does this token end a generation?"""
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """Tokens that attend to one another and to nothing else.
+
+    tokens: int32 [n]. learn: bool [n], whether a token is to be predicted from those before it; never the
+    first. example: the digest of what it was made of. divisible: pieces of it are as good to learn from.
+    """
+
+    tokens: Ids
+    learn: Marks
+    example: str
+    divisible: bool = False
+
+    def __len__(self) -> int:
+        """Tokens."""
+        return len(self.tokens)
+
+
+def render(
+    example: Example, template: Template, tokenizer: Tokenizer, train_on_all: bool = False
+) -> list[Document]:
+    """The documents of an example: one, but for some conversations. Learnt, unless it is all of them:
+
+    - of a conversation what the assistant says and the token that ends its turn. Where the template writes
+      no such token, the end-of-sequence token closes the document;
+    - of a completion the completion and the end-of-sequence token, of a text all of it and that token.
+
+    The tokens before an answer are those that inference is given there. Some templates write past turns
+    otherwise than the turn to be answered (Qwen3 takes the thinking out): then each answer has a document of
+    its own, the conversation up to there. Where not even the last turn begins with its prompt (DeepSeek-R1
+    drops the <think> it had begun), the message's content follows the prompt as it stands. An answer that is
+    the first message is not learnt: nobody asked for it. Messages after the last answer are left out.
+    Raises UsageError, with the example's place, when the template refuses it or nothing in it is learnt.
+    """
+    if isinstance(example, Text):
+        parts = [_text(example, tokenizer)]
+    elif isinstance(example, Completion):
+        spans = [(example.prompt, train_on_all), (example.completion, True)]
+        parts = [_spans(spans, tokenizer, tokenizer.tokenize("", add_special=True))]
+    else:
+        parts = [_spans(spans, tokenizer) for spans in _turns(example, template, train_on_all)]
+    name, divisible = content_digest(example), isinstance(example, Text)
+    documents = [Document(*_ended(*part, tokenizer), name, divisible) for part in parts]
+    if not documents or not all(document.learn.any() for document in documents):
+        raise _nothing(example)
+    return documents
+
+
+def _ended(tokens: Ids, learn: Marks, tokenizer: Tokenizer) -> tuple[Ids, Marks]:
+    """Up to the last token learnt, and made to end there."""
+    size = int(np.flatnonzero(learn)[-1]) + 1 if learn.any() else 0
+    has_end = not tokenizer.eos or (size and tokenizer.is_end(int(tokens[size - 1])))
+    end = [] if has_end else tokenizer.tokenize(tokenizer.eos)
+    tokens = np.concatenate([tokens[:size], np.array(end, np.int32)])
+    learn = np.concatenate([learn[:size], np.ones(len(end), np.bool_)])
+    learn[:1] = False
+    return tokens, learn
+
+
+def _text(example: Text, tokenizer: Tokenizer) -> tuple[Ids, Marks]:
+    """Block by block: Python's lists of a whole book's tokens would be many times its size."""
+    tokenize = partial(tokenizer.tokenize, parse_special=example.special)
+    start = tokenizer.tokenize("", add_special=True)
+    blocks = [np.array(start, np.int32)]
+    for block in _blocks(example.text):
+        ids = tokenize(block) if len(blocks) == 1 else _continuing(block, tokenize)
+        if len(blocks) == 1 and ids[: len(start)] == start:  # the text itself names the token that begins it
+            ids = ids[len(start) :]
+        blocks.append(np.array(ids, np.int32))
+    tokens = np.concatenate(blocks)
+    return tokens, np.arange(len(tokens)) >= len(start)
+
+
+def _blocks(text: str) -> Iterator[str]:
+    start = 0
+    while start < len(text):
+        border = _WORD_AFTER_NEWLINE.search(text, start + BLOCK_CHARACTERS)
+        end = border.end() if border else len(text)
+        yield text[start:end]
+        start = end
+
+
+def _spans(spans: Sequence[_Span], tokenizer: Tokenizer, start: Sequence[int] = ()) -> tuple[Ids, Marks]:
+    """Tokens and marks of spans that follow one another, behind the tokens `start`."""
+    tokens, learn, text, unended = list[int](), list[bool](), "", False
+    for span, learnt in spans:
+        text += span
+        new = _following(tokens, text, span, tokenizer.tokenize)
+        marks = _answer_marks(new, tokenizer) if learnt else [False] * len(new)
+        if unended and new and tokenizer.is_end(new[0]):  # GLM ends a turn by beginning the next
+            marks[0] = True
+        unended = learnt and not any(map(tokenizer.is_end, new))
+        tokens, learn = tokens + new, learn + marks
+    ids = np.array([*start, *tokens], np.int32)
+    return ids, np.array([False] * len(start) + learn, np.bool_)
+
+
+def _following(tokens: list[int], text: str, span: str, tokenize: _Tokenize) -> list[int]:
+    """The tokens of `span`, which ends `text`, behind `tokens`: those of the whole text where they agree."""
+    whole = tokenize(text)
+    return whole[len(tokens) :] if whole[: len(tokens)] == tokens else _continuing(span, tokenize)
+
+
+def _continuing(text: str, tokenize: _Tokenize) -> list[int]:
+    """The tokens of a text that goes on: without the space that some tokenizers put before a beginning."""
+    newline, whole = tokenize("\n"), tokenize("\n" + text)
+    return whole[len(newline) :] if whole[: len(newline)] == newline else tokenize(text)
+
+
+def _answer_marks(tokens: list[int], tokenizer: Tokenizer) -> list[bool]:
+    """All up to the last token that ends a turn: what a template writes after it is never generated."""
+    ends = [at for at, token in enumerate(tokens) if tokenizer.is_end(token)]
+    size = ends[-1] + 1 if ends else len(tokens)
+    return [at < size for at in range(len(tokens))]
+
+
+def _turns(example: Conversation, template: Template, train_on_all: bool) -> list[list[_Span]]:
+    """The spans of each document: one for all, where each prompt and answer continues what came before."""
+    if train_on_all:
+        return [[(_rendered(example, template, len(example.messages), False), True)]]
+    numbers = _answers(example)
+    turns = [
+        (_rendered(example, template, number, True), _rendered(example, template, number + 1, False))
+        for number in numbers
+    ]
+    borders = [border for turn in turns for border in turn]
+    if all(longer.startswith(shorter) for shorter, longer in pairwise(borders)):
+        return [_between(borders)] if borders else []
+    return [
+        _between([prompt, _answered(prompt, full, example, template, number)])
+        for number, (prompt, full) in zip(numbers, turns, strict=True)
+    ]
+
+
+def _answers(example: Conversation) -> list[int]:
+    """Numbers of the messages that are learnt."""
+    return [
+        number
+        for number, message in enumerate(example.messages)
+        if number and message["role"] == "assistant" and message.get("weight") != 0
+    ]
+
+
+def _between(borders: Sequence[str]) -> list[_Span]:
+    """What each text adds to the one before; every second one is an answer."""
+    pairs = enumerate(pairwise(["", *borders]))
+    return [(longer[len(shorter) :], number % 2 == 1) for number, (shorter, longer) in pairs]
+
+
+def _answered(prompt: str, full: str, example: Conversation, template: Template, number: int) -> str:
+    """The prompt and message `number`: `full`, else what the message holds and what the template ends it with.
+
+    What the prompt has begun of the answer and `full` has not, the message may hold itself.
+    """
+    if full.startswith(prompt):
+        return full
+    message = example.messages[number]
+    if not message["content"] or any(message.get(key) for key in ("tool_calls", "reasoning_content")):
+        what = f"{example.place}: the chat template writes an answer otherwise than it asks for it"
+        raise UsageError(what, "with tool calls or thinking", 'write it as "prompt" and "completion"')
+    apart = (at for at, (a, b) in enumerate(zip(prompt, full, strict=False)) if a != b)
+    begun = prompt[next(apart, len(full)) :]
+    marked = replace(example, messages=(*example.messages[:number], {**message, "content": _STAND_IN}))
+    _, found, end = _rendered(marked, template, number + 1, False).rpartition(_STAND_IN)
+    return prompt + str(message["content"]).removeprefix(begun) + (end if found else "")
+
+
+def _rendered(example: Conversation, template: Template, n_messages: int, ask: bool) -> str:
+    messages, tools = example.messages[:n_messages], example.tools
+    try:
+        return template.render(
+            messages, add_generation_prompt=ask, tools=None if tools is None else list(tools)
+        )
+    except SixgigError as error:
+        what = f"{example.place}: the chat template refuses this conversation"
+        numbers = f"up to message {n_messages}: {error.numbers or error.what}"
+        raise UsageError(what, numbers, "write it as the model expects it, or leave it out") from error
+
+
+def _nothing(example: Example) -> UsageError:
+    what, cure = f"{example.place}: there is nothing to learn", "leave the example out"
+    if not isinstance(example, Conversation):
+        return UsageError(what, "the tokenizer makes no tokens of it", cure)
+    roles = ", ".join(dict.fromkeys(message["role"] for message in example.messages))
+    return UsageError(
+        what, f"roles: {roles[:200]}", 'let a message of the role "assistant" follow another, or ' + cure
+    )

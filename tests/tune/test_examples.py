@@ -1,0 +1,215 @@
+"""Files of examples: what is read of them, and that whatever cannot be read is named."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from sixgig.errors import UsageError
+from sixgig.finetune.examples import Completion, Conversation, Text, content_digest, read_examples
+
+ASKED, ANSWERED = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+PEPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "peps" / "valid.txt"
+
+
+def read(tmp_path, content, name="data.jsonl"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(read_examples(path))
+
+
+def line(**record):
+    return json.dumps(record) + "\n"
+
+
+def refusal(tmp_path, content, name="data.jsonl"):
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, content, name)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"messages": [ASKED, ANSWERED]}, Conversation("", (ASKED, ANSWERED))),
+        (
+            {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
+            Conversation("", (ASKED, ANSWERED)),
+        ),
+        ({"instruction": "Hi", "output": "Hello"}, Conversation("", (ASKED, ANSWERED))),
+        (
+            {"instruction": "Hi", "input": "you", "output": "Hello", "text": "### Hi"},
+            Conversation("", ({"role": "user", "content": "Hi\n\nyou"}, ANSWERED)),
+        ),
+        ({"prompt": "Hi", "completion": " you"}, Completion("", "Hi", " you")),
+        ({"text": "Hi", "id": 3, "messages": None}, Text("", "Hi", special=True)),
+        (
+            {"system": "Be kind.", "messages": [ASKED, ANSWERED]},
+            Conversation("", ({"role": "system", "content": "Be kind."}, ASKED, ANSWERED)),
+        ),
+    ],
+)
+def test_each_shape_is_read(tmp_path, record, expected):
+    assert read(tmp_path, line(**record)) == [expected]
+
+
+def test_parts_are_joined_and_nulls_are_absent(tmp_path):
+    parts = [{"type": "text", "text": "Good "}, {"type": "text", "text": "day"}]
+    (found,) = read(tmp_path, line(messages=[{"role": "user", "content": parts, "name": None}, ANSWERED]))
+    assert found.messages[0] == {"role": "user", "content": "Good day"}
+
+
+def test_tools_may_be_strings_and_arguments_become_objects(tmp_path):
+    call = {"type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    calling = {"role": "assistant", "content": None, "tool_calls": [call]}
+    (found,) = read(tmp_path, line(messages=[ASKED, calling], tools='[{"name": "add"}]'))
+    assert found.tools == ({"name": "add"},)
+    assert found.messages[1]["content"] == ""
+    assert found.messages[1]["tool_calls"][0]["function"]["arguments"] == {"a": 1}
+
+
+def test_places_count_every_line_and_empty_ones_are_passed_over(tmp_path):
+    found = read(tmp_path, "\n" + line(text="a") + "\r\n  \n" + line(text="b"))
+    assert [example.place.rpartition("data.jsonl")[2] for example in found] == [", line 2", ", line 5"]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_content(tmp_path):
+    assert read(tmp_path, b"\xef\xbb\xbf" + line(text="a").encode()) == [Text("", "a", special=True)]
+    assert read(tmp_path, b"\xef\xbb\xbfone\r\ntwo\r\n", "a.txt") == [Text("", "one\ntwo\n")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("data", '\n {"text": "a"}', Text("", "a", special=True)),
+        ("data", "{% jinja %}\n", Text("", "{% jinja %}\n")),
+        ("data", "[[a link]]\n", Text("", "[[a link]]\n")),
+        ("data.md", '{"text": "a"}', Text("", '{"text": "a"}')),
+    ],
+)
+def test_suffix_then_first_line_tell_json_from_text(tmp_path, name, content, kind):
+    assert read(tmp_path, content, name) == [kind]
+
+
+def test_a_broken_first_line_is_not_learnt_as_text(tmp_path):
+    assert "line 1: this is no JSON" in refusal(tmp_path, '{"text": "a"\n', "data")
+    assert "jq -c" in refusal(tmp_path, '[\n {"text": "a"}\n]', "data.json")
+
+
+def test_documents_are_what_stands_between_separators(tmp_path):
+    sep = "<|endoftext|>"
+    found = read(tmp_path, f"{sep}\none\n\nstill\n{sep}two\n{sep}{sep}\nthree{sep} \n", "a.txt")
+    assert [document.text for document in found] == ["one\n\nstill\n", "two\n", "three"]
+    assert [document.place[-1] for document in found] == ["1", "5", "6"]
+
+
+def test_the_peps_are_twelve_documents_and_nothing_is_lost():
+    if not PEPS.is_file():
+        pytest.skip("the texts are not beside this checkout (../shared/data)")
+    found = list(read_examples(PEPS))
+    assert len(found) == 12
+    assert "<|endoftext|>".join(document.text for document in found) == PEPS.read_text()
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        ("{", "no JSON; column 2"),
+        ('"text"', "no JSON object; found a string"),
+        ("[1]", "no JSON object; found a list"),
+        ("[" * 100_000, "cannot be read"),
+        ('{"text": ' + "9" * 5000 + "}", "cannot be read"),
+        ('{"text": "a", "text": "b"}', "a key stands twice"),
+        ('{"text": "\\ud800"}', "half a surrogate"),
+        ('{"question": "a"}', "keys: question; write"),
+        ("{}", "keys: none"),
+        ('{"text": 1}', '"text" is no text; found a number'),
+        ('{"text": " "}', '"text" is empty'),
+        ('{"prompt": [], "completion": "a"}', '"prompt" is no text'),
+        ('{"prompt": "a", "completion": ""}', '"completion" is empty'),
+        ('{"instruction": "a", "output": "b", "history": [["c", "d"]]}', '"history" is not read'),
+        ('{"messages": []}', "or an empty one"),
+        ('{"messages": "a"}', "found a string"),
+        ('{"messages": ["a"]}', "message 1: this is no message"),
+        ('{"messages": [{"content": "a"}]}', "message 1: the message has no role; keys: content"),
+        ('{"messages": [{"role": 3, "content": "a"}]}', "message 1: the message has no role"),
+        ('{"messages": [{"role": "user"}]}', "message 1: the message has no content"),
+        ('{"messages": [{"role": "user", "content": 3}]}', "the content is no text"),
+        ('{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "a part of type image"),
+        ('{"messages": [{"role": "user", "content": ["a"]}]}', "only text can be learnt"),
+        ('{"messages": [{"role": "assistant", "content": ""}]}', "the answer is empty"),
+        ('{"messages": [{"role": "assistant", "content": "a", "weight": 2}]}', "the weight is neither"),
+        ('{"conversations": [{"from": [], "value": "a"}]}', "has no role"),
+        ('{"messages": [{"role": "system", "content": "a"}], "system": "b"}', "stands beside"),
+        ('{"messages": [{"role": "user", "content": "a"}], "tools": "{"}', "are no JSON"),
+        ('{"messages": [{"role": "user", "content": "a"}], "tools": [1]}', "tools are no list of objects"),
+    ],
+)
+def test_a_bad_line_is_named_with_what_is_wrong(tmp_path, bad, named):
+    message = refusal(tmp_path, line(text="a") + bad + "\n" + line(text="b"))
+    assert f"{tmp_path / 'data.jsonl'}, line 2" in message
+    assert named in message
+
+
+@pytest.mark.parametrize(
+    ("content", "byte"),
+    [(b'{"text": "a"}\n{"text": "\xff"}', 24), (b"\xef\xbb\xbfa\xff", 4), ("{}".encode("utf-16"), 0)],
+)
+def test_the_first_byte_that_is_no_utf8_is_named(tmp_path, content, byte):
+    assert f"is not UTF-8 text; byte {byte};" in refusal(tmp_path, content)
+
+
+def test_files_without_examples_are_refused(tmp_path):
+    assert "it is empty" in refusal(tmp_path, "")
+    assert "it is empty" in refusal(tmp_path, " \n\n")
+    assert "no examples" in refusal(tmp_path, "<|endoftext|>\n<|endoftext|>", "a.txt")
+    with pytest.raises(UsageError, match="Is a directory"):
+        next(read_examples(tmp_path))
+    with pytest.raises(UsageError, match="No such file"):
+        next(read_examples(tmp_path / "absent.jsonl"))
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(line(text="a") + line(text="b"),))
+    writer.start()
+    assert [example.text for example in read_examples(pipe)] == ["a", "b"]
+    writer.join()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = ("messages", "conversations", "instruction", "input", "output", "prompt", "completion", "text")
+INNER = ("role", "content", "from", "value", "tool_calls", "weight", "function", "arguments", "type", "text")
+MESSAGE = st.dictionaries(st.sampled_from(INNER), JSON | st.sampled_from(["user", "assistant"]), max_size=4)
+RECORD = st.dictionaries(
+    st.sampled_from((*KEYS, "system", "tools", "history")), JSON | st.lists(MESSAGE, max_size=3), max_size=4
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(RECORD.map(json.dumps) | JSON.map(json.dumps) | st.text(max_size=20), max_size=3))
+@example(['{"messages": [{"role": "user", "content": "a", "tool_calls": {"function": 1}}]}'])
+def test_any_lines_give_examples_or_a_usage_error(tmp_path, lines):
+    path = tmp_path / "data.jsonl"
+    path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
+    try:
+        found = list(read_examples(path))
+    except UsageError as error:
+        assert str(path) in str(error)
+    else:
+        assert found and all(isinstance(each, Text | Completion | Conversation) for each in found)
+        assert all(len(content_digest(each)) == 64 for each in found)
+
+
+def test_the_digest_is_of_the_content_alone(tmp_path):
+    first, again, other = read(tmp_path, line(text="a") + line(id=7, text="a") + line(text="b"))
+    assert content_digest(first) == content_digest(again) != content_digest(other)

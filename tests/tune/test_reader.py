@@ -1,0 +1,85 @@
+"""The reader gives the file's own bytes, in order, within its room, and says what went wrong."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sixgig.errors import ReadError
+from sixgig.finetune.reader import Reader
+from sixgig.modelfile import open_model
+from sixgig.plan import anatomy
+from sixgig.plan.pieces import Piece, pieces_of
+
+
+def _pieces(path: Path, group_bytes: int = 1 << 16) -> list[Piece]:
+    return list(pieces_of(anatomy(open_model(path)), group_bytes).step())
+
+
+def _room(pieces: list[Piece]) -> int:
+    return 2 * max(piece.held_bytes for piece in pieces)
+
+
+def test_pieces_are_the_files_bytes_in_the_order_announced(tiny) -> None:
+    path = tiny("qwen35moe", "Q4_K", n_layers=4)
+    raw, pieces = np.fromfile(path, np.uint8), _pieces(path)
+    with Reader(open_model(path), _room(pieces)) as reader:
+        reader.announce(pieces)
+        for piece in pieces:
+            for part, found in zip(piece.slices, reader.take(piece), strict=True):
+                assert np.array_equal(found, raw[part.offset : part.offset + part.size_bytes])
+            reader.release(piece)
+        assert reader.counters.bytes_read == sum(piece.size_bytes for piece in pieces)
+
+
+def test_what_stays_is_read_once(tiny) -> None:
+    path = tiny("qwen3moe", "Q4_K", n_layers=2)
+    pieces = _pieces(path)
+    with Reader(open_model(path), 0, stays=pieces) as reader:
+        for _ in range(3):
+            reader.announce(pieces)
+            for piece in pieces:
+                reader.take(piece)
+                reader.release(piece)
+        assert reader.counters.bytes_read == sum(piece.size_bytes for piece in set(pieces))
+
+
+def test_it_reads_ahead_as_far_as_the_room_goes(tiny) -> None:
+    path = tiny("qwen3moe", "F32", n_layers=2)
+    pieces = _pieces(path)
+    room = sum(piece.held_bytes for piece in pieces[:3])
+    with Reader(open_model(path), room) as reader:
+        reader.announce(pieces)
+        time.sleep(0.3)
+        assert reader.counters.bytes_read == sum(piece.size_bytes for piece in pieces[:3])
+        reader.take(pieces[0])
+        reader.release(pieces[0])
+        for piece in pieces[1:4]:
+            reader.take(piece)
+            reader.release(piece)
+
+
+def test_a_file_that_became_shorter_is_named(tiny, tmp_path: Path) -> None:
+    path = tmp_path / "short.gguf"
+    path.write_bytes(Path(tiny("qwen3moe", "F32", n_layers=2)).read_bytes())
+    model, pieces = open_model(path), _pieces(path)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    with Reader(model, _room(pieces)) as reader:
+        reader.announce(pieces)
+        with pytest.raises(ReadError, match=r"short\.gguf changed while"):
+            for piece in pieces:
+                reader.take(piece)
+                reader.release(piece)
+
+
+def test_closing_ends_the_thread_while_it_waits_for_room(tiny) -> None:
+    path = tiny("qwen3moe", "F32", n_layers=2)
+    pieces = _pieces(path)
+    before = threading.active_count()
+    with Reader(open_model(path), _room(pieces)) as reader:
+        reader.announce(pieces)
+        reader.take(pieces[0])
+    assert threading.active_count() <= before
