@@ -17,9 +17,8 @@ def show_tuning(tuning: Tuning) -> None:
     run, plan = tuning.progress, tuning.plan
     before, (best_step, best) = run.held_out[0][1], run.best
     say(f"held-out loss {before:.4f} -> {best:.4f} nats a token, after {best_step} of {run.step} steps")
-    say(
-        f"{format_seconds(_seconds_per_step(tuning))} a step, {format_seconds(run.seconds)} in all{_energy(tuning)}"
-    )
+    pace = f"{format_seconds(_seconds_per_step(tuning))} a step, {format_seconds(run.seconds)} in all"
+    say(pace + _energy(tuning))
     say(
         f"peak memory {format_bytes(tuning.peak.total_bytes)}, predicted {format_bytes(plan.peak_bytes)}, "
         f"budget {format_bytes(plan.ram_budget_bytes)}; {format_bytes(tuning.bytes_read)} read"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from sixgig.checkpoint.peft import write_peft
 from sixgig.cli.console import PromptBar
 from sixgig.cli.loss_picture import draw_losses
 from sixgig.cli.opening import at_least
+from sixgig.cli.references import require_place
 from sixgig.cli.terminal import say
 from sixgig.cli.tune_bar import TuningBar
 from sixgig.compress.merge import merge
 from sixgig.errors import TrainingError, UsageError
 from sixgig.finetune.adapter import Adapter, Part, targets
 from sixgig.finetune.examples import read_examples
+from sixgig.finetune.footing import find_footing
 from sixgig.finetune.net import build_net
 from sixgig.finetune.optimisers import LEARNING_RATES
 from sixgig.finetune.packing import Steps, cut, digest, pack, require_apart, sample, split_held_out
@@ -31,12 +33,13 @@ from sixgig.finetune.session import Setup, open_trainer
 from sixgig.finetune.state import Progress, State, load_state, require_same
 from sixgig.finetune.train import Corpus, Recipe, Trainer, batches
 from sixgig.hardware import Peak, PeakSampler, available_bytes, process_memory, this_processor
+from sixgig.inference.chat import ChatTemplate
 from sixgig.inference.tokenizer import open_tokenizer
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.modelfile.lora import Lora, write_lora
 from sixgig.plan import ProcessBytes, anatomy, default_budget
 from sixgig.plan.tuning import Batch, TuningPlan, plan_tuning
-from sixgig.units import parse_size
+from sixgig.units import format_bytes, parse_size
 
 HELD_OUT_SHARE, WARMUP_SHARE, CLIP, PATIENCE, EVALUATIONS = 0.05, 0.05, 1.0, 3, 10
 STATE = "state.safetensors"
@@ -73,6 +76,8 @@ class Request:
         """Refuse before anything is read."""
         for size in filter(None, (self.ram, self.vram)):
             parse_size(size)
+        if self.merge is not None:
+            require_place(self.merge)
         for name, count in (("--rank", self.rank), ("--batch", self.batch), ("--epochs", self.epochs)):
             at_least(1, name, count)
         at_least(1, "--steps", 1 if self.steps is None else self.steps)
@@ -109,6 +114,29 @@ class Request:
         return max(self.context, min(self.batch, 1024))
 
 
+@dataclass(frozen=True)
+class DatedTemplate:
+    """A chat template on a certain day: some write the date, and a run may be resumed on another day."""
+
+    template: ChatTemplate
+    day: datetime
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[Mapping[str, Any]] | None,
+    ) -> str:
+        """As rendering.Template."""
+        return self.template.render(
+            messages,
+            add_generation_prompt=add_generation_prompt,
+            tools=tools,
+            strftime_now=self.day.strftime,
+        )
+
+
 class Tuning:
     """Tunes once with run(); afterwards its attributes tell how it went."""
 
@@ -132,12 +160,21 @@ class Tuning:
         self.notices = []
         self.model = open_model(resolve(request.model))
         net, wanted = build_net(self.model), targets(self.model, request.parts)
+        state = self._earlier()
+        self._today = (
+            datetime.now().replace(microsecond=0)
+            if state is None
+            else datetime.fromisoformat(state.job["date"])
+        )
         with PeakSampler() as sampler:
             learnt, judged = self._documents()
             corpus = self._corpus(learnt, judged)
             n_weights = sum(target.n_weights(request.rank) for target in wanted)
             self.plan = self._plan(n_weights)
-            state = self._state(folder, job := self._job(learnt, judged))
+            job = self._job(learnt, judged)
+            if state is not None:
+                require_same(state, job, folder / STATE)
+            folder.mkdir(parents=True, exist_ok=True)
             self._announce(n_weights, learnt, judged)
             setup = Setup(wanted, request.rank, request.scaling, request.seed, self.threads, self._vram_bytes)
             opened = open_trainer(net, self.plan, setup, self.recipe, corpus, folder / STATE, job, state)
@@ -172,12 +209,11 @@ class Tuning:
         with open_tokenizer(self.model) as tokenizer:
             if tokenizer.template.notice:
                 self.notices.append(tokenizer.template.notice)
+            template = DatedTemplate(tokenizer.template, self._today)
             documents = [
                 document
                 for example in read_examples(path)
-                for document in render(
-                    example, tokenizer.template, tokenizer.vocabulary, self.request.train_on_all
-                )
+                for document in render(example, template, tokenizer.vocabulary, self.request.train_on_all)
             ]
         fitting = cut(documents, self.request.context)
         if fitting.notice:
@@ -209,9 +245,7 @@ class Tuning:
     def _plan(self, n_weights: int) -> TuningPlan:
         """With this process as it is now, everything imported and the data in tokens."""
         request = self.request
-        _give_back()
-        torch.set_num_threads(self.threads)
-        (torch.ones(64, 64, requires_grad=True) @ torch.ones(64, 64)).sum().backward()  # autograd's threads
+        find_footing(self.threads)
         held = process_memory()
         process = ProcessBytes(held.anonymous_bytes + held.shared_bytes, held.file_bytes, "measured")
         budget = (
@@ -238,25 +272,23 @@ class Tuning:
             "context": request.context,
             "recipe": {name: value for name, value in vars(self.recipe).items() if name != "save_every_s"},
             "threads": self.threads,
+            "date": self._today.isoformat(),
             "device": "cpu" if request.vram is None else "cuda",
             "torch": torch.__version__,
         }
 
-    def _state(self, folder: Path, job: dict[str, Any]) -> State | None:
-        """Where an earlier sitting left off; the folder is made. Raises UsageError, TrainingError."""
+    def _earlier(self) -> State | None:
+        """Where an earlier sitting left off. Raises UsageError, TrainingError."""
+        folder, path = self.output, self.output / STATE
         if (folder / DONE).exists():
             raise UsageError(f"{folder} holds a finished adapter", cure="name another folder with -o")
-        path = folder / STATE
         if self.request.resume:
             if not path.exists():
                 raise UsageError(f"{folder} holds no run to go on with", cure="leave --resume out")
-            state = load_state(path)
-            require_same(state, job, path)
-            return state
+            return load_state(path)
         if path.exists():
             cure = "go on with --resume, or name another folder with -o"
             raise UsageError(f"{folder} holds a run that is not finished", cure=cure)
-        folder.mkdir(parents=True, exist_ok=True)
         return None
 
     def _announce(self, n_weights: int, learnt: Sequence[Document], judged: Sequence[Document]) -> None:
@@ -301,8 +333,7 @@ class Tuning:
         if run.losses and not draw_losses(folder / "loss.svg", run.losses, run.held_out, self.model.name):
             self.notices.append('no picture of the losses: pip install "sixgig[plot]"')
         if self.request.merge is not None:
-            with PromptBar(f"merging into {self.request.merge.name}") as bar:
-                merge(self.model, lora, self.request.merge, self.threads, bar)
+            self._merge(lora, self.request.merge)
         write_lora(folder / DONE, lora, f"{self.model.name} {folder.name}")
         (folder / STATE).unlink(missing_ok=True)
 
@@ -310,9 +341,12 @@ class Tuning:
         if notice := write_peft(folder, self.model, lora):
             self.notices.append(notice)
 
-
-def _give_back() -> None:
-    """What glibc keeps of memory freed before goes to the system: the plan counts what the process holds."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    def _merge(self, lora: Lora, path: Path) -> None:
+        with PromptBar(f"merging into {path.name}") as bar:
+            grown = merge(self.model, lora, path, self.threads, bar)
+        if grown:
+            types = ", ".join(sorted({kind.name for kind in grown.values()}))
+            self.notices.append(
+                f"{path}: {format_bytes(path.stat().st_size)}; {len(grown)} tensors are in {types} now, since "
+                "their own types would round the change away"
+            )

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sixgig.errors import ModelFileError
-from sixgig.finetune.claims import Claims
+from sixgig.finetune.claims import Claims, uncovered
 from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Operands
 from sixgig.finetune.rope import Rope
@@ -82,8 +81,7 @@ def attention(model: ModelFile, layer: int, rope: Rope, claims: Claims, epsilon:
     shape, gated = model.attention, model.architecture == "qwen35moe"
     n_heads, n_kv_heads, width = shape.n_heads[layer], shape.n_kv_heads[layer], shape.key_length
     if not n_kv_heads or n_heads % n_kv_heads:
-        what = f"layer {layer} cannot attend"
-        raise ModelFileError(what, f"{n_heads} heads, {n_kv_heads} of keys", "convert the model again")
+        raise uncovered(model, "attention.head_count_kv", n_kv_heads, f"a divisor of {n_heads} heads")
     blk, is_llama = f"blk.{layer}.", model.architecture == "llama"
     names = [claims.need(f"{blk}attn_norm.weight", model.n_embd)]
     names += claims.linear(f"{blk}attn_q", model.n_embd, (1 + gated) * n_heads * width, biased=True)

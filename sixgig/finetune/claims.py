@@ -11,6 +11,12 @@ _CURE = (
 )
 
 
+def uncovered(model: ModelFile, key: str, value: object, covered: str) -> ModelFileError:
+    """The error for a setting, "ARCHITECTURE.key", that llama.cpp would heed and tuning does not compute."""
+    numbers = f"{model.architecture}.{key} is {str(value)[:80]}, only {covered} is covered"
+    return ModelFileError(f"{model.name} cannot be tuned", numbers, "tune another model")
+
+
 class Claims:
     """Names in, names out; shapes are in ne order (n_in first)."""
 

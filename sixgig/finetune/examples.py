@@ -123,7 +123,7 @@ def _documents(lines: Iterator[tuple[int, str]], path: Path) -> Iterator[Text]:
         pieces.append(rest)
         for text in following:
             yield from _document(pieces, f"{path}, line {begin}")
-            pieces, begin = [text if text.strip() else ""], number
+            pieces, begin = ([text], number) if text.strip() else ([], number + 1)
     yield from _document(pieces, f"{path}, line {begin}")
 
 

@@ -18,9 +18,7 @@ from sixgig.finetune.feed_forward import swiglu, swiglu_names
 from sixgig.finetune.operands import ExpertGroup, Operands
 
 MOST_ROWS = 2048  # tokens an expert computes at once
-HELD_ELEMENTS = (
-    8 << 20
-)  # a matrix up to this size is dequantised once an expert, a larger one for each product
+HELD_ELEMENTS = 8 << 20  # of a matrix that is dequantised once an expert backward; larger: for each product
 
 
 def routed_experts(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sixgig.errors import ModelFileError
 from sixgig.finetune.attention import attention
-from sixgig.finetune.claims import Claims
+from sixgig.finetune.claims import Claims, uncovered
 from sixgig.finetune.feed_forward import feed_forward
 from sixgig.finetune.mixture import mixture
 from sixgig.finetune.norms import rms_norm
@@ -117,10 +117,10 @@ def _check_settings(model: ModelFile) -> None:
     """What llama.cpp would heed and no block computes."""
     counts = Counts(model.metadata, model.architecture)
     n_layers = model.n_layers - model.hyperparameters.n_prediction_layers
-    counts.require(
-        counts.number("attention.causal", True) != 0, "attention.causal", "tuning needs causal ones"
-    )
-    groups = counts.one("expert_group_count", 0, 1 << 16, default=0)
-    counts.require(groups < 2, "expert_group_count", f"{groups}: tuning knows no groups of experts")
+    if not counts.number("attention.causal", default=1):
+        raise uncovered(model, "attention.causal", False, "causal attention")
+    if (groups := counts.number("expert_group_count", default=0)) > 1:
+        raise uncovered(model, "expert_group_count", groups, "1")
     used = counts.each("expert_used_count", model.n_layers, model.n_experts, (0,) * model.n_layers)[:n_layers]
-    counts.require(len(set(used)) < 2, "expert_used_count", f"{used}: tuning needs one for all layers")
+    if len(set(used)) > 1:
+        raise uncovered(model, "expert_used_count", used, "one number for all layers")

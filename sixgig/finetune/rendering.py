@@ -19,6 +19,7 @@ BLOCK_CHARACTERS = 1 << 20
 _WORD_AFTER_NEWLINE = re.compile(r"(?<=\S)\n(?=[A-Za-z])")  # a border of tokens in every tokenizer we know
 Ids = NDArray[np.int32]
 Marks = NDArray[np.bool_]
+_CONTEXT_CHARACTERS, _CONTEXT_TOKENS = 128, 8
 _STAND_IN = "\ue000"  # for private use: no template writes it
 _Span = tuple[str, bool]  # a piece of text, and whether it is learnt
 _Tokenize = Callable[[str], list[int]]
@@ -136,8 +137,8 @@ def _spans(spans: Sequence[_Span], tokenizer: Tokenizer, start: Sequence[int] = 
     """Tokens and marks of spans that follow one another, behind the tokens `start`."""
     tokens, learn, text, unended = list[int](), list[bool](), "", False
     for span, learnt in spans:
-        text += span
         new = _following(tokens, text, span, tokenizer.tokenize)
+        text += span
         marks = _answer_marks(new, tokenizer) if learnt else [False] * len(new)
         if unended and new and tokenizer.is_end(new[0]):  # GLM ends a turn by beginning the next
             marks[0] = True
@@ -148,9 +149,17 @@ def _spans(spans: Sequence[_Span], tokenizer: Tokenizer, start: Sequence[int] = 
 
 
 def _following(tokens: list[int], text: str, span: str, tokenize: _Tokenize) -> list[int]:
-    """The tokens of `span`, which ends `text`, behind `tokens`: those of the whole text where they agree."""
-    whole = tokenize(text)
-    return whole[len(tokens) :] if whole[: len(tokens)] == tokens else _continuing(span, tokenize)
+    """The tokens of `span` behind `text` and its `tokens`, as the text as a whole has them.
+
+    The end of a long text stands for it where it has the same tokens. A span that would change the tokens
+    before it is tokenised by itself.
+    """
+    for before in dict.fromkeys((text[-_CONTEXT_CHARACTERS:], text)):
+        had, whole = tokenize(before), tokenize(before + span)
+        same = tokens[-_CONTEXT_TOKENS:] == had[-_CONTEXT_TOKENS:] if before != text else tokens == had
+        if same and whole[: len(had)] == had:
+            return whole[len(had) :]
+    return _continuing(span, tokenize)
 
 
 def _continuing(text: str, tokenize: _Tokenize) -> list[int]:
@@ -200,7 +209,7 @@ def _between(borders: Sequence[str]) -> list[_Span]:
 
 
 def _answered(prompt: str, full: str, example: Conversation, template: Template, number: int) -> str:
-    """The prompt and message `number`: `full`, else what the message holds and what the template ends it with.
+    """The prompt and message `number`: `full`, else what the message holds and the template ends it with.
 
     What the prompt has begun of the answer and `full` has not, the message may hold itself.
     """

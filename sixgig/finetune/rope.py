@@ -13,7 +13,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from sixgig.errors import ModelFileError
+from sixgig.finetune.claims import uncovered
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.counts import Counts
 
@@ -64,31 +64,27 @@ def read_rope(model: ModelFile) -> Rope:
     n_rotary = counts.one("rope.dimension_count", 2, width, default=width)
     base = counts.number("rope.freq_base", default=10000.0)
     counts.require(isfinite(base) and base > 0, "rope.freq_base", f"{base}, must be above 0")
-    attention_factor = counts.number("rope.scaling.attn_factor", default=1.0)
-    counts.require(
-        attention_factor == 1, "rope.scaling.attn_factor", f"{attention_factor}: tuning knows only 1"
-    )
+    if (factor := counts.number("rope.scaling.attn_factor", default=1.0)) != 1:
+        raise uncovered(model, "rope.scaling.attn_factor", factor, "1")
     if model.architecture == "qwen35moe":
-        _check_sections(counts, n_rotary)
+        _check_sections(model, n_rotary)
     return Rope(n_rotary, base, _scale(model, counts), model.architecture in _PAIRS_OF_NEIGHBOURS)
 
 
 def _scale(model: ModelFile, counts: Counts) -> float:
     kind = model.metadata.text(f"{model.architecture}.rope.scaling.type") or "linear"
     if kind not in ("none", "linear"):
-        what = f"{model.name} scales its positions by {kind[:40]!r}, which tuning does not compute"
-        raise ModelFileError(what, f"{model.architecture}.rope.scaling.type", "none and linear are possible")
+        raise uncovered(model, "rope.scaling.type", kind, "none and linear")
     factor = counts.number("rope.scaling.factor", counts.number("rope.scale_linear", default=0.0))
     counts.require(isfinite(factor) and factor >= 0, "rope.scaling.factor", f"{factor}, must be at least 0")
     return 1 / factor if factor and kind == "linear" else 1.0
 
 
-def _check_sections(counts: Counts, n_rotary: int) -> None:
+def _check_sections(model: ModelFile, n_rotary: int) -> None:
     """Every pair of channels belongs to a section that counts tokens of text: else it would not turn."""
     name = "rope.dimension_sections"
-    found = counts.metadata.integers(f"{counts.architecture}.{name}")
-    sections = found if isinstance(found, list) else []
-    counts.require(len(sections) == 4 and sum(sections) > 0, name, f"{found}, must be four numbers")
-    order = [pair % sum(sections) for pair in range(n_rotary // 2)]
-    covered = all(sector < 3 * sections[sector % 3] for sector in order)
-    counts.require(covered, name, f"{sections} do not cover {n_rotary} channels")
+    found = model.metadata.integers(f"{model.architecture}.{name}")
+    sections = found if isinstance(found, list) and len(found) == 4 and min(found) >= 0 else [0]
+    order = [pair % max(sum(sections), 1) for pair in range(n_rotary // 2)]
+    if sum(sections) == 0 or any(sector >= 3 * sections[sector % 3] for sector in order):
+        raise uncovered(model, name, found, f"sections that count text in all {n_rotary} channels")

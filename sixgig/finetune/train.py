@@ -176,6 +176,7 @@ class Trainer:
             self.progress.held_out.append((self.progress.step, mean))
             if self.progress.best[0] == self.progress.step:
                 self._best = {name: tensor.clone() for name, tensor in self._adapter.tensors().items()}
+        self._count_time()
         listener.evaluated(self.progress)
 
     def _require_finite(self, loss: float, norm: float) -> None:

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from sixgig.errors import BudgetError, EngineError, ModelFileError, UsageError
 from sixgig.interrupts import InterruptShield
-from sixgig.llamacpp import Library
+from sixgig.llamacpp import Library, plan_buffers
 from sixgig.modelfile import ModelFile, fingerprint
 from sixgig.modelfile.lora import LoraFile
 from sixgig.modelfile.lora_fit import open_lora
 from sixgig.plan import AdapterBytes
 
 _PAGE_BYTES = 4096  # the largest alignment of a buffer type in main memory
-_TENSOR_BYTES = 4096  # the engine's description of a tensor and of the operations it adds to graphs
 _LARGEST_SCALE = 1e6
 
 
@@ -41,7 +40,7 @@ class Adapter:
     def bytes(self) -> AdapterBytes:
         """What the engine takes: it reads one tensor at a time, into a buffer that grows by copying."""
         sizes = self.file.sizes_bytes
-        held = sum(-(-size // _PAGE_BYTES) * _PAGE_BYTES + _TENSOR_BYTES for size in sizes)
+        held = sum(-(-size // _PAGE_BYTES) * _PAGE_BYTES for size in sizes)
         return AdapterBytes(held, 2 * max(sizes))
 
     def load(self, library: Library, model: int) -> int:
@@ -63,7 +62,8 @@ class Adapter:
         return address
 
     def apply(self, library: Library, context: int, address: int) -> None:
-        """To what the context evaluates from now on."""
+        """To what the context evaluates from now on; its graph and scratch are planned anew, and at once."""
         handles, scales = (ctypes.c_void_p * 1)(address), (ctypes.c_float * 1)(self.scale)
         if library.c.llama_set_adapters_lora(context, handles, 1, scales) != 0:
             raise EngineError("llama.cpp cannot apply the adapter", library.log.complaint())
+        plan_buffers(library.c, context)

@@ -1,6 +1,5 @@
 """Open a model within a memory budget: measure, plan, then load as planned."""
 
-import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from sixgig.inference.adapters import Adapter
 from sixgig.inference.dry_load import dry_load, engine_bytes, process_bytes
 from sixgig.inference.engine import Engine, observing
 from sixgig.inference.loading import Progress
+from sixgig.inference.measure import give_back
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.placing import placed, require_room
 from sixgig.llamacpp import let_threads_sleep
@@ -90,7 +90,7 @@ def open_engine(
         model = open_model(model)
     if isinstance(adapter, Path):
         adapter = Adapter.open(adapter, model)
-    _give_back()
+    give_back()
     if ram_bytes is None:
         ram_bytes = default_budget(available_bytes(), process_memory().resident_bytes)
     options = observing(placed(options or EngineOptions(), model, placement or Placement()), observe)
@@ -105,13 +105,6 @@ def open_engine(
         return _open_unpaged(model, plan, options, progress, adapter, observe)
     options = replace(options, extra_buffers=False, offload_products=False)
     return _open_paged(model, budgets, options, paging, announce, progress, adapter, observe)
-
-
-def _give_back() -> None:
-    """What glibc keeps of memory freed before goes to the system: the plan counts what the process holds."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _without(adapter: Adapter, ram_bytes: int, vram_bytes: int) -> int:
@@ -156,7 +149,7 @@ def _open_unpaged(
             model.parts,
             options,
             source=stream.source,
-            loaded=_give_back,
+            loaded=give_back,
             progress=_advising(progress),
             explain=stream.take_failure,
             adapter=adapter,
@@ -164,6 +157,7 @@ def _open_unpaged(
         )
     finally:
         stream.close()
+    give_back()
     engine.plan = plan
     return engine
 
@@ -190,6 +184,7 @@ def _open_paged(
         if paging.read_ahead:
             teach_routers(pager)
         engine = _load_paged(pager, options, progress, adapter, observe)
+        give_back()
     except BaseException:
         pager.close()
         raise
@@ -240,7 +235,7 @@ def _load_paged(
                 pager.model.parts,
                 options,
                 source=stream.source,
-                loaded=_give_back,
+                loaded=give_back,
                 progress=_advising(progress),
                 explain=explain,
                 adapter=adapter,

@@ -1,7 +1,8 @@
 """The bytes a model and a context will take, before any of them is allocated."""
 
+import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sixgig.errors import EngineError
@@ -9,7 +10,7 @@ from sixgig.hardware.memory import ProcessMemory, process_memory
 from sixgig.inference.adapters import Adapter
 from sixgig.inference.loading import load_weights
 from sixgig.inference.options import EngineOptions
-from sixgig.llamacpp import BufferNeed, load_library, memory_breakdown, plan_buffers
+from sixgig.llamacpp import BufferNeed, load_library, memory_breakdown
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ def measure(
     """What Engine(path, options) would take; reads metadata only, hundredths of a second.
 
     Exact for llama.cpp's own buffers. Routed experts count as weights here, whoever will hold them. An
-    adapter is loaded for a moment, since it changes the graph; its own memory is not counted. Raises as
-    Engine does.
+    adapter is loaded for a moment, since it changes the graph: what that costs counts, its own bytes do not.
+    Raises as Engine does.
     """
     library = load_library()
     parts = (path,) if isinstance(path, Path) else tuple(path)
@@ -46,10 +47,24 @@ def measure(
             process = process_memory()
             if adapter is not None:
                 adapter.apply(library, context, adapter.load(library, model))
-                plan_buffers(library.c, context)
+                process = _grown(process, sum(adapter.file.sizes_bytes))
             measured = Measured(memory_breakdown(library.c, context), process)
         finally:
             library.c.llama_free(context)
     finally:
         library.c.llama_model_free(model)
     return measured
+
+
+def give_back() -> None:
+    """What glibc keeps of memory freed before goes to the system: the plan counts what the process holds."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _grown(before: ProcessMemory, loaded_bytes: int) -> ProcessMemory:
+    """The process now, less what was loaded: a graph planned anew leaves holes where the first one was."""
+    give_back()
+    now = process_memory()
+    return replace(now, anonymous_bytes=max(before.anonymous_bytes, now.anonymous_bytes - loaded_bytes))

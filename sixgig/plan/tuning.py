@@ -26,8 +26,9 @@ DEQUANTISING_BYTES = 8  # per element, at most: as stored, and 3.5 while it is u
 _F32_BYTES = 4
 # Values a token leaves in the graph of a visit, by output of its matrices and by width of the stream.
 # Measured: LOG.md.
-MIXING_VALUES, RECURRENT_VALUES, FEED_FORWARD_VALUES, STREAM_VALUES = 4.0, 9.0, 4.0, 8.0
-DELTA_CHUNK = 64
+MIXING_VALUES, RECURRENT_VALUES, FEED_FORWARD_VALUES, STREAM_VALUES = 4.5, 5.5, 3.0, 8.0
+# finetune/experts.py: MOST_ROWS, HELD_ELEMENTS; at worst all tokens choose one expert.
+EXPERT_ROWS, HELD_ELEMENTS = 2048, 8 << 20
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _working(model: Anatomy, pieces: Pieces, batch: Batch) -> tuple[Tier, ...]:
         Tier("small weights", vectors),
         Tier("matrix in float32", _F32_BYTES * pieces.largest_matrix),
         Tier("stream and its gradient", 3 * stream),
-        Tier("activations at work", max(_visit_bytes(model, batch), LOGITS_BYTES + 4 * stream)),
+        Tier("activations at work", max(_most_visit_bytes(model, batch), LOGITS_BYTES + 4 * stream)),
     )
 
 
@@ -174,27 +175,20 @@ def _scattered(count: int) -> Iterator[int]:
             yield place
 
 
-def _visit_bytes(model: Anatomy, batch: Batch) -> int:
-    """Activations and gradients of the largest visit."""
-    values = max(max(_mixing(model, layer, batch), _feeding(model, layer, batch)) for layer in model.layers)
-    return int(_F32_BYTES * values)
+def _most_visit_bytes(model: Anatomy, batch: Batch) -> int:
+    return max(max(visit_bytes(model, layer, batch)) for layer in model.layers)
+
+
+def visit_bytes(model: Anatomy, layer: Layer, batch: Batch) -> tuple[int, int]:
+    """Activations and gradients of a layer's two visits: of what mixes tokens, of the feed-forward part."""
+    return _F32_BYTES * int(_mixing(model, layer, batch)), _F32_BYTES * int(_feeding(model, layer, batch))
 
 
 def _mixing(model: Anatomy, layer: Layer, batch: Batch) -> float:
     """Attention or Gated DeltaNet, of one micro-batch."""
     factor = RECURRENT_VALUES if layer.recurrent else MIXING_VALUES
     outputs = sum(t.shape[1] for t in layer.dense if len(t.shape) == 2 and _mixes(t.role))
-    values = factor * outputs + STREAM_VALUES * model.model.n_embd
-    return batch.micro_tokens * (values + (_states(model) if layer.recurrent else 0))
-
-
-def _states(model: Anatomy) -> float:
-    """A token's share of the states between chunks and of the products inside them."""
-    shape = model.model.attention.recurrent
-    if shape is None or not shape.time_step_rank:
-        return 0
-    state = shape.state_size * shape.inner_size // shape.time_step_rank
-    return shape.time_step_rank * (3 * state / DELTA_CHUNK + 6 * DELTA_CHUNK)
+    return batch.micro_tokens * (factor * outputs + STREAM_VALUES * model.model.n_embd)
 
 
 def _feeding(model: Anatomy, layer: Layer, batch: Batch) -> float:
@@ -204,7 +198,8 @@ def _feeding(model: Anatomy, layer: Layer, batch: Batch) -> float:
     if not layer.routed:
         return batch.micro_tokens * values
     expert = FEED_FORWARD_VALUES * (2 * expert_width(model.model) + model.model.n_embd)
-    return batch.tokens * (values + expert)  # at worst all tokens choose one expert
+    held = sum(min(prod(stack.shape[:2]), HELD_ELEMENTS) for stack in layer.routed)
+    return batch.tokens * values + min(batch.tokens, EXPERT_ROWS) * expert + held
 
 
 def _mixes(role: Role) -> bool:

@@ -1,0 +1,40 @@
+"""Brings the process to the size it will keep, before memory is planned."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+
+from sixgig.finetune.delta_net import CHUNK, gated_delta_rule
+from sixgig.finetune.optimisers import LEARNING_RATES, make_optimiser
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers for mallopt
+OWN_MAPPING_BYTES = 1 << 20
+
+
+def find_footing(threads: int) -> None:
+    """Imports what PyTorch brings in late, starts its threads, and makes the allocator give memory back.
+
+    glibc keeps what is freed, in pieces, for ever more of it: blocks from OWN_MAPPING_BYTES on get a mapping
+    of their own, which goes when they go.
+    """
+    torch.set_num_threads(threads)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_MMAP_THRESHOLD, OWN_MAPPING_BYTES)
+        libc.mallopt(_TRIM_THRESHOLD, OWN_MAPPING_BYTES)
+    for name in LEARNING_RATES:
+        _train_a_little(name)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _train_a_little(name: str) -> None:
+    """A step of everything that imports or starts something at its first use."""
+    x = torch.ones(1, 1, 2 * CHUNK, 4, requires_grad=True)
+    y = gated_delta_rule(x[0], x[0], x, x[..., 0], x[..., 0])
+    torch.nn.functional.scaled_dot_product_attention(y, y, y, is_causal=True).sum().backward()
+    optimiser = make_optimiser(name, [parameter := torch.ones(4, 4, requires_grad=True)])
+    (parameter @ torch.ones(4, 4)).sum().backward()
+    optimiser.step()

@@ -1,0 +1,107 @@
+"""A model that would compute something else than its blocks do is refused, with the tensor or the key."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sixgig.errors import ModelFileError
+from sixgig.finetune.net import build_net
+from sixgig.finetune.session import require_covered
+from sixgig.modelfile import open_model
+from sixgig.plan import anatomy
+from sixgig.plan.pieces import pieces_of
+from tests.tune.variants import ARCHITECTURES, tensors_of, write_variant
+
+Tiny = Callable[..., Path]
+SIZES = {"n_layers": 2, "n_experts": 4}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_blocks_read_each_tensor_of_the_layers_once(tiny: Tiny, architecture: str) -> None:
+    """And find it in the pieces that are read for their visit."""
+    model = open_model(tiny(architecture, "Q4_K"))
+    net = build_net(model)
+    read = [name for block in net.blocks for name in (*block.dense, *block.routed)]
+    assert sorted(read) == sorted(tensor.name for tensor in model.tensors if tensor.layer is not None)
+    assert [block.layer for block in net.blocks] == [n // 2 for n in range(2 * model.n_layers)]
+    require_covered(net, pieces_of(anatomy(model)))
+
+
+@pytest.mark.parametrize("architecture", ["gpt-oss", "deepseek2"])
+def test_other_architectures_are_refused_with_those_there_are(tiny: Tiny, architecture: str) -> None:
+    with pytest.raises(ModelFileError, match=rf"{architecture}.*llama, qwen3, qwen3moe, qwen35moe"):
+        build_net(open_model(tiny(architecture, "Q4_0")))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "shape"),
+    [
+        ("llama", "blk.0.attn_sinks.weight", (4,)),
+        ("llama", "blk.1.attn_q_norm.weight", (64,)),
+        ("qwen3", "blk.0.attn_output.bias", (256,)),
+        ("qwen3", "rope_freqs.weight", (32,)),
+        ("qwen3moe", "blk.1.ffn_gate_up_exps.weight", (4, 512, 256)),
+        ("qwen3moe", "blk.1.exp_probs_b.bias", (4,)),
+        ("mixtral", "blk.0.ffn_up_shexp.weight", (256, 256)),
+        ("qwen35moe", "blk.1.attn_gate.bias", (256,)),
+        ("qwen35moe", "output.bias", (271,)),
+    ],
+)
+def test_a_tensor_that_no_block_reads(
+    tiny: Tiny, tmp_path: Path, architecture: str, name: str, shape: tuple[int, ...]
+) -> None:
+    source = tiny(architecture, "F32", **SIZES)
+    tensors = tensors_of(source) | {name: np.ones(shape, np.float32)}
+    path = write_variant(source, tmp_path / "more.gguf", tensors)
+    with pytest.raises(ModelFileError, match=f"^{name}"):
+        build_net(open_model(path))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_tensor_that_is_missing_or_has_another_shape(tiny: Tiny, tmp_path: Path, architecture: str) -> None:
+    """Any of them. Without a head the embedding serves; routers and stacks are checked on opening."""
+    source = tiny(architecture, "F32", **SIZES)
+    tensors = tensors_of(source)
+    for name in tensors:
+        rest = {key: values for key, values in tensors.items() if key != name}
+        if name != "output.weight":
+            path = write_variant(source, tmp_path / "less.gguf", rest)
+            with pytest.raises(ModelFileError, match=name):
+                build_net(open_model(path))
+        if "exps" not in name:
+            longer = np.ones((*tensors[name].shape[:-1], tensors[name].shape[-1] + 32), np.float32)
+            path = write_variant(source, tmp_path / "longer.gguf", rest | {name: longer})
+            with pytest.raises(ModelFileError, match=name.split("_")[0]):
+                build_net(open_model(path))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "key", "value"),
+    [
+        ("llama", "rope.scaling.type", "yarn"),
+        ("llama", "rope.scaling.type", "longrope"),
+        ("llama", "rope.scaling.attn_factor", 1.5),
+        ("llama", "rope.freq_base", 0.0),
+        ("llama", "attention.causal", False),
+        ("qwen3", "attention.layer_norm_rms_epsilon", None),
+        ("qwen3", "attention.head_count_kv", 3),
+        ("qwen3moe", "expert_group_count", 2),
+        ("qwen3moe", "expert_used_count", [2, 1]),
+        ("qwen35moe", "rope.dimension_sections", [8, 0, 0, 8]),
+        ("qwen35moe", "rope.dimension_sections", None),
+        ("qwen35moe", "ssm.time_step_rank", None),
+        ("qwen35moe", "ssm.group_count", None),
+    ],
+)
+def test_a_setting_that_is_not_computed(
+    tiny: Tiny, tmp_path: Path, architecture: str, key: str, value: object
+) -> None:
+    source = tiny(architecture, "F32", **SIZES)
+    changes = {f"{architecture}.{key}": value}
+    if key == "expert_group_count":
+        changes["qwen3moe.expert_group_used_count"] = 1
+    path = write_variant(source, tmp_path / "set.gguf", tensors_of(source), changes)
+    with pytest.raises(ModelFileError, match=rf"{architecture}\.({key}|ssm\.\*)"):
+        build_net(open_model(path))
