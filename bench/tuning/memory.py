@@ -1,6 +1,6 @@
 """`sixgig tune` on a model six times larger than its memory, in a memory cgroup: peaks, bytes, pace.
 
-    python -m bench.tuning.memory FOLDER --text FILE [--preset 6g-qwen3moe] [--ram 1G] [--steps 3] [--json OUT]
+    python -m bench.tuning.memory FOLDER --text FILE [--preset 6g-qwen3moe] [--ram 1G] [--json OUT]
 
 The model is made in FOLDER and removed unless --keep. The cgroup's limit is the budget. Then the same steps
 run with room for all weights, which is the time of computing, and in the same call the disk is read with as
@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from typing import Any
 from bench.cgroup import MemoryGroup, Run, drop_caches, unavailable
 from bench.shrinking.large import made
 from bench.synthetic.shape import PRESETS
-from sixgig.errors import SixgigError, UsageError
 from sixgig.finetune.reader import CHUNK_BYTES, READERS
 from sixgig.hardware import disk_read_bandwidth
 from sixgig.modelfile import open_model
@@ -32,7 +32,7 @@ from sixgig.units import format_bytes, format_rate, parse_size
 
 TIMEOUT_S, DISK_SECONDS, MOST_TIME_RATIO = 4 * 3600.0, 3.0, 1.25
 OVERSIZE = 6  # the model's size over the budget
-LEARNT_CHARACTERS, JUDGED_CHARACTERS = 1 << 18, 600  # what is judged is one batch at most
+LEARNT_CHARACTERS = 1 << 18
 RESIDENT_EXTRA_BYTES = 4 << 30
 Document = dict[str, Any]
 
@@ -59,14 +59,14 @@ class Pace:
 class Contest:
     """One model, one text, two budgets."""
 
-    def __init__(self, options: argparse.Namespace, model: Path) -> None:
-        self.options, self.model, self.folder = options, model, options.folder
+    def __init__(self, options: argparse.Namespace, model: Path, folder: Path) -> None:
+        self.options, self.model, self.folder = options, model, folder
         self.size_bytes = model.stat().st_size
         self.ram_bytes = parse_size(options.ram) if options.ram else self.size_bytes // OVERSIZE
         text = options.text.read_text()
-        self._learnt, self._judged = self.folder / "learnt.txt", self.folder / "judged.txt"
+        self._learnt, self._judged = folder / "learnt.txt", folder / "judged.txt"
         self._learnt.write_text(text[:LEARNT_CHARACTERS])
-        self._judged.write_text(text[-JUDGED_CHARACTERS:])
+        self._judged.write_text(one_batch(text, min(options.batch, options.context)))
 
     def run(self) -> Document:
         """Everything measured."""
@@ -97,15 +97,18 @@ class Contest:
             run = group.run(command, self.options.timeout, self._environment)
             events = oom_events(group.path)
         if run.status or run.timed_out:
-            raise UsageError("tuning failed in its cgroup", f"{ending(run)}; {events}")
+            raise SystemExit(f"tuning failed in its cgroup: {ending(run)}; {events}")
         peaks = {name: getattr(run, name) for name in vars(run) if name.startswith("peak_")}
         return json.loads(run.stdout), {**peaks, "oom_events": events}
 
     def _resident(self) -> Document:
         command = self._command("resident", self.size_bytes + RESIDENT_EXTRA_BYTES)
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True)
+        timeout_s = self.options.timeout
+        done = subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, timeout=timeout_s
+        )
         if done.returncode:
-            raise UsageError("tuning failed with all weights in memory", done.stderr[-400:])
+            raise SystemExit(f"tuning failed with all weights in memory: {done.stderr[-400:]}")
         found: Document = json.loads(done.stdout)
         return found
 
@@ -131,6 +134,11 @@ class Contest:
 
     def _bandwidth(self) -> float:
         return disk_read_bandwidth(self.model, CHUNK_BYTES, READERS, DISK_SECONDS).bytes_per_s
+
+
+def one_batch(text: str, most_tokens: int) -> str:
+    """The end of a text, of at most so many tokens, two special ones included: no token is less than a byte."""
+    return text.encode()[-(most_tokens - 2) :].decode(errors="ignore")
 
 
 def bytes_of_a_step(told: Document, pieces: Pieces) -> float:
@@ -162,19 +170,17 @@ def show(result: Document) -> str:
     """The report."""
     small, resident, group = result["small"], result["resident"], result["group"]
     pace, ram, disk = Pace(**result["pace"]), result["ram_bytes"], result["disk_bandwidth_bytes_per_s"]
-    twice = 2 * result["model_bytes"]
+    size, step = result["model_bytes"], result["bytes_of_a_step"]
     same = small["losses"] == resident["losses"] and small["held_out"] == resident["held_out"]
     return "\n".join(
         [
-            f"model {format_bytes(result['model_bytes'])}, {result['model_bytes'] / ram:.1f} times the budget "
-            f"of {format_bytes(ram)}",
+            f"model {format_bytes(size)}, {size / ram:.1f} times the budget of {format_bytes(ram)}",
             f"process: peak {format_bytes(small['peak_memory_bytes'])}, "
             f"predicted {format_bytes(small['predicted_peak_memory_bytes'])}",
             f"cgroup: peak {format_bytes(group['peak_bytes'])} with cached pages, "
             f"anonymous {format_bytes(group['peak_anonymous_bytes'])}, "
             f"cached {format_bytes(group['peak_file_bytes'])}; {group['oom_events']}",
-            f"read: {format_bytes(int(result['bytes_of_a_step']))} a step, "
-            f"{result['bytes_of_a_step'] / twice:.3f} of the file twice, "
+            f"read: {format_bytes(int(step))} a step, {step / (2 * size):.3f} times the file twice, "
             f"planned {format_bytes(small['read_bytes_per_step'])}; {format_bytes(small['bytes_read'])} in all",
             f"disk: {', '.join(format_rate(rate) for rate in disk)}; the fastest counts",
             f"a step: {pace.step_s:.1f} s; computing {pace.compute_s:.1f} s "
@@ -199,10 +205,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     model = options.model or made(options.folder, options.preset, options.layers)
     try:
-        result = Contest(options, model).run()
-    except SixgigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            result = Contest(options, model, Path(folder)).run()
     finally:
         if not options.keep and not options.model:
             model.unlink()

@@ -111,7 +111,7 @@ def recipe(task: Task) -> Recipe:
 
 
 def corpus(task: Task) -> Corpus:
-    """The task's tokens as `sixgig tune` packs them; a piece of them is judged, for the trainer asks for it."""
+    """The task's tokens, packed as `sixgig tune` does; some are judged too, for the trainer asks for it."""
     tokens = task.tokens
 
     def batch_of(step: int) -> MicroBatches:

@@ -160,7 +160,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.tuning.peers", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m bench.tuning.peers",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("text", type=Path)
     parser.add_argument("--model", type=Path, default=SHARED / "pep-moe-31m-BF16.gguf", help="as GGUF")

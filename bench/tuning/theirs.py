@@ -35,18 +35,18 @@ def resident(task: Task, _folder: str) -> nn.Module:
 
 
 def offloaded(task: Task, folder: str) -> nn.Module:
-    """accelerate's disk_offload of the base, then PEFT; the adapter is drawn anew: this cannot be loaded."""
+    """First accelerate's disk_offload, then PEFT as for any training, with an adapter of its own."""
     return get_peft_model(disk_offload(loaded(task), folder, CPU), configuration(task))
 
 
 def mapped(task: Task, folder: str) -> nn.Module:
-    """transformers' device_map, then PEFT."""
+    """First transformers' device_map, then PEFT, with an adapter of its own."""
     base = loaded(task, device_map={"": "disk"}, offload_folder=folder)
     return get_peft_model(base, configuration(task))
 
 
 def by_hand(task: Task, folder: str) -> nn.Module:
-    """accelerate's hooks where nothing is trained: elsewhere they would leave the adapter without gradients."""
+    """Hooks only where nothing is trained: they turn trained weights into shapes without values."""
     model = resident(task, folder)
     frozen = {name: weight for name, weight in model.named_parameters() if not weight.requires_grad}
     offload_state_dict(folder, frozen)

@@ -79,7 +79,7 @@ OptimizerOption = Annotated[Optimizer, typer.Option("--optimizer", help="How wei
 LearningRate = Annotated[
     float | None,
     typer.Option(
-        "--learning-rate", metavar="X", help="Its peak.", show_default="0.001 for adamw, 0.005 for muon"
+        "--learning-rate", metavar="X", help="Its peak.", show_default="0.0002 for adamw, 0.001 for muon"
     ),
 ]
 BatchTokens = Annotated[int, typer.Option("--batch", metavar="N", help="Tokens in a step.")]
@@ -133,8 +133,9 @@ def tune(
     """
     _require_torch()
     from sixgig.cli.report import write_json
+    from sixgig.cli.tune_request import Request
     from sixgig.cli.tune_tables import show_tuning, tune_document
-    from sixgig.cli.tuning import Request, Tuning
+    from sixgig.cli.tuning import Tuning
 
     request = Request(
         model=model,

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,125 +13,29 @@ from sixgig.atomic import replace_file
 from sixgig.checkpoint.peft import write_peft
 from sixgig.cli.console import PromptBar
 from sixgig.cli.loss_picture import draw_losses
-from sixgig.cli.opening import at_least
-from sixgig.cli.references import require_place
 from sixgig.cli.terminal import say
 from sixgig.cli.tune_bar import TuningBar
+from sixgig.cli.tune_documents import Documents, read_documents
+from sixgig.cli.tune_request import Request
 from sixgig.compress.merge import merge
 from sixgig.errors import TrainingError, UsageError
-from sixgig.finetune.adapter import Adapter, Part, targets
-from sixgig.finetune.examples import read_examples
+from sixgig.finetune.adapter import Adapter, Target, targets
 from sixgig.finetune.footing import find_footing
 from sixgig.finetune.net import build_net
-from sixgig.finetune.optimisers import LEARNING_RATES
-from sixgig.finetune.packing import Steps, cut, digest, pack, require_apart, sample, split_held_out
-from sixgig.finetune.rendering import Document, render
-from sixgig.finetune.session import Setup, open_trainer
+from sixgig.finetune.packing import Steps, digest, pack
+from sixgig.finetune.session import Setup, device_of, open_trainer
 from sixgig.finetune.state import Progress, State, load_state, require_same
 from sixgig.finetune.train import Corpus, Recipe, Trainer, batches
 from sixgig.hardware import Peak, PeakSampler, available_bytes, process_memory, this_processor
-from sixgig.inference.chat import ChatTemplate
-from sixgig.inference.tokenizer import open_tokenizer
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.modelfile.lora import Lora, write_lora
 from sixgig.plan import ProcessBytes, anatomy, default_budget
 from sixgig.plan.tuning import Batch, TuningPlan, plan_tuning
 from sixgig.units import format_bytes, parse_size
 
-HELD_OUT_SHARE, WARMUP_SHARE, CLIP, PATIENCE, EVALUATIONS = 0.05, 0.05, 1.0, 3, 10
+WARMUP_SHARE, CLIP, PATIENCE, EVALUATIONS = 0.05, 1.0, 3, 10
 STATE = "state.safetensors"
 DONE = "adapter.gguf"
-
-
-@dataclass(frozen=True)
-class Request:
-    """The options as typed; None means the default. Raises UsageError for what cannot be."""
-
-    model: str
-    data: Path
-    output: Path
-    ram: str | None
-    vram: str | None
-    held_out: Path | None
-    epochs: int
-    steps: int | None
-    targets: str
-    rank: int
-    alpha: float | None
-    optimizer: str
-    learning_rate: float | None
-    batch: int
-    context: int
-    train_on_all: bool
-    seed: int
-    save_every_s: float
-    resume: bool
-    merge: Path | None
-    threads: int | None
-
-    def __post_init__(self) -> None:
-        """Refuse before anything is read."""
-        for size in filter(None, (self.ram, self.vram)):
-            parse_size(size)
-        if self.merge is not None:
-            require_place(self.merge)
-        for name, count in (("--rank", self.rank), ("--batch", self.batch), ("--epochs", self.epochs)):
-            at_least(1, name, count)
-        at_least(1, "--steps", 1 if self.steps is None else self.steps)
-        at_least(2, "--context", self.context)
-        for name, value in (("--learning-rate", self.peak_rate), ("--alpha", self.scaling)):
-            if not value > 0:
-                raise UsageError(f"{name} of {value:g} is not possible", "above 0")
-        _ = self.parts
-
-    @cached_property
-    def parts(self) -> tuple[Part, ...]:
-        """Which parts are adapted."""
-        try:
-            return tuple(Part(name.strip()) for name in self.targets.split(","))
-        except ValueError as error:
-            known = ", ".join(Part)
-            raise UsageError(
-                f"--targets of {self.targets!r} names no part", cure=f"known: {known}"
-            ) from error
-
-    @property
-    def peak_rate(self) -> float:
-        """The learning rate's peak."""
-        return LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
-
-    @property
-    def scaling(self) -> float:
-        """Alpha."""
-        return 2.0 * self.rank if self.alpha is None else self.alpha
-
-    @property
-    def micro_tokens(self) -> int:
-        """Tokens that go through attention together: memory does not decide it, so nor does it the bits."""
-        return max(self.context, min(self.batch, 1024))
-
-
-@dataclass(frozen=True)
-class DatedTemplate:
-    """A chat template on a certain day: some write the date, and a run may be resumed on another day."""
-
-    template: ChatTemplate
-    day: datetime
-
-    def render(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        add_generation_prompt: bool,
-        tools: Sequence[Mapping[str, Any]] | None,
-    ) -> str:
-        """As rendering.Template."""
-        return self.template.render(
-            messages,
-            add_generation_prompt=add_generation_prompt,
-            tools=tools,
-            strftime_now=self.day.strftime,
-        )
 
 
 class Tuning:
@@ -156,28 +57,18 @@ class Tuning:
 
     def run(self) -> None:
         """Everything, from the options to the files."""
-        request, folder = self.request, self.request.output
-        self.notices = []
-        self.model = open_model(resolve(request.model))
-        net, wanted = build_net(self.model), targets(self.model, request.parts)
+        device_of(self._vram_bytes)
+        self.model = open_model(resolve(self.request.model))
+        net, wanted = build_net(self.model), targets(self.model, self.request.parts)
         state = self._earlier()
-        self._today = (
-            datetime.now().replace(microsecond=0)
-            if state is None
-            else datetime.fromisoformat(state.job["date"])
-        )
         with PeakSampler() as sampler:
-            learnt, judged = self._documents()
-            corpus = self._corpus(learnt, judged)
-            n_weights = sum(target.n_weights(request.rank) for target in wanted)
-            self.plan = self._plan(n_weights)
-            job = self._job(learnt, judged)
-            if state is not None:
-                require_same(state, job, folder / STATE)
-            folder.mkdir(parents=True, exist_ok=True)
-            self._announce(n_weights, learnt, judged)
-            setup = Setup(wanted, request.rank, request.scaling, request.seed, self.threads, self._vram_bytes)
-            opened = open_trainer(net, self.plan, setup, self.recipe, corpus, folder / STATE, job, state)
+            documents = self._read(state)
+            corpus = self._corpus(documents)
+            self.plan = self._plan(n_weights := sum(t.n_weights(self.request.rank) for t in wanted))
+            job = self._job(documents, state)
+            self._announce(n_weights, documents)
+            setup = self._setup(wanted)
+            opened = open_trainer(net, self.plan, setup, self.recipe, corpus, self._state_path, job, state)
             with opened as (trainer, self.adapter, reader), TuningBar(self.recipe.steps) as self.bar:
                 self.progress = trainer.progress
                 self.bar.began(trainer.progress)
@@ -195,36 +86,27 @@ class Tuning:
     def _vram_bytes(self) -> int | None:
         return None if self.request.vram is None else parse_size(self.request.vram)
 
-    def _documents(self) -> tuple[Sequence[Document], Sequence[Document]]:
-        """What is learnt and what is judged, in tokens."""
+    @property
+    def _state_path(self) -> Path:
+        return self.output / STATE
+
+    def _setup(self, wanted: tuple[Target, ...]) -> Setup:
         request = self.request
-        documents = self._rendered(request.data)
-        if request.held_out is None:
-            return split_held_out(documents, HELD_OUT_SHARE, request.seed)
-        judged = sample(self._rendered(request.held_out), request.seed)
-        require_apart(documents, judged)
-        return documents, judged
+        return Setup(wanted, request.rank, request.scaling, request.seed, self.threads, self._vram_bytes)
 
-    def _rendered(self, path: Path) -> Sequence[Document]:
-        with open_tokenizer(self.model) as tokenizer:
-            if tokenizer.template.notice:
-                self.notices.append(tokenizer.template.notice)
-            template = DatedTemplate(tokenizer.template, self._today)
-            documents = [
-                document
-                for example in read_examples(path)
-                for document in render(example, template, tokenizer.vocabulary, self.request.train_on_all)
-            ]
-        fitting = cut(documents, self.request.context)
-        if fitting.notice:
-            self.notices.append(fitting.notice)
-        return fitting.documents
+    def _read(self, state: State | None) -> Documents:
+        """A run that goes on goes on in its own day."""
+        now = datetime.now().replace(microsecond=0)
+        self._today = now if state is None else datetime.fromisoformat(state.job["date"])
+        documents = read_documents(self.model, self.request, self._today)
+        self.notices = list(documents.notices)
+        return documents
 
-    def _corpus(self, learnt: Sequence[Document], judged: Sequence[Document]) -> Corpus:
+    def _corpus(self, documents: Documents) -> Corpus:
         request = self.request
         per_step = max(1, request.batch // request.micro_tokens)
-        steps = Steps(learnt, request.micro_tokens, per_step, request.seed)
-        held_out = batches(pack(judged, request.micro_tokens, request.seed, 0), per_step)
+        steps = Steps(documents.learnt, request.micro_tokens, per_step, request.seed)
+        held_out = batches(pack(documents.judged, request.micro_tokens, request.seed, 0), per_step)
         self.recipe = self._recipe(request.steps or steps.n_steps(request.epochs))
         return Corpus(steps.__getitem__, held_out)
 
@@ -257,13 +139,20 @@ class Tuning:
         batch = Batch(tokens, request.micro_tokens, n_weights)
         return plan_tuning(anatomy(self.model), batch, process, budget, self._vram_bytes)
 
-    def _job(self, learnt: Iterable[Document], judged: Iterable[Document]) -> dict[str, Any]:
-        """All that decides the bits of the result."""
+    def _job(self, documents: Documents, state: State | None) -> dict[str, Any]:
+        """What decides the bits of the result, as in an earlier sitting; afterwards there is a folder."""
+        job = self._identity(documents)
+        if state is not None:
+            require_same(state, job, self._state_path)
+        self.output.mkdir(parents=True, exist_ok=True)
+        return job
+
+    def _identity(self, documents: Documents) -> dict[str, Any]:
         request = self.request
         return {
             "model": [[found.size_bytes, found.modified_ns] for found in self.model.fingerprints],
-            "data": digest(learnt),
-            "held-out data": digest(judged),
+            "data": digest(documents.learnt),
+            "held-out data": digest(documents.judged),
             "targets": [part.value for part in request.parts],
             "rank": request.rank,
             "alpha": request.scaling,
@@ -279,7 +168,7 @@ class Tuning:
 
     def _earlier(self) -> State | None:
         """Where an earlier sitting left off. Raises UsageError, TrainingError."""
-        folder, path = self.output, self.output / STATE
+        folder, path = self.output, self._state_path
         if (folder / DONE).exists():
             raise UsageError(f"{folder} holds a finished adapter", cure="name another folder with -o")
         if self.request.resume:
@@ -291,16 +180,16 @@ class Tuning:
             raise UsageError(f"{folder} holds a run that is not finished", cure=cure)
         return None
 
-    def _announce(self, n_weights: int, learnt: Sequence[Document], judged: Sequence[Document]) -> None:
+    def _announce(self, n_weights: int, documents: Documents) -> None:
         request, recipe = self.request, self.recipe
-        n_tokens = sum(len(document) for document in learnt)
+        n_tokens = sum(len(document) for document in documents.learnt)
         say(f"{self.model.name}: {self.plan.explain()}")
         say(
             f"adapter of rank {request.rank}, alpha {request.scaling:g}, on {', '.join(request.parts)}: "
             f"{n_weights / 1e6:.2f} million weights"
         )
         say(
-            f"{len(learnt)} documents with {n_tokens} tokens, {len(judged)} held out; "
+            f"{len(documents.learnt)} documents with {n_tokens} tokens, {len(documents.judged)} held out; "
             f"{recipe.steps} steps of {request.batch} tokens"
         )
         say(
@@ -334,8 +223,8 @@ class Tuning:
             self.notices.append('no picture of the losses: pip install "sixgig[plot]"')
         if self.request.merge is not None:
             self._merge(lora, self.request.merge)
-        write_lora(folder / DONE, lora, f"{self.model.name} {folder.name}")
-        (folder / STATE).unlink(missing_ok=True)
+        write_lora(folder / DONE, lora, f"{self.model.name} tuned")
+        self._state_path.unlink(missing_ok=True)
 
     def _write_peft(self, folder: Path, lora: Lora) -> None:
         if notice := write_peft(folder, self.model, lora):
@@ -347,6 +236,6 @@ class Tuning:
         if grown:
             types = ", ".join(sorted({kind.name for kind in grown.values()}))
             self.notices.append(
-                f"{path}: {format_bytes(path.stat().st_size)}; {len(grown)} tensors are in {types} now, since "
-                "their own types would round the change away"
+                f"{path}: {format_bytes(path.stat().st_size)}; {len(grown)} tensors are in {types} now, "
+                "since their own types would round the change away"
             )

@@ -43,14 +43,14 @@ class Boundaries:
             self._held[number] = x
             return
         self._shape = x.shape
-        self._write(number, memoryview(x.contiguous().numpy()).cast("B"))
+        self._write(number, _bytes(x.contiguous()))
 
     def take(self, number: int) -> Tensor:
         """What was kept, once."""
         if number in self._held:
             return self._held.pop(number).to(self._device)
         x = torch.empty(self._shape)
-        self._read(number, memoryview(x.numpy()).cast("B"))
+        self._read(number, _bytes(x))
         return x.to(self._device)
 
     def _write(self, number: int, content: memoryview) -> None:
@@ -68,3 +68,8 @@ class Boundaries:
             if not done:
                 raise ReadError("activations on disk end early", f"at byte {offset}")
             into, offset = into[done:], offset + done
+
+
+def _bytes(x: Tensor) -> memoryview:
+    """The memory of a contiguous tensor."""
+    return x.view(torch.uint8).numpy().data.cast("B")

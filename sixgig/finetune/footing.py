@@ -34,7 +34,8 @@ def _train_a_little(name: str) -> None:
     """A step of everything that imports or starts something at its first use."""
     x = torch.ones(1, 1, 2 * CHUNK, 4, requires_grad=True)
     y = gated_delta_rule(x[0], x[0], x, x[..., 0], x[..., 0])
-    torch.nn.functional.scaled_dot_product_attention(y, y, y, is_causal=True).sum().backward()
+    mixed = torch.nn.functional.scaled_dot_product_attention(y, y, y, is_causal=True)
+    torch.autograd.backward(mixed.sum())
     optimiser = make_optimiser(name, [parameter := torch.ones(4, 4, requires_grad=True)])
-    (parameter @ torch.ones(4, 4)).sum().backward()
+    torch.autograd.backward((parameter @ torch.ones(4, 4)).sum())
     optimiser.step()

@@ -72,7 +72,7 @@ def cut(documents: Iterable[Document], most_tokens: int) -> Cut:
     if not kept:
         shortest = min((len(document) for document, _ in fitted), default=0)
         numbers = f"{len(fitted)} examples, the shortest of {shortest} tokens, {most_tokens} fit"
-        raise UsageError("no answer is left: the examples are too long", numbers, "let longer ones in")
+        raise UsageError("no answer is left: the examples are too long", numbers, "raise --context")
     long = [pair for pair in fitted if len(pair[0]) > most_tokens]
     short = [(document, pieces) for document, pieces in long if not document.divisible]
     return Cut(

@@ -122,8 +122,7 @@ class Stepper:
         found = head_loss(hidden.detach(), targets[learnt], self._weights.head_rows(), with_gradient)
         grad = torch.zeros_like(x)
         if found.gradient is not None:
-            hidden.backward(found.gradient / len(learnt))
-            grad[learnt] = rows.grad
+            (grad[learnt],) = torch.autograd.grad(hidden, rows, found.gradient / len(learnt))
         return found, grad
 
     def _backward(self, grad: Tensor, batch: Sequence[MicroBatch]) -> None:
@@ -135,7 +134,8 @@ class Stepper:
                 for span in reversed(spans(block, batch)):
                     part = x[span.first : span.last].detach().requires_grad_()
                     y = block.forward(part, span.documents, operands)
-                    y.backward(grad[span.first : span.last])
+                    torch.autograd.backward(y, grad[span.first : span.last])
+                    assert part.grad is not None, "every block passes the stream on"
                     grad[span.first : span.last] = part.grad
 
 

@@ -15,10 +15,11 @@ from torch import Tensor
 from sixgig.finetune.dequantise import dequantise
 from sixgig.finetune.operands import ExpertGroup
 from sixgig.finetune.reader import Reader
+from sixgig.llamacpp.blocks import dequantise_rows
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile import Tensor as StoredTensor
 from sixgig.plan.pieces import Piece, Pieces, Slice, Visit
-from sixgig.weights.stored import StoredWeights, dequantise_rows
+from sixgig.weights.stored import StoredWeights
 
 Bytes = NDArray[np.uint8]
 MOST_AT_ONCE = 1 << 20  # elements a thread dequantises in one call
@@ -47,7 +48,7 @@ class Dequantiser:
             self._by_ggml(tensor.type.id, rows, floats.numpy())
         else:
             dequantise(torch.from_numpy(rows).to(self._device), tensor.type.id, n_in, floats)
-        if self._narrow is None:
+        if self._narrow is None or tensor.type.name == "F32":  # what a file keeps exact, a router, stays so
             return floats
         return self._narrow[: floats.numel()].view(floats.shape).copy_(floats)
 
@@ -64,7 +65,7 @@ class StreamedWeights:
     """
 
     def __init__(
-        self, model: ModelFile, pieces: Pieces, reader: Reader, dequantiser: Dequantiser, device: str
+        self, model: ModelFile, pieces: Pieces, reader: Reader, dequantiser: Dequantiser, device: torch.device
     ) -> None:
         self._pieces, self._reader, self._dequantiser = pieces, reader, dequantiser
         self._names = {tensor.name for tensor in model.tensors}

@@ -71,7 +71,7 @@ def memory_breakdown(c: ctypes.CDLL, context: int) -> tuple[BufferNeed, ...]:
 def plan_buffers(c: ctypes.CDLL, context: int) -> None:
     """Plan graph and scratch of a changed `context` now: llama.cpp would at its next evaluation.
 
-    As then, the process ends where memory is short. Raises EngineError where the library has no such function.
+    As then, the process ends where memory is short. EngineError where the library has no such function.
     """
     if not hasattr(c, _RESERVE):
         raise EngineError("the llama.cpp library cannot say how much memory it needs", f"no {_RESERVE}")

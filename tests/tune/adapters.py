@@ -1,4 +1,4 @@
-"""Random adapters with an effect, and the model that one is merged into: what the engine's figures are held against."""
+"""Random adapters with an effect, and the model that one is merged into, which the engine must agree with."""
 
 from pathlib import Path
 

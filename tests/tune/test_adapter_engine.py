@@ -1,4 +1,4 @@
-"""`--adapter`: the engine with a LoRA computes what the merged model computes, paged or not, and within the plan."""
+"""`--adapter`: the engine with a LoRA computes what the merged model does, paged or not, as planned."""
 
 import json
 import os
@@ -177,7 +177,8 @@ with PeakSampler(0.002) as sampler:
         engine.decode(7)
         held = process_memory().anonymous_bytes
 after = process_memory().anonymous_bytes
-print(json.dumps({"plan": engine.plan.to_json(), "peak": sampler.peak.total_bytes, "held": held, "after": after}))
+peak = sampler.peak.total_bytes
+print(json.dumps({"plan": engine.plan.to_json(), "peak": peak, "held": held, "after": after}))
 """
 
 
@@ -192,16 +193,15 @@ def measured(adapter, budget, always):
 @pytest.mark.parametrize("always", [False, True])
 def test_the_plan_counts_the_adapter_and_closing_frees_it(tmp_path, always):
     file = written(tmp_path / "lora.gguf", random_lora(demo_path(), EVERYTHING, rank=64))
-    size, budget = file.stat().st_size, 400 << 20
+    size, budget = file.stat().st_size, 256 << 20
     assert size > 50 << 20
     plain, adapted = measured("", budget, always), measured(file, budget, always)
     tiers = {tier["name"]: tier["size_bytes"] for tier in adapted["plan"]["tiers"]}
     assert size < tiers["adapter"] < 1.05 * size
     predicted = [run["plan"]["predicted_peak_memory_bytes"] for run in (plain, adapted)]
-    print(f"{size}: predicted {predicted}, peak {plain['peak']} {adapted['peak']}, {adapted}")
-    assert adapted["peak"] <= budget
+    print(f"adapter {size}, predicted {predicted}, peaks {plain['peak']} {adapted['peak']}")
+    assert adapted["peak"] <= predicted[1] + adapted["plan"]["margin_bytes"] <= budget
     assert adapted["peak"] - plain["peak"] <= predicted[1] - predicted[0] + (2 << 20)
-    assert adapted["peak"] <= predicted[1]
     assert adapted["held"] - adapted["after"] > size
 
 

@@ -1,0 +1,76 @@
+"""DATA as documents in tokens: what is learnt and what is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sixgig.cli.tune_request import Request
+from sixgig.finetune.examples import read_examples
+from sixgig.finetune.packing import cut, require_apart, sample, split_held_out
+from sixgig.finetune.rendering import Document, render
+from sixgig.inference.chat import ChatTemplate
+from sixgig.inference.tokenizer import open_tokenizer
+from sixgig.modelfile import ModelFile
+
+HELD_OUT_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class DatedTemplate:
+    """A chat template on a certain day: some write the date, and a run may be resumed on another day."""
+
+    template: ChatTemplate
+    day: datetime
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[Mapping[str, Any]] | None,
+    ) -> str:
+        """As rendering.Template."""
+        return self.template.render(
+            messages,
+            add_generation_prompt=add_generation_prompt,
+            tools=tools,
+            strftime_now=self.day.strftime,
+        )
+
+
+@dataclass(frozen=True)
+class Documents:
+    """learnt and judged share no example. notices: what the user should know of them."""
+
+    learnt: Sequence[Document]
+    judged: Sequence[Document]
+    notices: tuple[str, ...]
+
+
+def read_documents(model: ModelFile, request: Request, today: datetime) -> Documents:
+    """Raises UsageError, with the line, for what cannot be learnt from."""
+    documents, notices = _rendered(model, request, request.data, today)
+    if request.held_out is None:
+        return Documents(*split_held_out(documents, HELD_OUT_SHARE, request.seed), tuple(notices))
+    others, more = _rendered(model, request, request.held_out, today)
+    judged = sample(others, request.seed)
+    require_apart(documents, judged)
+    return Documents(documents, judged, tuple(dict.fromkeys((*notices, *more))))
+
+
+def _rendered(
+    model: ModelFile, request: Request, path: Path, today: datetime
+) -> tuple[Sequence[Document], list[str]]:
+    with open_tokenizer(model) as tokenizer:
+        template = DatedTemplate(tokenizer.template, today)
+        documents = [
+            document
+            for example in read_examples(path)
+            for document in render(example, template, tokenizer.vocabulary, request.train_on_all)
+        ]
+    fitting = cut(documents, request.context)
+    return fitting.documents, [notice for notice in (tokenizer.template.notice, fitting.notice) if notice]
