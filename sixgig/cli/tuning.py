@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from sixgig.hardware import Peak, PeakSampler, available_bytes, process_memory, 
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.modelfile.lora import Lora, write_lora
 from sixgig.plan import ProcessBytes, anatomy, default_budget
-from sixgig.plan.tuning import Batch, TuningPlan, plan_tuning
+from sixgig.plan.tuning import STATE_BYTES, Batch, TuningPlan, plan_tuning
 from sixgig.units import format_bytes, parse_size
 
 WARMUP_SHARE, CLIP, PATIENCE, EVALUATIONS = 0.05, 1.0, 3, 10
@@ -65,6 +66,7 @@ class Tuning:
             documents = self._read(state)
             corpus = self._corpus(documents)
             self.plan = self._plan(n_weights := sum(t.n_weights(self.request.rank) for t in wanted))
+            self._require_disk(n_weights)
             job = self._job(documents, state)
             self._announce(n_weights, documents)
             setup = self._setup(wanted)
@@ -138,6 +140,16 @@ class Tuning:
         tokens = max(request.batch, request.micro_tokens)
         batch = Batch(tokens, request.micro_tokens, n_weights)
         return plan_tuning(anatomy(self.model), batch, process, budget, self._vram_bytes)
+
+    def _require_disk(self, n_weights: int) -> None:
+        """Room for two states of the run, for both adapters, and for a merged file."""
+        merged = 0 if self.request.merge is None else self.model.size_bytes
+        needed = 2 * STATE_BYTES * n_weights + merged
+        there = next(folder for folder in (self.output, *self.output.absolute().parents) if folder.is_dir())
+        free = shutil.disk_usage(there).free
+        if needed > free:
+            numbers = f"about {format_bytes(needed)} needed, {format_bytes(free)} free"
+            raise UsageError(f"the disk under {there} has no room for the result", numbers, "make room")
 
     def _job(self, documents: Documents, state: State | None) -> dict[str, Any]:
         """What decides the bits of the result, as in an earlier sitting; afterwards there is a folder."""

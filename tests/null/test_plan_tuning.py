@@ -1,7 +1,7 @@
 """How tuning is planned: within the budget, reading least, refusing with the number that works."""
 
 import re
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import given
@@ -42,7 +42,7 @@ def test_pieces_hold_every_matrix_that_runs_exactly_once(name: str) -> None:
             continue
         runs = sorted(held.pop(tensor.name))
         assert runs[0][0] == tensor.offset and sum(size for _, size in runs) == tensor.size_bytes
-        assert all(a + size == b for (a, size), (b, _) in zip(runs, runs[1:], strict=False))
+        assert all(a + size == b for (a, size), (b, _) in pairwise(runs))
     assert set(held) <= {tensor.name for tensor in model.embedding}  # a tied head
 
 
@@ -88,4 +88,4 @@ def test_scattered_numbers_are_all_numbers_and_begin_evenly_spread(count: int) -
     numbers = list(_scattered(count))
     assert sorted(numbers) == list(range(count))
     quarter = sorted(numbers[: max(1, count // 4)])
-    assert max((b - a for a, b in zip(quarter, quarter[1:], strict=False)), default=0) <= max(8, count // 3)
+    assert max((b - a for a, b in pairwise(quarter)), default=0) <= max(8, count // 3)

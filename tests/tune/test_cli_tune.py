@@ -79,8 +79,8 @@ def _wait_for_step(out: Path, step: int, process: subprocess.Popen[bytes]) -> No
 def test_a_run_lowers_the_held_out_loss_and_leaves_what_it_says(
     data: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    found = _tuned(capsys, data, tmp_path / "out", "--steps", "12", "--learning-rate", "5e-3")
-    assert set(KEYS) <= found.keys() and found["steps"] == 12
+    found = _tuned(capsys, data, tmp_path / "out", "--steps", "8", "--learning-rate", "5e-3")
+    assert set(KEYS) <= found.keys() and found["steps"] == 8
     assert found["heldout_loss_after"] < found["heldout_loss_before"] - 0.1
     assert found["within_budget"]
     there = {path.name for path in (tmp_path / "out").iterdir()}
@@ -97,15 +97,15 @@ def test_a_run_lowers_the_held_out_loss_and_leaves_what_it_says(
 def test_a_killed_run_resumes_to_the_same_bits(
     data: Path, tmp_path: Path, capsys: Capture, optimizer: str
 ) -> None:
-    settings = ("--steps", "6", "--optimizer", optimizer, "--save-every", "0")
+    settings = ("--steps", "4", "--optimizer", optimizer, "--save-every", "0")
     _tuned(capsys, data, tmp_path / "whole", *settings)
-    for step in (1, 3, 5):
+    for step in (1, 3):
         process = _start(data, tmp_path / "killed", *settings, *(["--resume"] if step > 1 else []))
         _wait_for_step(tmp_path / "killed", step, process)
         process.kill()
         process.communicate()
     found = _tuned(capsys, data, tmp_path / "killed", *settings, "--resume")
-    assert found["steps"] == 6
+    assert found["steps"] == 4
     assert _digest(tmp_path / "killed") == _digest(tmp_path / "whole")
     assert found["losses"] == json.loads((tmp_path / "whole" / "loss.json").read_text())["losses"]
 
