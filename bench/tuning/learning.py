@@ -134,7 +134,7 @@ def draw(path: Path, best: dict[str, Document], title: str) -> None:
     axes.set(xlabel="step", ylabel="loss, nats a token", title=title)
     axes.grid(visible=True, alpha=0.3)
     axes.legend(title="held out; pale: of the steps, smoothed")
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    figure.savefig(path, dpi=150)
 
 
 def main() -> None:
@@ -149,7 +149,8 @@ def main() -> None:
                 print(curve(runs[optimiser][-1]), flush=True)
             except Failed as error:
                 print(error, flush=True)
-        best[optimiser] = best_of(runs[optimiser])
+        if runs[optimiser]:
+            best[optimiser] = best_of(runs[optimiser])
     found = {optimiser: sweep.side_by_side(run) for optimiser, run in best.items()}
     print(table(found))
     if options.json:

@@ -137,7 +137,7 @@ class Contest:
 
 
 def one_batch(text: str, most_tokens: int) -> str:
-    """The end of a text, of at most so many tokens, two special ones included: no token is less than a byte."""
+    """The end of a text, at most so many tokens with two special ones: none is less than a byte."""
     return text.encode()[-(most_tokens - 2) :].decode(errors="ignore")
 
 
@@ -171,6 +171,7 @@ def show(result: Document) -> str:
     small, resident, group = result["small"], result["resident"], result["group"]
     pace, ram, disk = Pace(**result["pace"]), result["ram_bytes"], result["disk_bandwidth_bytes_per_s"]
     size, step = result["model_bytes"], result["bytes_of_a_step"]
+    planned, in_all = small["read_bytes_per_step"], small["bytes_read"]
     same = small["losses"] == resident["losses"] and small["held_out"] == resident["held_out"]
     return "\n".join(
         [
@@ -180,8 +181,8 @@ def show(result: Document) -> str:
             f"cgroup: peak {format_bytes(group['peak_bytes'])} with cached pages, "
             f"anonymous {format_bytes(group['peak_anonymous_bytes'])}, "
             f"cached {format_bytes(group['peak_file_bytes'])}; {group['oom_events']}",
-            f"read: {format_bytes(int(step))} a step, {step / (2 * size):.3f} times the file twice, "
-            f"planned {format_bytes(small['read_bytes_per_step'])}; {format_bytes(small['bytes_read'])} in all",
+            f"read: {format_bytes(int(step))} a step, {step / (2 * size):.3f} times the file twice; "
+            f"planned {format_bytes(planned)}; {format_bytes(in_all)} in all",
             f"disk: {', '.join(format_rate(rate) for rate in disk)}; the fastest counts",
             f"a step: {pace.step_s:.1f} s; computing {pace.compute_s:.1f} s "
             f"({format_bytes(resident['read_bytes_per_step'])} read), reading {pace.read_s:.1f} s",

@@ -53,7 +53,7 @@ class Recorder:
 
 def train(task: Task, mode: str) -> Told:
     """All steps of the task."""
-    model = open_model(task.model)
+    model = open_model(Path(task.model))
     wanted = targets(model)
     find_footing(task.threads)
     told = imported()

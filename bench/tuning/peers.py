@@ -80,7 +80,7 @@ def prepared(options: argparse.Namespace, work: str) -> Task:
         str(options.model), str(options.folder), work, *sizes, options.rate, options.seed, options.threads
     )
     cut_tokens(task, options.text)
-    model = open_model(task.model)
+    model = open_model(Path(task.model))
     adapter = Adapter(targets(model), task.rank, task.alpha, task.seed)
     write_peft(Path(work, INITIAL), model, adapter.to_lora(model.architecture))
     return task
@@ -116,12 +116,12 @@ def seconds(runs: Sequence[Run]) -> list[float]:
 
 def peak(runs: Sequence[Run]) -> int:
     """The highest of all rounds."""
-    return max(run["peak_bytes"] for run in runs)
+    return max(int(run["peak_bytes"]) for run in runs)
 
 
 def added(runs: Sequence[Run]) -> int:
     """The same above what the process had with everything imported."""
-    return max(run["peak_bytes"] - run["imported_bytes"] for run in runs)
+    return max(int(run["peak_bytes"] - run["imported_bytes"]) for run in runs)
 
 
 def ratios(runs: Runs) -> Iterator[str]:

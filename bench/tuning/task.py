@@ -70,7 +70,7 @@ def load_task(path: Path) -> Task:
 
 def cut_tokens(task: Task, text: Path) -> None:
     """The text's first tokens to the work folder, every document full. UsageError where it is too short."""
-    with open_tokenizer(open_model(task.model)) as tokenizer:
+    with open_tokenizer(open_model(Path(task.model))) as tokenizer:
         found = tokenizer.vocabulary.tokenize(text.read_text(), parse_special=False)
     shape = (task.steps, task.documents, task.context)
     needed = task.steps * task.documents * task.context

@@ -25,27 +25,28 @@ from transformers import Qwen3_5MoeForCausalLM
 from bench.tuning.task import CLIP, INITIAL, Task, Told, imported, load_task
 from sixgig.finetune.schedule import clip
 
+Model = Any  # transformers' and PEFT's are typed as modules that lack their own methods
 CPU = torch.device("cpu")
 ACCUMULATED = 2  # documents at a time
 
 
-def resident(task: Task, _folder: str) -> nn.Module:
+def resident(task: Task, _folder: str) -> Model:
     """All weights in memory."""
     return PeftModel.from_pretrained(loaded(task), Path(task.work, INITIAL), is_trainable=True)
 
 
-def offloaded(task: Task, folder: str) -> nn.Module:
+def offloaded(task: Task, folder: str) -> Model:
     """First accelerate's disk_offload, then PEFT as for any training, with an adapter of its own."""
     return get_peft_model(disk_offload(loaded(task), folder, CPU), configuration(task))
 
 
-def mapped(task: Task, folder: str) -> nn.Module:
+def mapped(task: Task, folder: str) -> Model:
     """First transformers' device_map, then PEFT, with an adapter of its own."""
     base = loaded(task, device_map={"": "disk"}, offload_folder=folder)
     return get_peft_model(base, configuration(task))
 
 
-def by_hand(task: Task, folder: str) -> nn.Module:
+def by_hand(task: Task, folder: str) -> Model:
     """Hooks only where nothing is trained: they turn trained weights into shapes without values."""
     model = resident(task, folder)
     frozen = {name: weight for name, weight in model.named_parameters() if not weight.requires_grad}
@@ -59,7 +60,7 @@ def by_hand(task: Task, folder: str) -> nn.Module:
     return model
 
 
-Make = Callable[[Task, str], nn.Module]
+Make = Callable[[Task, str], Model]
 WAYS: dict[str, tuple[Make, bool, bool]] = {
     "plain": (resident, False, False),
     "checkpointing": (resident, True, False),
@@ -70,9 +71,9 @@ WAYS: dict[str, tuple[Make, bool, bool]] = {
 }
 
 
-def loaded(task: Task, **options: Any) -> nn.Module:
+def loaded(task: Task, **options: Any) -> Model:
     """The base in float32."""
-    model: nn.Module = Qwen3_5MoeForCausalLM.from_pretrained(task.folder, dtype=torch.float32, **options)
+    model: Model = Qwen3_5MoeForCausalLM.from_pretrained(task.folder, dtype=torch.float32, **options)
     return model
 
 
@@ -101,7 +102,7 @@ def train(task: Task, way: str) -> Told:
     return told
 
 
-def run(task: Task, told: Told, model: nn.Module, trained: list[Tensor], at_once: int) -> None:
+def run(task: Task, told: Told, model: Model, trained: list[nn.Parameter], at_once: int) -> None:
     """Step after step, with our schedule and our clipping."""
     optimiser = torch.optim.AdamW(trained, weight_decay=0.0)
     for step, batch in enumerate(torch.from_numpy(task.tokens).long()):
@@ -113,7 +114,7 @@ def run(task: Task, told: Told, model: nn.Module, trained: list[Tensor], at_once
         told.stepped(loss)
 
 
-def gradients(model: nn.Module, batch: Tensor, at_once: int) -> float:
+def gradients(model: Model, batch: Tensor, at_once: int) -> float:
     """Of the mean loss over all documents, which are of one length."""
     total = 0.0
     for part in batch.split(at_once):

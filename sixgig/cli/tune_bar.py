@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sixgig.cli.console import error_console
 from sixgig.cli.terminal import say
 from sixgig.finetune.state import Progress as Run
-from sixgig.finetune.step import Loss
+from sixgig.finetune.train import Stepped
 from sixgig.hardware import Absent
 from sixgig.hardware.energy import joules_between, read_energy
 
@@ -37,20 +37,17 @@ class TuningBar:
         self._last_reading = read_energy()
         self.joules: float | Absent = 0.0
         self.seconds_per_step: list[float] = []
-        self._seconds = 0.0
 
     def began(self, run: Run) -> None:
         """Where the run stands at its beginning."""
-        self._seconds = run.seconds
         self._progress.update(self._task, completed=run.step)
 
-    def stepped(self, run: Run, loss: Loss, norm: float, rate: float) -> None:
+    def stepped(self, run: Run, step: Stepped) -> None:
         """As train.Listener."""
         self._meter()
-        self.seconds_per_step.append(run.seconds - self._seconds)
-        self._seconds = run.seconds
-        speed = loss.n_tokens / max(self.seconds_per_step[-1], 1e-9)
-        words = f"loss {loss.mean:.4f}, {speed:.0f} tokens/s{self._energy_words(loss)}"
+        self.seconds_per_step.append(step.seconds)
+        speed = step.loss.n_tokens / step.seconds
+        words = f"loss {step.loss.mean:.4f}, {speed:.0f} tokens/s{self._energy_words()}"
         self._progress.update(self._task, completed=run.step, description=words)
 
     def evaluated(self, run: Run) -> None:
@@ -58,7 +55,6 @@ class TuningBar:
         step, loss = run.held_out[-1]
         mark = "" if run.best[0] != step or step == 0 else ", the lowest so far"
         self._progress.console.print(f"after {step} steps: held-out loss {loss:.4f}{mark}")
-        self._seconds = run.seconds
 
     def _meter(self) -> None:
         """Step by step: a counter may wrap once between two readings, not more often."""
@@ -70,7 +66,7 @@ class TuningBar:
         else:
             self.joules += joules
 
-    def _energy_words(self, loss: Loss) -> str:
+    def _energy_words(self) -> str:
         return "" if isinstance(self.joules, Absent) else f", {self.joules:.0f} J"
 
     def __enter__(self) -> Self:

@@ -82,6 +82,11 @@ class Request:
         """Tokens that go through attention together: memory does not decide it, so nor does it the bits."""
         return max(self.context, min(self.batch, MICRO_TOKENS))
 
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches in a step: one at least, even if the longest document is longer than --batch."""
+        return max(1, self.batch // self.micro_tokens)
+
 
 def _require_new(path: Path) -> None:
     """A file can be made there, and none is replaced."""

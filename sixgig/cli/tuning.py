@@ -61,6 +61,7 @@ class Tuning:
         device_of(self._vram_bytes)
         self.model = open_model(resolve(self.request.model))
         net, wanted = build_net(self.model), targets(self.model, self.request.parts)
+        self._require_trained_length()
         state = self._earlier()
         with PeakSampler() as sampler:
             documents = self._read(state)
@@ -106,9 +107,9 @@ class Tuning:
 
     def _corpus(self, documents: Documents) -> Corpus:
         request = self.request
-        per_step = max(1, request.batch // request.micro_tokens)
-        steps = Steps(documents.learnt, request.micro_tokens, per_step, request.seed)
-        held_out = batches(pack(documents.judged, request.micro_tokens, request.seed, 0), per_step)
+        steps = Steps(documents.learnt, request.micro_tokens, request.micro_batches, request.seed)
+        judged = pack(documents.judged, request.micro_tokens, request.seed, 0)
+        held_out = batches(judged, request.micro_batches)
         self.recipe = self._recipe(request.steps or steps.n_steps(request.epochs))
         return Corpus(steps.__getitem__, held_out)
 
@@ -137,9 +138,14 @@ class Tuning:
             if request.ram is None
             else parse_size(request.ram)
         )
-        tokens = max(request.batch, request.micro_tokens)
-        batch = Batch(tokens, request.micro_tokens, n_weights)
+        batch = Batch(request.micro_batches * request.micro_tokens, request.micro_tokens, n_weights)
         return plan_tuning(anatomy(self.model), batch, process, budget, self._vram_bytes)
+
+    def _require_trained_length(self) -> None:
+        asked, trained = self.request.context, self.model.context_length
+        if asked > trained:
+            what = f"--context of {asked} is longer than the model was trained for"
+            raise UsageError(what, f"{trained} tokens", "shorten it")
 
     def _require_disk(self, n_weights: int) -> None:
         """Room for two states of the run, for both adapters, and for a merged file."""
@@ -202,7 +208,7 @@ class Tuning:
         )
         say(
             f"{len(documents.learnt)} documents with {n_tokens} tokens, {len(documents.judged)} held out; "
-            f"{recipe.steps} steps of {request.batch} tokens"
+            f"{recipe.steps} steps of at most {request.micro_batches * request.micro_tokens} tokens"
         )
         say(
             f"{recipe.optimiser}, learning rate {recipe.learning_rate:g} after {recipe.warmup_steps} steps, "

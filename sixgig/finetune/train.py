@@ -51,11 +51,21 @@ class Corpus:
     held_out: Sequence[Batch]
 
 
+@dataclass(frozen=True)
+class Stepped:
+    """One step. norm: of the gradient before clipping. rate: the learning rate. seconds: it took."""
+
+    loss: Loss
+    norm: float
+    rate: float
+    seconds: float
+
+
 class Listener(Protocol):
     """Told how a run goes."""
 
-    def stepped(self, progress: Progress, loss: Loss, norm: float, rate: float) -> object:
-        """After each step. norm: of the gradient before clipping; rate: the learning rate."""
+    def stepped(self, progress: Progress, step: Stepped) -> object:
+        """After each step."""
 
     def evaluated(self, progress: Progress) -> object:
         """After each held-out loss."""
@@ -141,7 +151,7 @@ class Trainer:
         return step % self._recipe.evaluate_every == 0 or step == self._recipe.steps
 
     def _step(self, listener: Listener) -> None:
-        recipe, number = self._recipe, self.progress.step
+        recipe, number, began_s = self._recipe, self.progress.step, time.monotonic()
         rate = learning_rate(number, recipe.steps, recipe.warmup_steps, recipe.learning_rate)
         self._optimiser.zero_grad(set_to_none=True)
         loss = self._stepper.gradients(self._corpus.batch_of(number))
@@ -150,7 +160,7 @@ class Trainer:
         self._read_ahead(number + 1)
         with InterruptShield():
             self._update(rate, loss)
-        listener.stepped(self.progress, loss, norm, rate)
+        listener.stepped(self.progress, Stepped(loss, norm, rate, time.monotonic() - began_s))
 
     def _update(self, rate: float, loss: Loss) -> None:
         for group in self._optimiser.param_groups:

@@ -147,6 +147,8 @@ def _refusals() -> list[tuple[Callable[[Path, Path], list[str]], str]]:
         (lambda data, out: _arguments(data, out, "--vram", "6G"), "there is no GPU"),
         (lambda data, out: _arguments(data, out, "--learning-rate", "-1"), "--learning-rate"),
         (lambda data, out: _arguments(data, out, "--rank", "0"), "--rank"),
+        (lambda data, out: _arguments(data, out, "--context", "99999"), "trained for"),
+        (lambda data, out: _arguments(data, out, "--merge", str(data)), "--merge"),
         (lambda data, out: _arguments(data, out, "--resume"), "no run to go on with"),
         (lambda data, out: _arguments(data, out, "--held-out", str(data)), "held-out examples"),
         (lambda data, out: _arguments(demo_path(), out), "UTF-8"),
@@ -208,3 +210,11 @@ def test_a_finished_adapter_is_never_replaced(data: Path, tmp_path: Path, capsys
     assert main(_arguments(data, tmp_path / "out", "--steps", "2")) == 1
     assert "finished adapter" in capsys.readouterr().err
     assert _digest(tmp_path / "out") == before
+
+
+def test_without_pytorch_the_extra_is_named(
+    data: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(_arguments(data, tmp_path / "out")) == 1
+    assert 'pip install "sixgig[tune]"' in capsys.readouterr().err

@@ -83,3 +83,16 @@ def test_closing_ends_the_thread_while_it_waits_for_room(tiny) -> None:
         reader.announce(pieces)
         reader.take(pieces[0])
     assert threading.active_count() <= before
+
+
+def test_a_split_models_pieces_come_from_their_own_files(tiny) -> None:
+    path = tiny("qwen3moe", "F32", n_layers=2, max_tensors_per_file=8)
+    model, pieces = open_model(path), _pieces(path)
+    assert len(model.parts) > 2
+    with Reader(model, _room(pieces)) as reader:
+        reader.announce(pieces)
+        for piece in pieces:
+            for part, found in zip(piece.slices, reader.take(piece), strict=True):
+                raw = np.fromfile(model.parts[part.part], np.uint8, part.size_bytes, offset=part.offset)
+                assert np.array_equal(found, raw)
+            reader.release(piece)
