@@ -107,6 +107,7 @@ class Reader:
                 with self._changed:
                     self._ready.append((piece, slices))
                     self._changed.notify_all()
+                del slices  # or it would outlive its release, until the next piece is read
         except BaseException as error:
             with self._changed:
                 self._error = error

@@ -76,9 +76,9 @@ class StreamedWeights:
     @contextmanager
     def visit(self, visit: Visit) -> Iterator[None]:
         """The block's matrices are in memory while the block runs; its experts come when asked for."""
-        slices = self._reader.take(visit.dense)
         self._matrices = {
-            part.tensor.name: (part, raw) for part, raw in zip(visit.dense.slices, slices, strict=True)
+            part.tensor.name: (part, raw)
+            for part, raw in zip(visit.dense.slices, self._reader.take(visit.dense), strict=True)
         }
         self._groups = visit.groups
         yield
@@ -101,15 +101,19 @@ class StreamedWeights:
     def expert_groups(self, layer: int) -> Iterator[ExpertGroup]:
         """As operands.Weights."""
         for piece in self._groups:
-            yield _Group(piece, self._reader.take(piece), self._dequantiser)
+            group = _Group(piece, self._reader.take(piece), self._dequantiser)
+            yield group
+            group.close()
             self._reader.release(piece)
 
     def head_rows(self) -> Iterator[tuple[int, Tensor]]:
         """The head's matrix by rows: (first row, weights (n_rows, n_embd)), valid until the next."""
         for piece in self._pieces.head:
             (raw,) = self._reader.take(piece)
-            yield piece.first, self._dequantiser.matrix(piece.slices[0].tensor, raw)
+            rows = self._dequantiser.matrix(piece.slices[0].tensor, raw)
+            del raw
             self._reader.release(piece)
+            yield piece.first, rows
 
 
 class _Group:
@@ -126,6 +130,10 @@ class _Group:
         """As operands.ExpertGroup."""
         tensor, experts = self._stacks[name]
         return self._dequantiser.matrix(tensor, experts[expert - self.first])
+
+    def close(self) -> None:
+        """Let go of the memory, whoever still holds the group."""
+        self._stacks.clear()
 
 
 class Embedding:
