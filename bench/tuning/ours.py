@@ -24,9 +24,8 @@ from sixgig.finetune.net import build_net
 from sixgig.finetune.packing import MicroBatch
 from sixgig.finetune.session import Setup, open_trainer
 from sixgig.finetune.state import Progress
-from sixgig.finetune.step import Loss
 from sixgig.finetune.train import Batch as MicroBatches
-from sixgig.finetune.train import Corpus, Recipe
+from sixgig.finetune.train import Corpus, Recipe, Stepped
 from sixgig.hardware import available_bytes, process_memory
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.plan import ProcessBytes, anatomy
@@ -42,9 +41,9 @@ class Recorder:
     def __init__(self, told: Told) -> None:
         self._told = told
 
-    def stepped(self, progress: Progress, loss: Loss, norm: float, rate: float) -> None:
+    def stepped(self, progress: Progress, step: Stepped) -> None:
         """As train.Listener."""
-        self._told.stepped(loss.mean)
+        self._told.stepped(step.loss.mean)
 
     def evaluated(self, progress: Progress) -> None:
         """As train.Listener."""

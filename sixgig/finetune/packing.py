@@ -122,8 +122,8 @@ def split_held_out(
         if held and len(held) < len(set(names)):
             sides = list(zip(documents, names, strict=True))
             return [d for d, name in sides if name not in held], [d for d, name in sides if name in held]
-    what = "there are too few examples to hold some out"
-    raise UsageError(what, f"{len(documents)} of at most {most_tokens} tokens", "name a file to hold out")
+    what, n_different = "there are too few examples to hold some out", len(set(_contents(documents)))
+    raise UsageError(what, f"{n_different} that differ", "name a file to judge on with --held-out")
 
 
 def sample(

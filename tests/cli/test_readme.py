@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from sixgig.cli.opening import demo_path
+from sixgig.finetune.adapter import Adapter, targets
+from sixgig.modelfile import open_model
+from sixgig.modelfile.lora import write_lora
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-_MODEL = re.compile(r"(?<=\s)(hf:\S+|\S+\.gguf)")
+_MODEL = re.compile(r"(?<!--adapter\s)(?<=\s)(hf:\S+|\S+\.gguf)")
+CHAT = '{"messages": [{"role": "user", "content": "%d?"}, {"role": "assistant", "content": "%d."}]}\n'
+    '{"messages": [{"role": "user", "content": "Say %d."}, {"role": "assistant", "content": "Hello, %d."}]}\n'
+)
 
 
 def commands() -> Iterator[str]:
@@ -27,6 +33,7 @@ def commands() -> Iterator[str]:
 def on_the_demo_model(command: str) -> str:
     """The same command, cheap: any model is the demo model, which would not stop by itself."""
     command = _MODEL.sub(str(demo_path()), command)
+    command = re.sub(r"^sixgig tune\b", "sixgig tune --steps 1 --context 64 --batch 64", command)
     return re.sub(r"^sixgig run\b(?!.*\s(-n|--max-tokens)\b)", "sixgig run -n 8", command)
 
 
@@ -43,9 +50,18 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def write_adapter(path: Path) -> None:
+    model = open_model(demo_path())
+    path.parent.mkdir()
+    write_lora(path, Adapter(targets(model), 2, 4.0, seed=0).to_lora(model.architecture), "tuned")
+
+
 @pytest.mark.parametrize("command", [command for command in commands() if " shrink " not in command])
 def test_commands_of_the_readme_work(command: str, tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("This PEP describes a change to the language. " * 200)
+    (tmp_path / "chats.jsonl").write_text("".join(CHAT % (n, n) for n in range(9)))
+    if "--adapter tuned/" in command:
+        write_adapter(tmp_path / "tuned" / "adapter.gguf")
     result = run(command, tmp_path)
     assert result.returncode == 0, result.stderr
 

@@ -2,16 +2,19 @@
 
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sixgig.errors import ReadError
 from sixgig.finetune.reader import Reader
+from sixgig.finetune.stored import Dequantiser, StreamedWeights
 from sixgig.modelfile import open_model
 from sixgig.plan import anatomy
-from sixgig.plan.pieces import Piece, pieces_of
+from sixgig.plan.pieces import PAGE_BYTES, Piece, pieces_of
 
 
 def _pieces(path: Path, group_bytes: int = 1 << 16) -> list[Piece]:
@@ -96,3 +99,36 @@ def test_a_split_models_pieces_come_from_their_own_files(tiny) -> None:
                 raw = np.fromfile(model.parts[part.part], np.uint8, part.size_bytes, offset=part.offset)
                 assert np.array_equal(found, raw)
             reader.release(piece)
+
+
+def test_what_is_released_is_gone_before_more_is_read(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny("qwen3moe", "F32", n_layers=2, n_experts=8)
+    model, pieces = open_model(path), pieces_of(anatomy(open_model(path)), 1 << 16)
+    least = max(*(v.least_bytes for v in pieces.visits), *(p.held_bytes for p in pieces.head))
+    live = [0]
+    peaks = list[int]()
+
+    def pages(size_bytes: int) -> np.ndarray:
+        live[0] += size_bytes
+        peaks.append(live[0])
+        memory = np.empty(size_bytes + PAGE_BYTES, np.uint8)
+        memory = memory[-memory.ctypes.data % PAGE_BYTES :][:size_bytes].view(Watched)
+        weakref.finalize(memory, lambda: live.__setitem__(0, live[0] - size_bytes))
+        return memory
+
+    monkeypatch.setattr("sixgig.finetune.reader._pages", pages)
+    device = torch.device("cpu")
+    with Reader(model, least) as reader:
+        dequantiser = Dequantiser(pieces.largest_matrix, device, torch.float32, 1)
+        weights = StreamedWeights(model, pieces, reader, dequantiser, device)
+        reader.announce(pieces.step())
+        for visit in pieces.visits:
+            with weights.visit(visit):
+                for group in weights.expert_groups(0):
+                    assert group.last > group.first
+        assert all(len(rows) for _, rows in weights.head_rows())
+    assert max(peaks) <= least
+
+
+class Watched(np.ndarray):
+    """Views of it keep it alive, and it can be watched going."""
