@@ -18,8 +18,6 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 _MODEL = re.compile(r"(?<!--adapter\s)(?<=\s)(hf:\S+|\S+\.gguf)")
 CHAT = '{"messages": [{"role": "user", "content": "%d?"}, {"role": "assistant", "content": "%d."}]}\n'
-    '{"messages": [{"role": "user", "content": "Say %d."}, {"role": "assistant", "content": "Hello, %d."}]}\n'
-)
 
 
 def commands() -> Iterator[str]:
