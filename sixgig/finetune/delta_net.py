@@ -18,6 +18,7 @@ from sixgig.finetune.operands import Operands
 from sixgig.modelfile import Recurrent
 
 CHUNK = 64  # tokens; a chunk costs a triangular system of this order in every value head
+HELD_VALUES = 1 << 13  # tokens times value heads up to which products inside chunks are held
 
 
 def delta_net_tensors(layer: int) -> tuple[str, ...]:
@@ -44,13 +45,20 @@ def gated_delta_net(
     decay = weights.vector(f"{blk}ssm_a") * steps
     kernel = weights.vector(f"{blk}ssm_conv1d.weight").to(x)
     parts = zip(*(torch.split(rows, list(documents)) for rows in (mixed, decay, beta)), strict=True)
-    y = torch.cat([_document(m, d, b, kernel, shape, epsilon) for m, d, b in parts])
+    frugal = len(x) * shape.time_step_rank > HELD_VALUES
+    y = torch.cat([_document(m, d, b, kernel, shape, epsilon, frugal) for m, d, b in parts])
     y = rms_norm(y, weights.vector(f"{blk}ssm_norm.weight"), epsilon)
     return operands.linear(f"{blk}ssm_out", y.flatten(1) * F.silu(gate))
 
 
 def _document(
-    mixed: Tensor, decay: Tensor, beta: Tensor, kernel: Tensor, shape: Recurrent, epsilon: float
+    mixed: Tensor,
+    decay: Tensor,
+    beta: Tensor,
+    kernel: Tensor,
+    shape: Recurrent,
+    epsilon: float,
+    frugal: bool,
 ) -> Tensor:
     """One document through convolution and rule: (tokens, value heads, value width)."""
     n_keys, key_rows = shape.group_count, shape.group_count * shape.state_size
@@ -63,6 +71,7 @@ def _document(
         torch.unflatten(_heads(values, shape.time_step_rank), 0, by_key_head),
         torch.unflatten(decay.T, 0, by_key_head),
         torch.unflatten(beta.T, 0, by_key_head),
+        frugal,
     )
     return outputs.flatten(0, 1).transpose(0, 1)
 
@@ -89,23 +98,32 @@ def _causal_convolution(rows: Tensor, kernel: Tensor) -> Tensor:
     return result
 
 
-def gated_delta_rule(queries: Tensor, keys: Tensor, values: Tensor, decay: Tensor, beta: Tensor) -> Tensor:
+def gated_delta_rule(
+    queries: Tensor, keys: Tensor, values: Tensor, decay: Tensor, beta: Tensor, frugal: bool = True
+) -> Tensor:
     """The outputs (repeats, n_keys, tokens, value width) of one sequence, from an empty state.
 
     queries (scaled), keys (of length one): (n_keys, tokens, key width), shared by `repeats` value heads.
     values: (repeats, n_keys, tokens, value width). decay, logarithms up to 0, and beta: without the width.
+    frugal: hold no products inside chunks for the gradient, compute them again; the same bits.
     """
     state = values.new_zeros(*values.shape[:2], keys.shape[-1], values.shape[-1])
+    compute = _frugal_chunk if frugal else _chunk
     outputs = []
     for part in zip(
         *(torch.split(rows, CHUNK, dim=-2) for rows in (queries, keys, values)),
         *(torch.split(rows, CHUNK, dim=-1) for rows in (decay, beta)),
         strict=True,
     ):
-        # Computed again for the gradient: held are what goes in and one state a chunk.
-        output, state = checkpoint(_chunk, *part, state, use_reentrant=False, preserve_rng_state=False)
+        output, state = compute(*part, state)
         outputs.append(output)
     return torch.cat(outputs, dim=-2)
+
+
+def _frugal_chunk(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, computed again for the gradient: held are what goes in and one state a chunk."""
+    result: tuple[Tensor, Tensor] = checkpoint(_chunk, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return result
 
 
 def _chunk(

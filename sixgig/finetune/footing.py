@@ -10,20 +10,21 @@ from sixgig.finetune.delta_net import CHUNK, gated_delta_rule
 from sixgig.finetune.optimisers import LEARNING_RATES, make_optimiser
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers for mallopt
-OWN_MAPPING_BYTES = 1 << 20
+# A mapping of its own costs a fault a page each time, and is given back whole. From where it pays: LOG.md.
+OWN_MAPPING_BYTES, KEPT_BYTES = 4 << 20, 64 << 20
 
 
 def find_footing(threads: int) -> None:
     """Imports what PyTorch brings in late, starts its threads, and makes the allocator give memory back.
 
-    glibc keeps what is freed, in pieces, for ever more of it: blocks from OWN_MAPPING_BYTES on get a mapping
-    of their own, which goes when they go.
+    glibc would learn from large blocks to keep what is freed: here blocks from OWN_MAPPING_BYTES on always
+    get a mapping of their own, which goes when they go.
     """
     torch.set_num_threads(threads)
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_MMAP_THRESHOLD, OWN_MAPPING_BYTES)
-        libc.mallopt(_TRIM_THRESHOLD, OWN_MAPPING_BYTES)
+        libc.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
     for name in LEARNING_RATES:
         _train_a_little(name)
     if hasattr(libc, "malloc_trim"):

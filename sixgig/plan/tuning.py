@@ -23,6 +23,7 @@ from sixgig.units import format_bytes
 STATE_BYTES = 20  # per trained weight: itself, its gradient, two moments, its best value so far
 LOGITS_BYTES = 3 * 4 * (4 << 20)  # finetune/head.py: LOGITS_ELEMENTS, and what exp and the product add
 DEQUANTISING_BYTES = 8  # per element, at most: as stored, and 3.5 while it is unpacked on a GPU
+ALLOCATOR_BYTES = 160 << 20  # of small blocks that were freed, in pieces; as measured: finetune/footing.py
 _F32_BYTES = 4
 # Values a token leaves in the graph of a visit, by output of its matrices and by width of the stream.
 # Measured: LOG.md.
@@ -124,6 +125,7 @@ def _working(model: Anatomy, pieces: Pieces, batch: Batch) -> tuple[Tier, ...]:
         Tier("small weights", vectors),
         Tier("matrix in float32", _F32_BYTES * pieces.largest_matrix),
         Tier("stream and its gradient", 3 * stream),
+        Tier("kept by the allocator", ALLOCATOR_BYTES),
         Tier("activations at work", max(_most_visit_bytes(model, batch), LOGITS_BYTES + 4 * stream)),
     )
 

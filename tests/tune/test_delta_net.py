@@ -256,3 +256,12 @@ def test_repeats_are_equal_bit_for_bit() -> None:
     x = torch.randn(100, WIDTH, requires_grad=True)
     gradients = [torch.autograd.grad(mixer(x, [100], operands).square().sum(), x)[0] for _ in range(2)]
     assert torch.equal(*gradients)
+
+
+def test_frugal_chunks_have_the_same_bits() -> None:
+    inputs = [x.requires_grad_() for x in draw(100, 7, torch.float32)]
+    found = []
+    for frugal in (True, False):
+        y = gated_delta_rule(*inputs, frugal)
+        found.append([y, *torch.autograd.grad(y.square().sum(), inputs)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
