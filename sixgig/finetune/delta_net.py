@@ -6,7 +6,7 @@ out: value head h goes with key head h mod n_keys, ssm_a is -exp(A_log).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -108,7 +108,7 @@ def gated_delta_rule(
     frugal: hold no products inside chunks for the gradient, compute them again; the same bits.
     """
     state = values.new_zeros(*values.shape[:2], keys.shape[-1], values.shape[-1])
-    compute = _frugal_chunk if frugal else _chunk
+    compute: Callable[..., tuple[Tensor, Tensor]] = _frugal_chunk if frugal else _chunk
     outputs = []
     for part in zip(
         *(torch.split(rows, CHUNK, dim=-2) for rows in (queries, keys, values)),
