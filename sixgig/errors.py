@@ -8,6 +8,7 @@
     ├── EngineError      library missing, wrong version, layout mismatch, libgomp missing
     ├── ReadError        the disk failed while a model was running
     ├── TrainingError    a run of tuning cannot go on
+    │   └── DivergedError   its loss is no number any more
     └── UsageError       a bad option value
 
 Each message says what is wrong, gives the numbers, and names the cure.
@@ -44,7 +45,11 @@ class ReadError(SixgigError):
 
 
 class TrainingError(SixgigError):
-    """A run of tuning cannot go on: its loss is no number, or what was saved is not this run's."""
+    """A run of tuning cannot go on: its state cannot be saved, or what was saved is not this run's."""
+
+
+class DivergedError(TrainingError):
+    """The loss of a run is no number any more."""
 
 
 class UsageError(SixgigError):

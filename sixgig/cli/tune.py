@@ -62,7 +62,10 @@ HeldOut = Annotated[
 ]
 Epochs = Annotated[int, typer.Option("--epochs", metavar="N", help="Times to go through DATA at most.")]
 Steps = Annotated[
-    int | None, typer.Option("--steps", metavar="N", help="Steps at most.", show_default="by --epochs")
+    int | None,
+    typer.Option(
+        "--steps", metavar="N", help="Steps at most, instead of --epochs.", show_default="by --epochs"
+    ),
 ]
 Targets = Annotated[
     str,
@@ -82,7 +85,9 @@ LearningRate = Annotated[
         "--learning-rate", metavar="X", help="Its peak.", show_default="0.0002 for adamw, 0.001 for muon"
     ),
 ]
-BatchTokens = Annotated[int, typer.Option("--batch", metavar="N", help="Tokens in a step.")]
+BatchTokens = Annotated[
+    int, typer.Option("--batch", metavar="N", help="Tokens in a step; one document at least.")
+]
 LongestDocument = Annotated[
     int, typer.Option("--context", metavar="N", help="Longest document, in tokens; longer ones are cut.")
 ]

@@ -8,7 +8,6 @@ from typing import Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sixgig.cli.console import error_console
-from sixgig.cli.terminal import say
 from sixgig.finetune.state import Progress as Run
 from sixgig.finetune.train import Stepped
 from sixgig.hardware import Absent
@@ -77,5 +76,3 @@ class TuningBar:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._progress.stop()
-        if kind is KeyboardInterrupt:
-            say("stopped; the state is saved: give the same command with --resume to go on")

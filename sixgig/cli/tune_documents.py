@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sixgig.cli.tune_request import Request
-from sixgig.finetune.examples import read_examples
+from sixgig.finetune.examples import Conversation, read_examples
 from sixgig.finetune.packing import cut, require_apart, sample, split_held_out
 from sixgig.finetune.rendering import Document, render
 from sixgig.inference.chat import ChatTemplate
@@ -17,6 +17,7 @@ from sixgig.inference.tokenizer import open_tokenizer
 from sixgig.modelfile import ModelFile
 
 HELD_OUT_SHARE = 0.05
+MOST_HELD_OUT = 4  # steps' worth of tokens: judging should cost less than learning
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,11 @@ class Documents:
 def read_documents(model: ModelFile, request: Request, today: datetime) -> Documents:
     """Raises UsageError, with the line, for what cannot be learnt from."""
     documents, notices = _rendered(model, request, request.data, today)
+    most = MOST_HELD_OUT * request.step_tokens
     if request.held_out is None:
-        return Documents(*split_held_out(documents, HELD_OUT_SHARE, request.seed), tuple(notices))
+        return Documents(*split_held_out(documents, HELD_OUT_SHARE, request.seed, most), tuple(notices))
     others, more = _rendered(model, request, request.held_out, today)
-    judged = sample(others, request.seed)
+    judged = sample(others, request.seed, most)
     require_apart(documents, judged)
     return Documents(documents, judged, tuple(dict.fromkeys((*notices, *more))))
 
@@ -67,10 +69,10 @@ def _rendered(
 ) -> tuple[Sequence[Document], list[str]]:
     with open_tokenizer(model) as tokenizer:
         template = DatedTemplate(tokenizer.template, today)
-        documents = [
-            document
-            for example in read_examples(path)
-            for document in render(example, template, tokenizer.vocabulary, request.train_on_all)
-        ]
+        documents, has_chats = list[Document](), False
+        for example in read_examples(path):
+            has_chats = has_chats or isinstance(example, Conversation)
+            documents += render(example, template, tokenizer.vocabulary, request.train_on_all)
     fitting = cut(documents, request.context)
-    return fitting.documents, [notice for notice in (tokenizer.template.notice, fitting.notice) if notice]
+    notices = (tokenizer.template.notice if has_chats else "", fitting.notice)
+    return fitting.documents, [notice for notice in notices if notice]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from sixgig.cli.opening import at_least
 from sixgig.errors import UsageError
 from sixgig.finetune.adapter import Part
 from sixgig.finetune.optimisers import LEARNING_RATES
 from sixgig.units import parse_size
 
 MICRO_TOKENS = 1024
+MOST, MOST_EPOCHS, MOST_THREADS = 1 << 30, 1000, 512
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,28 @@ class Request:
         """Refuse before anything is read."""
         for size in filter(None, (self.ram, self.vram)):
             parse_size(size)
+        self._check_numbers()
+        if self.output.exists() and not self.output.is_dir():
+            raise UsageError(f"cannot write into {self.output}", "it is no folder", "name another with -o")
         if self.merge is not None:
-            _require_new(self.merge)
-        for name, count in (("--rank", self.rank), ("--batch", self.batch), ("--epochs", self.epochs)):
-            at_least(1, name, count)
-        at_least(1, "--steps", 1 if self.steps is None else self.steps)
-        at_least(2, "--context", self.context)
-        for name, value in (("--learning-rate", self.peak_rate), ("--alpha", self.scaling)):
-            if not value > 0:
-                raise UsageError(f"{name} of {value:g} is not possible", "above 0")
+            _require_new(self.merge, self.output)
         _ = self.parts
+
+    def _check_numbers(self) -> None:
+        counts = {
+            "--rank": self.rank,
+            "--batch": self.batch,
+            "--epochs": self.epochs,
+            "--steps": self.steps or 1,
+        }
+        for name, count in counts.items():
+            _within(name, count, 1, MOST)
+        _within("--epochs", self.epochs, 1, MOST_EPOCHS)
+        _within("--context", self.context, 2, MOST)
+        _within("--threads", 1 if self.threads is None else self.threads, 1, MOST_THREADS)
+        _within("--learning-rate", self.peak_rate, 1e-12, 1e30)
+        _within("--alpha", self.scaling, 1e-6, 1e9)
+        _within("--save-every", self.save_every_s / 60, 0, 1e6)
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -78,6 +91,11 @@ class Request:
         return 2.0 * self.rank if self.alpha is None else self.alpha
 
     @property
+    def vram_bytes(self) -> int | None:
+        """Of the GPU that computes; None where the processor does."""
+        return (parse_size(self.vram) or None) if self.vram else None
+
+    @property
     def micro_tokens(self) -> int:
         """Tokens that go through attention together: memory does not decide it, so nor does it the bits."""
         return max(self.context, min(self.batch, MICRO_TOKENS))
@@ -87,10 +105,25 @@ class Request:
         """Micro-batches in a step: one at least, even if the longest document is longer than --batch."""
         return max(1, self.batch // self.micro_tokens)
 
+    @property
+    def step_tokens(self) -> int:
+        """Tokens in a step at most."""
+        return self.micro_batches * self.micro_tokens
 
-def _require_new(path: Path) -> None:
-    """A file can be made there, and none is replaced."""
-    if not path.absolute().parent.is_dir():
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{name} of {value:g} is not possible", f"from {low:g} to {high:g}")
+
+
+def _require_new(path: Path, output: Path) -> None:
+    """A file can be made there, none is replaced, and it is none of the adapter's own."""
+    folder = path.absolute().parent
+    if folder.resolve() == output.absolute().resolve():
+        raise UsageError(
+            f"{path} is among the adapter's own files", cure="name a file outside OUT with --merge"
+        )
+    if not folder.is_dir():
         raise UsageError(f"cannot write {path}", f"no folder {path.parent}", "make it first")
-    if path.exists():
+    if os.path.lexists(path):
         raise UsageError(f"{path} exists", cure="name another file with --merge")

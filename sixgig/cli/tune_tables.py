@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from statistics import median
 from typing import Any
 
@@ -23,10 +24,13 @@ def show_tuning(tuning: Tuning) -> None:
         f"peak memory {format_bytes(tuning.peak.total_bytes)}, predicted {format_bytes(plan.peak_bytes)}, "
         f"budget {format_bytes(plan.ram_budget_bytes)}; {format_bytes(tuning.bytes_read)} read"
     )
-    for notice in tuning.notices:
-        say(notice)
-    say(f"the adapter is in {tuning.output}; try it:")
-    say(f"  sixgig run {tuning.request.model} --adapter {tuning.output / 'adapter.gguf'}")
+    over = tuning.peak.total_bytes - plan.ram_budget_bytes
+    if over > 0:
+        say(f"The budget was passed by {format_bytes(over)}: this is a bug in sixgig, please report it.")
+    for finding in tuning.findings:
+        say(finding)
+    say(f"the adapter is in {tuning.folder.path}; try it:")
+    say(f"  sixgig run {quote(tuning.request.model)} --adapter {quote(str(tuning.folder.adapter_path))}")
 
 
 def tune_document(tuning: Tuning) -> dict[str, Any]:
@@ -34,8 +38,8 @@ def tune_document(tuning: Tuning) -> dict[str, Any]:
     run, plan, request = tuning.progress, tuning.plan, tuning.request
     return {
         "version": __version__,
-        "adapter": str(tuning.output / "adapter.gguf"),
-        "output": str(tuning.output),
+        "adapter": str(tuning.folder.adapter_path),
+        "output": str(tuning.folder.path),
         "merged": None if request.merge is None else str(request.merge),
         "steps": run.step,
         "best_step": run.best[0],
@@ -59,7 +63,7 @@ def tune_document(tuning: Tuning) -> dict[str, Any]:
         "n_weights": tuning.adapter.n_weights,
         "optimizer": request.optimizer,
         "learning_rate": request.peak_rate,
-        "notices": tuning.notices,
+        "notices": [*tuning.notices, *tuning.findings],
     }
 
 

@@ -5,7 +5,7 @@ Source: LoRA, Hu et al. 2021 (arXiv 2106.09685), sections 4.1 and 4.2; A is draw
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -112,15 +112,16 @@ class Adapter:
             for kind, factor in zip(("lora_a", "lora_b"), pair, strict=True)
         }
 
-    def load(self, tensors: dict[str, Tensor]) -> None:
+    def load(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
         """Take the values of an earlier `tensors()`."""
-        for name, factor in self.tensors().items():
-            factor.copy_(tensors[name])
+        factors = self.tensors()
+        for name, tensor in tensors:
+            factors[name].copy_(tensor)
 
     def to_lora(self, architecture: str, tensors: dict[str, Tensor] | None = None) -> Lora:
         """For the files; `tensors`: another state of this adapter, the present one by default."""
         values = {
-            name: tensor.cpu().numpy().astype("float32")
+            name: tensor.cpu().numpy()
             for name, tensor in (self.tensors() if tensors is None else tensors).items()
         }
         pairs = {name: (values[f"{name}.lora_a"], values[f"{name}.lora_b"]) for name in self.factors}

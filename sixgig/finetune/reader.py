@@ -14,14 +14,15 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.errors import ReadError
-from sixgig.modelfile import ModelFile, fingerprint
+from sixgig.errors import ModelFileError, ReadError
+from sixgig.modelfile import Fingerprint, ModelFile, fingerprint
 from sixgig.plan.pieces import Piece, Slice
 
 CHUNK_BYTES = 4 << 20
@@ -71,6 +72,8 @@ class Reader:
         self._pool.shutdown()
         for file in self._files:
             file.close()
+        self._kept.clear()
+        self._ready.clear()
 
     def announce(self, pieces: Iterable[Piece]) -> None:
         """These will be taken, in this order, after those announced before."""
@@ -130,7 +133,7 @@ class Reader:
     def _read(self, piece: Piece) -> list[Bytes]:
         """All slices, in chunks that several threads read."""
         for path, before in zip(self._model.parts, self._model.fingerprints, strict=True):
-            if fingerprint(path) != before:
+            if _now(path) != before:
                 raise ReadError(f"{path} changed while it was tuned on", cure="begin again with the new file")
         buffers = [_pages(part.pages[1]) for part in piece.slices]
         jobs = [
@@ -148,6 +151,13 @@ class Reader:
         size = min(CHUNK_BYTES, len(buffer) - at)
         needed = min(size, part.offset + part.size_bytes - first - at)
         self._files[part.part].read(buffer[at : at + size], first + at, needed)
+
+
+def _now(path: Path) -> Fingerprint:
+    try:
+        return fingerprint(path)
+    except ModelFileError as error:
+        raise ReadError(error.what, error.numbers, "put it back and go on with --resume") from error
 
 
 class _File:

@@ -1,15 +1,16 @@
 """The state of a run in one file, replaced whole: a killed run goes on from it to the same bits.
 
-Format: safetensors. Tensors are the factors by name, "best."-prefixed those of the lowest held-out loss,
-"optimiser."-prefixed the optimiser's; the header's metadata hold "job" and "progress" as JSON.
+Format: safetensors. Tensors are prefixed "factor." (as they are), "best." (as they were at the lowest
+held-out loss) and "optimiser."; the header's metadata hold "job" and "progress" as JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,21 @@ class Progress:
 
 @dataclass(frozen=True)
 class State:
-    """All that decides how a run goes on."""
+    """How a run stood. The tensors stay in the file until they are asked for."""
 
+    path: Path
     job: dict[str, Any]
     progress: Progress
-    tensors: dict[str, Tensor]
 
-    def part(self, prefix: str) -> dict[str, Tensor]:
-        """Tensors under a prefix, without it."""
-        return {n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)}
+    def tensors(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
+        """Those under a prefix, by the rest of their names, copies, one at a time. Raises TrainingError."""
+        try:
+            with safe_open(self.path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118 (no mapping)
+                    if name.startswith(prefix):
+                        yield name.removeprefix(prefix), file.get_tensor(name).clone()
+        except (OSError, SafetensorError) as error:
+            raise _unusable(self.path, error) from error
 
 
 def save_state(path: Path, job: Mapping[str, Any], progress: Progress, tensors: Mapping[str, Tensor]) -> None:
@@ -83,13 +90,16 @@ def load_state(path: Path) -> State:
     try:
         with safe_open(path, "pt") as file:
             notes = file.metadata() or {}
-            progress = Progress(**json.loads(notes["progress"]))
-            progress.held_out = [(int(step), float(loss)) for step, loss in progress.held_out]
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            return State(json.loads(notes["job"]), progress, tensors)
+        job, progress = json.loads(notes["job"]), Progress(**json.loads(notes["progress"]))
+        progress.held_out = [(int(step), float(loss)) for step, loss in progress.held_out]
+        datetime.fromisoformat(job["date"])
+        return State(path, job, progress)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        cure = "remove it and begin again"
-        raise TrainingError(f"{path} holds no state of a run", str(error)[:100], cure) from error
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(f"{path} holds no state of a run", str(error)[:100], "remove it and begin again")
 
 
 def require_same(state: State, job: Mapping[str, Any], path: Path) -> None:
@@ -97,6 +107,8 @@ def require_same(state: State, job: Mapping[str, Any], path: Path) -> None:
     wanted = json.loads(json.dumps(job))
     for key in {**wanted, **state.job}:
         if state.job.get(key) != wanted.get(key):
+            if key == "model":
+                raise TrainingError("the model file has changed", cure="name another folder with -o")
             numbers = f"{key}: {str(state.job.get(key))[:60]} there, {str(wanted.get(key))[:60]} now"
             cure = "ask for the same, or name another folder with -o"
             raise TrainingError(f"{path} belongs to another run", numbers, cure)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from sixgig.errors import TrainingError
+from sixgig.errors import DivergedError, ReadError
 from sixgig.finetune.adapter import Adapter
 from sixgig.finetune.optimisers import load_state as load_optimiser
 from sixgig.finetune.optimisers import make_optimiser, state_tensors
@@ -75,8 +75,8 @@ class Trainer:
     """One run.
 
     job: identifies the run in its saved state. state: an earlier sitting's, to go on from. run() may be
-    called once; afterwards `progress` and `best_tensors()` tell what came of it. Raises TrainingError when
-    the loss is no number or the state cannot be saved; what was saved before stays.
+    called once; afterwards `progress` and `best_tensors()` tell what came of it. Raises DivergedError when
+    the loss is no number, TrainingError when the state cannot be saved; what was saved before stays.
     """
 
     def __init__(
@@ -101,41 +101,49 @@ class Trainer:
             self._restore(state)
 
     def run(self, listener: Listener) -> None:
-        """To the end, from wherever the state was. Ctrl-C saves first."""
+        """To the end, from wherever the state was. Whatever ends it earlier, the state is saved first."""
+        self._saved_s = self._began_s = time.monotonic()
+        self.save()  # a folder that cannot be written is known before hours of work
         try:
-            self._saved_s = self._began_s = time.monotonic()
-            while True:
-                if self._owes_evaluation():
-                    self._evaluate(listener)
-                if self._is_over():
-                    return
-                self._step(listener)
-                if time.monotonic() - self._saved_s >= self._recipe.save_every_s:
-                    self.save()
-        except KeyboardInterrupt:
+            self._go_on(listener)
+        except (KeyboardInterrupt, OSError, ReadError):
             self.save()
             raise
+        self.save()
+
+    def _go_on(self, listener: Listener) -> None:
+        while True:
+            if self._owes_evaluation():
+                self._evaluate(listener)
+            if self._is_over():
+                return
+            self._step(listener)
+            if time.monotonic() - self._saved_s >= self._recipe.save_every_s:
+                self.save()
 
     def best_tensors(self) -> dict[str, Tensor]:
         """The factors of the lowest held-out loss."""
         return self._best
 
     def save(self) -> None:
-        """The state as of the last whole step."""
+        """The state as of the last whole step. Ctrl-C waits until it is whole."""
         self._count_time()
-        tensors = {
-            **self._adapter.tensors(),
-            **{f"best.{name}": tensor for name, tensor in self._best.items()},
-            **{f"optimiser.{name}": tensor for name, tensor in state_tensors(self._optimiser).items()},
+        named = {
+            "factor": self._adapter.tensors(),
+            "best": self._best,
+            "optimiser": state_tensors(self._optimiser),
         }
-        save_state(self._path, self._job, self.progress, tensors)
+        tensors = {f"{kind}.{name}": tensor for kind, part in named.items() for name, tensor in part.items()}
+        with InterruptShield():
+            save_state(self._path, self._job, self.progress, tensors)
         self._saved_s = time.monotonic()
 
     def _restore(self, state: State) -> None:
         self.progress = state.progress
-        self._adapter.load(state.tensors)
-        self._best = state.part("best.")
-        load_optimiser(self._optimiser, state.part("optimiser."))
+        self._adapter.load(state.tensors("factor."))
+        for name, tensor in state.tensors("best."):
+            self._best[name].copy_(tensor)
+        load_optimiser(self._optimiser, dict(state.tensors("optimiser.")))
 
     def _is_over(self) -> bool:
         """All steps done, or the last `patience` evaluations were none the lowest."""
@@ -153,7 +161,6 @@ class Trainer:
     def _step(self, listener: Listener) -> None:
         recipe, number, began_s = self._recipe, self.progress.step, time.monotonic()
         rate = learning_rate(number, recipe.steps, recipe.warmup_steps, recipe.learning_rate)
-        self._optimiser.zero_grad(set_to_none=True)
         loss = self._stepper.gradients(self._corpus.batch_of(number))
         norm = clip(self._adapter.parameters, recipe.clip)
         self._require_finite(loss.mean, norm)
@@ -166,6 +173,7 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
         self.progress.step += 1
         self.progress.tokens += loss.n_tokens
         self.progress.losses.append(loss.mean)
@@ -185,7 +193,8 @@ class Trainer:
         with InterruptShield():
             self.progress.held_out.append((self.progress.step, mean))
             if self.progress.best[0] == self.progress.step:
-                self._best = {name: tensor.clone() for name, tensor in self._adapter.tensors().items()}
+                for name, tensor in self._adapter.tensors().items():
+                    self._best[name].copy_(tensor)
         self._count_time()
         listener.evaluated(self.progress)
 
@@ -193,7 +202,7 @@ class Trainer:
         if math.isfinite(loss) and math.isfinite(norm):
             return
         numbers = f"loss {loss:.4g}, gradient norm {norm:.4g} at step {self.progress.step + 1}"
-        raise TrainingError("training has diverged", numbers, "lower --learning-rate and begin again")
+        raise DivergedError("training has diverged", numbers, "lower --learning-rate and begin again")
 
     def _count_time(self) -> None:
         now_s = time.monotonic()
