@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from sixgig.cli import tune_output
 from sixgig.cli.main import main
 from sixgig.cli.opening import demo_path
 from sixgig.finetune.state import load_state
+from sixgig.modelfile import open_model
 
 Capture = pytest.CaptureFixture[str]
 KEYS = (
@@ -147,6 +149,11 @@ def _refusals() -> list[tuple[Callable[[Path, Path], list[str]], str]]:
         (lambda data, out: _arguments(data, out, "--vram", "6G"), "there is no GPU"),
         (lambda data, out: _arguments(data, out, "--learning-rate", "-1"), "--learning-rate"),
         (lambda data, out: _arguments(data, out, "--rank", "0"), "--rank"),
+        (lambda data, out: _arguments(data, out, "--threads", "100000"), "--threads"),
+        (lambda data, out: _arguments(data, out, "--epochs", "100000000"), "--epochs"),
+        (lambda data, out: _arguments(data, out, "--save-every", "nan"), "--save-every"),
+        (lambda data, out: _arguments(data, out, "--alpha", "inf"), "--alpha"),
+        (lambda data, out: _arguments(data, data), "it is no folder"),
         (lambda data, out: _arguments(data, out, "--context", "99999"), "trained for"),
         (lambda data, out: _arguments(data, out, "--merge", str(data)), "--merge"),
         (lambda data, out: _arguments(data, out, "--resume"), "no run to go on with"),
@@ -163,7 +170,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     said = capsys.readouterr().err
     (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert named in error and "Traceback" not in said
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() and data.is_file()
 
 
 def test_a_bad_line_of_data_is_named(data: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -192,16 +199,65 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_adapter(
     assert "diverged" in said and "--learning-rate" in said and "Traceback" not in said
 
 
-def test_a_full_disk_is_named_and_the_earlier_state_stays(data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    process = _start(data, out, "--steps", "300", "--save-every", "0")
+def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(
+    data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out, settings = tmp_path / "out", ("--steps", "20", "--save-every", "0")
+    process = _start(data, out, *settings)
     _wait_for_step(out, 1, process)
     size = (out / "state.safetensors").stat().st_size
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size // 2, size // 2))
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1 and b"cannot be saved" in said and b"Traceback" not in said
-    assert load_state(out / "state.safetensors").progress.step >= 1
     assert os.listdir(out) == ["state.safetensors"]
+    assert _tuned(capsys, data, out, *settings, "--resume")["steps"] <= 20
+    assert "state.safetensors" not in os.listdir(out)
+
+
+def test_a_failed_last_write_is_done_again_by_resuming(
+    data: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> bool:
+        raise OSError(28, "No space left on device", "loss.svg")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tune_output, "draw_losses", full)
+        assert main(_arguments(data, tmp_path / "out", "--steps", "2")) == 1
+        assert "No space left" in capsys.readouterr().err
+    found = _tuned(capsys, data, tmp_path / "out", "--steps", "2", "--resume")
+    _tuned(capsys, data, tmp_path / "whole", "--steps", "2")
+    assert found["steps"] == 2 and _digest(tmp_path / "out") == _digest(tmp_path / "whole")
+
+
+def test_files_of_something_else_stay(data: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "adapter_config.json").write_text("mine")
+    assert main(_arguments(data, tmp_path)) == 1
+    assert "adapter_config.json of something else" in capsys.readouterr().err
+    assert main(_arguments(data, tmp_path / "out", "--merge", str(tmp_path / "out" / "loss.json"))) == 1
+    assert "--merge" in capsys.readouterr().err
+    assert (tmp_path / "adapter_config.json").read_text() == "mine"
+
+
+def test_two_runs_never_share_a_folder(data: Path, tmp_path: Path, capsys: Capture) -> None:
+    process = _start(data, tmp_path / "out", "--steps", "300", "--save-every", "0")
+    _wait_for_step(tmp_path / "out", 1, process)
+    assert main(_arguments(data, tmp_path / "out", "--steps", "300", "--resume")) == 1
+    assert "another run is writing" in capsys.readouterr().err
+    process.kill()
+    process.communicate()
+
+
+def test_an_adapter_that_changes_nothing_is_not_praised(data: Path, tmp_path: Path, capsys: Capture) -> None:
+    merged = str(tmp_path / "merged.gguf")
+    found = _tuned(capsys, data, tmp_path / "out", "--steps", "3", "--learning-rate", "30", "--merge", merged)
+    assert found["best_step"] == 0 and "changes nothing" in " ".join(found["notices"])
+    assert not Path(merged).exists()
+
+
+def test_merging_says_what_became_of_the_types(data: Path, tmp_path: Path, capsys: Capture) -> None:
+    merged = tmp_path / "merged.gguf"
+    found = _tuned(capsys, data, tmp_path / "out", "--steps", "2", "--merge", str(merged))
+    assert "merged into" in " ".join(found["notices"]) and open_model(merged).size_bytes > 0
 
 
 def test_a_finished_adapter_is_never_replaced(data: Path, tmp_path: Path, capsys: Capture) -> None:
