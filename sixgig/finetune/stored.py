@@ -36,7 +36,7 @@ class Dequantiser:
         self._device, self._dtype = device, dtype
         self._floats = torch.empty(n_elements, device=device)
         self._narrow = None if dtype == torch.float32 else torch.empty(n_elements, device=device, dtype=dtype)
-        self._pool = ThreadPoolExecutor(threads, "dequantise")
+        self._threads, self._pool = threads, ThreadPoolExecutor(threads, "dequantise")
 
     def matrix(self, tensor: StoredTensor, stored: Bytes) -> Tensor:
         """Whole rows of a tensor, (n_rows, n_in); valid until the next call."""
@@ -53,7 +53,7 @@ class Dequantiser:
         return self._narrow[: floats.numel()].view(floats.shape).copy_(floats)
 
     def _by_ggml(self, type_id: int, rows: Bytes, out: NDArray[np.float32]) -> None:
-        step = max(1, MOST_AT_ONCE // out.shape[1])
+        step = max(1, min(-(-len(rows) // self._threads), MOST_AT_ONCE // out.shape[1]))
         parts = [slice(first, first + step) for first in range(0, len(rows), step)]
         list(self._pool.map(lambda part: dequantise_rows(type_id, rows[part], out[part]), parts))
 
