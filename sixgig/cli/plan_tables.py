@@ -200,6 +200,9 @@ def _tier_words(tiers: tuple[Tier, ...]) -> str:
 def _certainty(planning: Planning, survey: Survey, plan: Plan | WorkPlan) -> Iterator[str]:
     """How far all this can be trusted."""
     if isinstance(plan, WorkPlan):
+        if plan.task.kind == "tune":
+            yield f"memory as sixgig tune plans it, for {plan.task.tune_tokens} tokens a step; the pace is an estimate"
+            return
         yield "bytes and times are estimates: nothing here was measured against such a run yet"
         return
     if plan.confirmed:
