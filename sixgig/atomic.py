@@ -28,6 +28,15 @@ def replace_file(path: Path, content: str | bytes) -> None:
         raise
 
 
+def sync(path: Path) -> None:
+    """A file's content, or a folder's names, are on disk when this returns. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _umask() -> int:
     """What this process takes away from new files; the system tells it only by setting it."""
     mask = os.umask(0o077)

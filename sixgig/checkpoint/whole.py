@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from sixgig.atomic import sync
 from sixgig.errors import UsageError
 
 
@@ -27,7 +28,7 @@ def whole_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
             file.flush()
             os.fsync(file.fileno())
             os.replace(beside, path)
-            _sync_folder(path.parent)
+            sync(path.parent)
     except OSError as error:
         raise UsageError(f"cannot write {path}", error.strerror or str(error)) from error
 
@@ -48,12 +49,3 @@ def _locked(beside: Path) -> Iterator[BinaryIO]:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """The new name must outlive a power cut as the bytes do."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -201,7 +201,8 @@ def _certainty(planning: Planning, survey: Survey, plan: Plan | WorkPlan) -> Ite
     """How far all this can be trusted."""
     if isinstance(plan, WorkPlan):
         if plan.task.kind == "tune":
-            yield f"memory as sixgig tune plans it, for {plan.task.tune_tokens} tokens a step; the pace is an estimate"
+            tokens = plan.task.tune_tokens
+            yield f"memory as sixgig tune plans it, for {tokens} tokens a step; the pace is an estimate"
             return
         yield "bytes and times are estimates: nothing here was measured against such a run yet"
         return

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.atomic import replace_file
+from sixgig.atomic import replace_file, sync
 from sixgig.llamacpp.blocks import needs_importance, prepare, quantise_rows
 from sixgig.modelfile import GgmlType
 from sixgig.modelfile.writer import Layout, NewTensor, lay_out
@@ -87,7 +87,7 @@ def write_model(job: Job, out: Path, threads: int, progress: Progress = lambda f
         os.fsync(file.fileno())
     os.replace(part, out)
     journal.path.unlink(missing_ok=True)
-    _sync_folder(out.parent)
+    sync(out.parent)
 
 
 class _Journal:
@@ -216,12 +216,3 @@ def _pwrite(descriptor: int, content: bytes | memoryview, offset: int) -> None:
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _sync_folder(folder: Path) -> None:
-    """The new name is on disk too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

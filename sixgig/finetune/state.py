@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sixgig.atomic import sync
 from sixgig.errors import TrainingError
 
 
@@ -65,9 +66,9 @@ def save_state(path: Path, job: Mapping[str, Any], progress: Progress, tensors: 
     beside = path.with_name(f".{path.name}.part")
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, notes)
-        _sync(beside)
+        sync(beside)
         os.replace(beside, path)
-        _sync(path.parent)
+        sync(path.parent)
     except (SafetensorError, OSError) as error:
         beside.unlink(missing_ok=True)
         what, cure = (
@@ -75,14 +76,6 @@ def save_state(path: Path, job: Mapping[str, Any], progress: Progress, tensors: 
             "make room, go on with --resume",
         )
         raise TrainingError(what, str(error), cure) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load_state(path: Path) -> State:
