@@ -4,7 +4,7 @@ import re
 from itertools import chain, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sixgig.errors import BudgetError
@@ -46,6 +46,7 @@ def test_pieces_hold_every_matrix_that_runs_exactly_once(name: str) -> None:
     assert set(held) <= {tensor.name for tensor in model.embedding}  # a tied head
 
 
+@settings(max_examples=40)
 @given(name=st.sampled_from(MODELS), gib=st.floats(1, 200), tokens=st.sampled_from([1024, 4096, 16384]))
 def test_a_plan_keeps_the_budget_or_the_refusal_names_one_that_works(name, gib, tokens) -> None:
     model = _anatomy(name)
@@ -62,6 +63,7 @@ def test_a_plan_keeps_the_budget_or_the_refusal_names_one_that_works(name, gib, 
     assert sum(piece.held_bytes for piece in plan.stays) == plan.tiers[-1].size_bytes
 
 
+@settings(max_examples=40)
 @given(name=st.sampled_from(MODELS), gib=st.floats(20, 100), more=st.floats(0, 60))
 def test_more_memory_never_puts_more_activations_on_disk(name, gib, more) -> None:
     model = _anatomy(name)

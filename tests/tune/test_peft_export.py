@@ -40,6 +40,9 @@ from sixgig.modelfile import ModelFile, Tensor, dequantise, open_model, read_ten
 from sixgig.modelfile.lora import Lora
 from tests.null.test_checkpoint import tokenizer
 
+# PEFT looks for modules; parameters of experts are adapted all the same, as these tests show.
+pytestmark = pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys:RuntimeWarning")
+
 Floats = NDArray[np.float32]
 SIZES: dict[str, Any] = {
     "vocab_size": 272,
