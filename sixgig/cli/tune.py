@@ -86,7 +86,13 @@ LearningRate = Annotated[
     ),
 ]
 BatchTokens = Annotated[
-    int, typer.Option("--batch", metavar="N", help="Tokens in a step; one document at least.")
+    int | None,
+    typer.Option(
+        "--batch",
+        metavar="N",
+        help="Tokens in a step, the longest document at least.",
+        show_default="4096, fewer where DATA is small",
+    ),
 ]
 LongestDocument = Annotated[
     int, typer.Option("--context", metavar="N", help="Longest document, in tokens; longer ones are cut.")
@@ -120,7 +126,7 @@ def tune(
     alpha: Alpha = None,
     optimizer: OptimizerOption = Optimizer.ADAMW,
     learning_rate: LearningRate = None,
-    batch: BatchTokens = 4096,
+    batch: BatchTokens = None,
     context: LongestDocument = 1024,
     train_on_all: TrainOnAll = False,
     seed: Seed = 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sixgig.finetune.adapter import Part
 from sixgig.finetune.optimisers import LEARNING_RATES
 from sixgig.units import parse_size
 
-MICRO_TOKENS = 1024
+BATCH_TOKENS, MICRO_TOKENS, FEWEST_STEPS = 4096, 1024, 60
 MOST, MOST_EPOCHS, MOST_THREADS = 1 << 30, 1000, 512
 
 
@@ -33,7 +33,7 @@ class Request:
     alpha: float | None
     optimizer: str
     learning_rate: float | None
-    batch: int
+    batch: int | None
     context: int
     train_on_all: bool
     seed: int
@@ -54,14 +54,9 @@ class Request:
         _ = self.parts
 
     def _check_numbers(self) -> None:
-        counts = {
-            "--rank": self.rank,
-            "--batch": self.batch,
-            "--epochs": self.epochs,
-            "--steps": self.steps or 1,
-        }
-        for name, count in counts.items():
-            _within(name, count, 1, MOST)
+        _within("--rank", self.rank, 1, MOST)
+        _within("--batch", self.most_tokens, 1, MOST)
+        _within("--steps", 1 if self.steps is None else self.steps, 1, MOST)
         _within("--epochs", self.epochs, 1, MOST_EPOCHS)
         _within("--context", self.context, 2, MOST)
         _within("--threads", 1 if self.threads is None else self.threads, 1, MOST_THREADS)
@@ -96,14 +91,26 @@ class Request:
         return (parse_size(self.vram) or None) if self.vram else None
 
     @property
+    def most_tokens(self) -> int:
+        """Of a step, as asked."""
+        return BATCH_TOKENS if self.batch is None else self.batch
+
+    def with_batch_for(self, n_tokens: int) -> Request:
+        """Where no batch was asked for, one small enough for some steps even with little to learn from."""
+        if self.batch is not None or self.steps is not None:
+            return self
+        fitting = self.epochs * n_tokens // FEWEST_STEPS
+        return replace(self, batch=min(BATCH_TOKENS, max(1, fitting)))
+
+    @property
     def micro_tokens(self) -> int:
         """Tokens that go through attention together: memory does not decide it, so nor does it the bits."""
-        return max(self.context, min(self.batch, MICRO_TOKENS))
+        return max(self.context, min(self.most_tokens, MICRO_TOKENS))
 
     @property
     def micro_batches(self) -> int:
-        """Micro-batches in a step: one at least, even if the longest document is longer than --batch."""
-        return max(1, self.batch // self.micro_tokens)
+        """Micro-batches in a step: one at least, even if the longest document is longer than the batch."""
+        return max(1, self.most_tokens // self.micro_tokens)
 
     @property
     def step_tokens(self) -> int:

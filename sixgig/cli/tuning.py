@@ -98,6 +98,7 @@ class Tuning:
         self._today = now if state is None else datetime.fromisoformat(state.job["date"])
         documents = read_documents(self.model, self.request, self._today)
         self.notices = documents.notices
+        self.request = self.request.with_batch_for(sum(map(len, documents.learnt)))
         if (peak := process_memory().peak_bytes) > self._budget_bytes:
             numbers = f"{format_bytes(peak)} taken, {format_bytes(self._budget_bytes)} allowed"
             raise BudgetError("reading DATA takes too much memory", numbers, "raise --ram or divide DATA")
@@ -151,7 +152,7 @@ class Tuning:
             "rank": request.rank,
             "alpha": request.scaling,
             "seed": request.seed,
-            "batch": request.batch,
+            "batch": request.step_tokens,
             "context": request.context,
             "recipe": {name: value for name, value in vars(self.recipe).items() if name != "save_every_s"},
             "threads": self.threads,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from sixgig.cli import tune_output
 from sixgig.cli.main import main
 from sixgig.cli.opening import demo_path
+from sixgig.cli.tune_request import Request
 from sixgig.finetune.state import load_state
 from sixgig.modelfile import open_model
 
@@ -149,6 +151,7 @@ def _refusals() -> list[tuple[Callable[[Path, Path], list[str]], str]]:
         (lambda data, out: _arguments(data, out, "--vram", "6G"), "there is no GPU"),
         (lambda data, out: _arguments(data, out, "--learning-rate", "-1"), "--learning-rate"),
         (lambda data, out: _arguments(data, out, "--rank", "0"), "--rank"),
+        (lambda data, out: _arguments(data, out, "--steps", "0"), "--steps"),
         (lambda data, out: _arguments(data, out, "--threads", "100000"), "--threads"),
         (lambda data, out: _arguments(data, out, "--epochs", "100000000"), "--epochs"),
         (lambda data, out: _arguments(data, out, "--save-every", "nan"), "--save-every"),
@@ -274,3 +277,13 @@ def test_without_pytorch_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "torch", None)
     assert main(_arguments(data, tmp_path / "out")) == 1
     assert 'pip install "sixgig[tune]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("n_tokens", "step"), [(10_000, 1024), (60_000, 2048), (1_000_000, 4096)])
+def test_little_data_gets_a_smaller_batch_unless_one_was_asked_for(n_tokens: int, step: int) -> None:
+    asked = {field.name: None for field in fields(Request)} | {
+        "targets": "attention", "output": Path("nowhere"), "optimizer": "adamw", "save_every_s": 60.0,
+        "rank": 4, "epochs": 2, "context": 256,
+    }  # fmt: skip
+    assert Request(**asked).with_batch_for(n_tokens).step_tokens == step
+    assert Request(**asked | {"batch": 4096}).with_batch_for(n_tokens).step_tokens == 4096
