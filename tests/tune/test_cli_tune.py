@@ -279,7 +279,7 @@ def test_without_pytorch_the_extra_is_named(
     assert 'pip install "sixgig[tune]"' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("n_tokens", "step"), [(10_000, 1024), (60_000, 2048), (1_000_000, 4096)])
+@pytest.mark.parametrize(("n_tokens", "step"), [(10_000, 333), (60_000, 1024), (1_000_000, 4096)])
 def test_little_data_gets_a_smaller_batch_unless_one_was_asked_for(n_tokens: int, step: int) -> None:
     asked = {field.name: None for field in fields(Request)} | {
         "targets": "attention", "output": Path("nowhere"), "optimizer": "adamw", "save_every_s": 60.0,
