@@ -8,6 +8,7 @@ import torch
 
 from sixgig.finetune.delta_net import CHUNK, gated_delta_rule
 from sixgig.finetune.optimisers import LEARNING_RATES, make_optimiser
+from sixgig.hardware.memory import give_back
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers for mallopt
 # A mapping of its own costs a fault a page each time, and is given back whole. From where it pays: LOG.md.
@@ -27,8 +28,7 @@ def find_footing(threads: int) -> None:
         libc.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
     for name in LEARNING_RATES:
         _train_a_little(name)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
+    give_back()
 
 
 def _train_a_little(name: str) -> None:

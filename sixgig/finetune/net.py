@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from sixgig.errors import ModelFileError
@@ -18,7 +17,6 @@ from sixgig.finetune.attention import attention
 from sixgig.finetune.claims import Claims, uncovered
 from sixgig.finetune.feed_forward import feed_forward
 from sixgig.finetune.mixture import mixture
-from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Operands
 from sixgig.finetune.recurrence import delta_net
 from sixgig.finetune.rope import read_rope
@@ -86,16 +84,6 @@ def build_net(model: ModelFile) -> Net:
     final_norm = claims.need("output_norm.weight", model.n_embd)
     claims.require_all_taken()
     return Net(model, tuple(blocks), embedding, final_norm, head, epsilon)
-
-
-def forward_logits(net: Net, operands: Operands, tokens: Tensor, documents: Sequence[int]) -> Tensor:
-    """Logits (tokens, n_vocab) of tokens (tokens,), int64, in documents of these lengths."""
-    rows = operands.weights.matrix(net.embedding)[tokens]
-    x = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    for block in net.blocks:
-        x = block.forward(x, documents, operands)
-    hidden = rms_norm(x, operands.weights.vector(net.final_norm), net.norm_epsilon)
-    return operands.linear(net.head.removesuffix(".weight"), hidden)
 
 
 def _is_recurrent(model: ModelFile, layer: int) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,10 +31,9 @@ Bytes = NDArray[np.uint8]
 
 @dataclass
 class Counters:
-    """bytes_read: from disk since the beginning. waited_s: by the consumer for pieces not there yet."""
+    """bytes_read: from disk since the beginning."""
 
     bytes_read: int = 0
-    waited_s: float = 0.0
 
 
 class Reader:
@@ -83,10 +81,8 @@ class Reader:
 
     def take(self, piece: Piece) -> list[Bytes]:
         """The bytes of each slice, which must be the next piece announced; release() it after use."""
-        began_s = time.perf_counter()
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self._error)
-            self.counters.waited_s += time.perf_counter() - began_s
             if self._error is not None:
                 raise self._error
             found, slices = self._ready.popleft()
@@ -164,11 +160,11 @@ class _File:
     """One file, unbuffered where the system can; its pages leave the cache behind the read where not."""
 
     def __init__(self, path: os.PathLike[str]) -> None:
-        self._path = path
+        self._path, self._is_cached = path, not hasattr(os, "O_DIRECT")
         try:
             self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECT", 0))
-        except OSError:
-            self._descriptor = os.open(path, os.O_RDONLY)
+        except OSError:  # a file system without direct I/O
+            self._descriptor, self._is_cached = os.open(path, os.O_RDONLY), True
 
     def read(self, into: Bytes, offset: int, needed: int) -> None:
         """Fill `into` from `offset`; at least `needed` bytes must be there."""
@@ -182,7 +178,7 @@ class _File:
     def _some(self, into: Bytes, offset: int) -> int:
         try:
             count = os.preadv(self._descriptor, [into.data], offset)
-            if not hasattr(os, "O_DIRECT") and hasattr(os, "posix_fadvise"):
+            if self._is_cached and hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(self._descriptor, offset, count, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             raise ReadError(

@@ -49,7 +49,10 @@ def open_stepper(
     require_covered(net, pieces)
     dtype = product_type(device)
     dequantiser = Dequantiser(pieces.largest_matrix, device, dtype, setup.threads)
-    with Reader(net.model, plan.room_bytes, plan.stays) as reader, _boundaries(plan, folder, device) as kept:
+    with (
+        Reader(net.model, plan.room_bytes, plan.stays) as reader,
+        Boundaries(plan.n_on_disk, folder, device) as kept,
+    ):
         weights = StreamedWeights(net.model, pieces, reader, dequantiser, device)
         yield Stepper(net, pieces, reader, weights, adapter, kept, device), reader
 
@@ -99,7 +102,3 @@ def require_covered(net: Net, pieces: Pieces) -> None:
         if missing := {*block.dense, *block.routed} - there:
             what = f"{sorted(missing)[0]} is not where its family declares it"
             raise ModelFileError(what, f"layer {block.layer}", "convert the model again")
-
-
-def _boundaries(plan: TuningPlan, folder: Path, device: torch.device) -> Boundaries:
-    return Boundaries(plan.n_on_disk, folder, device)

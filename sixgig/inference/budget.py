@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sixgig.errors import BudgetError, SixgigError
-from sixgig.hardware.memory import available_bytes, process_memory
+from sixgig.hardware.memory import available_bytes, give_back, process_memory
 from sixgig.inference.adapters import Adapter
 from sixgig.inference.dry_load import dry_load, engine_bytes, process_bytes
 from sixgig.inference.engine import Engine, observing
 from sixgig.inference.loading import Progress
-from sixgig.inference.measure import give_back
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.placing import placed, require_room
 from sixgig.llamacpp import let_threads_sleep

@@ -1,12 +1,11 @@
 """The bytes a model and a context will take, before any of them is allocated."""
 
-import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sixgig.errors import EngineError
-from sixgig.hardware.memory import ProcessMemory, process_memory
+from sixgig.hardware.memory import ProcessMemory, give_back, process_memory
 from sixgig.inference.adapters import Adapter
 from sixgig.inference.loading import load_weights
 from sixgig.inference.options import EngineOptions
@@ -54,13 +53,6 @@ def measure(
     finally:
         library.c.llama_model_free(model)
     return measured
-
-
-def give_back() -> None:
-    """What glibc keeps of memory freed before goes to the system: the plan counts what the process holds."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _grown(before: ProcessMemory, loaded_bytes: int) -> ProcessMemory:

@@ -14,7 +14,7 @@ from gguf import GGUFReader
 from sixgig.cli.main import main
 from sixgig.cli.opening import demo_path
 from sixgig.errors import BudgetError, ModelFileError, UsageError
-from sixgig.inference import Adapter, Engine, EngineOptions
+from sixgig.inference import Adapter, Engine
 from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.modelfile import open_model
 from sixgig.modelfile.lora import Lora, read_lora
@@ -29,19 +29,10 @@ from tests.tune.adapters import (
     random_lora,
     written,
 )
+from tests.tune.variants import EXACT
 
 ROOT = Path(__file__).resolve().parents[2]
-# Without flash attention, which rounds to float16 inside, and with a cache that does not round.
-OPTIONS = EngineOptions(
-    context=256,
-    ubatch=32,
-    threads=2,
-    type_k="F32",
-    type_v="F32",
-    flash_attention="off",
-    extra_buffers=False,
-    all_logits=True,
-)
+OPTIONS = replace(EXACT, context=256, ubatch=32)
 PROMPT = tuple(3 + i * i * 7 % 251 for i in range(48))
 EVERYTHING = ATTENTION + DELTA_NET + SHARED_EXPERT + ROUTED_EXPERTS
 OTHERS = {"blk.9.attn_q.weight": (np.ones((2, 256), np.float32), np.ones((256, 2), np.float32))}

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from sixgig.finetune.adapter import Adapter, Part, targets
-from sixgig.finetune.net import build_net, forward_logits
+from sixgig.finetune.net import build_net
 from sixgig.finetune.operands import Operands
-from sixgig.finetune.resident import ResidentWeights
 from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.modelfile import open_model
 from sixgig.modelfile.lora import write_lora
+from tests.tune.resident import ResidentWeights, forward_logits
 from tests.tune.variants import EXACT, PROMPT, relative
 
 TOLERANCE, EFFECT = 3e-6, 3e-2  # of the largest logit

@@ -11,8 +11,8 @@ from sixgig.finetune.adapter import Part, targets
 from sixgig.finetune.mixture import Mixture
 from sixgig.finetune.net import Net, build_net
 from sixgig.finetune.operands import ExpertGroup, Factors, Operands
-from sixgig.finetune.resident import ResidentWeights
 from sixgig.modelfile import open_model
+from tests.tune.resident import ResidentWeights
 from tests.tune.variants import ARCHITECTURES, random_factors, through
 
 Tiny = Callable[..., Path]

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sixgig.finetune.net import build_net, forward_logits
+from sixgig.finetune.net import build_net
 from sixgig.finetune.operands import Operands
-from sixgig.finetune.resident import ResidentWeights
 from sixgig.modelfile import open_model
+from tests.tune.resident import ResidentWeights, forward_logits
 from tests.tune.variants import random_factors, through
 
 TOKENS = torch.tensor([3 + i * i * 7 % 4001 for i in range(100)])

@@ -12,17 +12,17 @@ from torch.nn.functional import cross_entropy
 
 from sixgig.finetune.adapter import Adapter, Part, targets
 from sixgig.finetune.head import head_loss
-from sixgig.finetune.net import Net, build_net, forward_logits
+from sixgig.finetune.net import Net, build_net
 from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Operands
 from sixgig.finetune.packing import MicroBatch
-from sixgig.finetune.resident import ResidentWeights
 from sixgig.finetune.session import Setup, open_stepper
 from sixgig.finetune.step import spans
 from sixgig.modelfile import open_model
 from sixgig.plan import anatomy
 from sixgig.plan.pieces import pieces_of
 from sixgig.plan.tuning import TuningPlan
+from tests.tune.resident import ResidentWeights, forward_logits
 
 FAMILIES = ("llama", "mixtral", "qwen3", "qwen3moe", "qwen35moe")
 LENGTHS = ((40, 7), (64,), (1, 30, 20))

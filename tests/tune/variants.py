@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sixgig.finetune.net import Net, build_net, forward_logits
+from sixgig.finetune.net import Net, build_net
 from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Factors, Operands
-from sixgig.finetune.resident import ResidentWeights
 from sixgig.inference import Engine, EngineOptions
 from sixgig.modelfile import TYPE_BY_NAME, open_model
 from sixgig.modelfile.writer import NewTensor, lay_out
 from sixgig.weights.stored import StoredWeights
+from tests.tune.resident import ResidentWeights, forward_logits
 
 Floats = NDArray[np.float32]
 ARCHITECTURES = ("llama", "mixtral", "qwen3", "qwen3moe", "qwen35moe")

@@ -1,14 +1,16 @@
-"""All of a small model's weights in memory, dequantised: what streamed weights are measured against."""
+"""A small model held whole, dequantised: what the streamed one is measured against."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sixgig.finetune.operands import ExpertGroup
+from sixgig.finetune.net import Net
+from sixgig.finetune.norms import rms_norm
+from sixgig.finetune.operands import ExpertGroup, Operands
 from sixgig.modelfile import ModelFile
 from sixgig.weights.stored import StoredWeights
 
@@ -55,3 +57,13 @@ class _Group:
     def matrix(self, name: str, expert: int) -> Tensor:
         """As operands.ExpertGroup."""
         return self.stacks[name][expert]
+
+
+def forward_logits(net: Net, operands: Operands, tokens: Tensor, documents: Sequence[int]) -> Tensor:
+    """Logits (tokens, n_vocab) of tokens (tokens,), int64, in documents of these lengths."""
+    rows = operands.weights.matrix(net.embedding)[tokens]
+    x = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    for block in net.blocks:
+        x = block.forward(x, documents, operands)
+    hidden = rms_norm(x, operands.weights.vector(net.final_norm), net.norm_epsilon)
+    return operands.linear(net.head.removesuffix(".weight"), hidden)
