@@ -9,6 +9,8 @@
     ├── ReadError        the disk failed while a model was running
     ├── TrainingError    a run of tuning cannot go on
     │   └── DivergedError   its loss is no number any more
+    ├── ServingError     a request cannot be served now
+    │   └── EngineLostError   the process that served it has ended
     └── UsageError       a bad option value
 
 Each message says what is wrong, gives the numbers, and names the cure.
@@ -50,6 +52,14 @@ class TrainingError(SixgigError):
 
 class DivergedError(TrainingError):
     """The loss of a run is no number any more."""
+
+
+class ServingError(SixgigError):
+    """A request cannot be served now; another time it may."""
+
+
+class EngineLostError(ServingError):
+    """The engine process that was serving has ended; ``numbers`` says how."""
 
 
 class UsageError(SixgigError):

@@ -1,6 +1,7 @@
 """Open a model within a memory budget: measure, plan, then load as planned."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from sixgig.plan import (
     MemoryPlan,
     Placement,
     Task,
+    Tier,
     default_budget,
     footprint,
     paged_needs,
@@ -45,6 +47,22 @@ class PagingOptions:
     readers: int = DEFAULT_READERS
     read_ahead: bool = True
     cache_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """A model and how its memory was planned, nothing loaded yet. `pager` is None where it runs unpaged."""
+
+    model: ModelFile
+    options: EngineOptions
+    plan: MemoryPlan
+    pager: Pager | None = None
+    adapter: Adapter | None = None
+
+    def close(self) -> None:
+        """Let go of the pager; after whatever was loaded with it."""
+        if self.pager is not None:
+            self.pager.close()
 
 
 class BudgetedEngine(Engine):
@@ -79,31 +97,68 @@ def open_engine(
 ) -> BudgetedEngine:
     """The model, open within `ram_bytes` for the whole process (default: what is free, less a margin).
 
-    A file that fits is loaded whole and runs as the engine alone would; of any other the experts are paged.
-    placement: the planner's, default everything in main memory; vram_bytes: what it may take of its GPU.
-    `announce` gets the plan before anything large is allocated; adapter: a LoRA for the model, counted in it.
-    observe: as Engine's; its memory is the caller's to deduct from `ram_bytes`. Raises BudgetError with the
-    smallest budget that works, and what Engine and Pager raise; ModelFileError for a bad adapter.
+    Arguments and errors are arrange()'s, and what Engine raises; progress: as Engine's; adapter: also a path.
+    observe: as Engine's; its memory is the caller's to deduct from `ram_bytes`.
     """
     if isinstance(model, Path):
         model = open_model(model)
     if isinstance(adapter, Path):
         adapter = Adapter.open(adapter, model)
+    options = observing(options or EngineOptions(), observe)
+    arrangement = arrange(
+        model,
+        ram_bytes,
+        options,
+        paging,
+        placement=placement,
+        vram_bytes=vram_bytes,
+        announce=announce,
+        adapter=adapter,
+    )
+    try:
+        engine = _load(arrangement, progress, observe)
+    except BaseException:
+        arrangement.close()
+        raise
+    engine.plan, engine.pager = arrangement.plan, arrangement.pager
+    return engine
+
+
+def arrange(
+    model: ModelFile,
+    ram_bytes: int | None = None,
+    options: EngineOptions | None = None,
+    paging: PagingOptions | None = None,
+    *,
+    placement: Placement | None = None,
+    vram_bytes: int = 0,
+    announce: Callable[[MemoryPlan], object] = lambda plan: None,
+    adapter: Adapter | None = None,
+    beside: tuple[Tier, ...] = (),
+) -> Arrangement:
+    """Decide how a model lies in memory, and configure its pager.
+
+    A file that fits is loaded whole and runs as the engine alone would; of any other the experts are paged.
+    placement: the planner's, default everything in main memory; vram_bytes: what it may take of its GPU.
+    `announce` gets the plan before anything large is allocated; adapter: a LoRA for the model, counted in it.
+    beside: what else the process will hold. Raises BudgetError with the smallest budget that works, and what
+    Pager raises; ModelFileError for a bad adapter.
+    """
     give_back()
     if ram_bytes is None:
         ram_bytes = default_budget(available_bytes(), process_memory().resident_bytes)
-    options = observing(placed(options or EngineOptions(), model, placement or Placement()), observe)
+    options = placed(options or EngineOptions(), model, placement or Placement())
     paging = paging or PagingOptions()
     if model.routed_bytes and (paging.always or model.size_bytes > ram_bytes):
         let_threads_sleep()
     task = _task(options, paging)
     budgets = Budgets(ram_bytes, vram_bytes if adapter is None else _without(adapter, ram_bytes, vram_bytes))
-    plan = None if paging.always else _plan_unpaged(model, budgets, options, task, adapter)
+    plan = None if paging.always else _plan_unpaged(model, budgets, options, task, adapter, beside)
     if plan is not None:
         announce(plan)
-        return _open_unpaged(model, plan, options, progress, adapter, observe)
+        return Arrangement(model, options, plan, adapter=adapter)
     options = replace(options, extra_buffers=False, offload_products=False)
-    return _open_paged(model, budgets, options, paging, announce, progress, adapter, observe)
+    return _arrange_paged(model, budgets, options, paging, announce, adapter, beside)
 
 
 def _without(adapter: Adapter, ram_bytes: int, vram_bytes: int) -> int:
@@ -116,7 +171,12 @@ def _without(adapter: Adapter, ram_bytes: int, vram_bytes: int) -> int:
 
 
 def _plan_unpaged(
-    model: ModelFile, budgets: Budgets, options: EngineOptions, task: Task, adapter: Adapter | None
+    model: ModelFile,
+    budgets: Budgets,
+    options: EngineOptions,
+    task: Task,
+    adapter: Adapter | None,
+    beside: tuple[Tier, ...],
 ) -> MemoryPlan | None:
     """The plan to load everything; None when it does not fit but paging may help."""
     can_page = model.routed_bytes > 0
@@ -127,68 +187,37 @@ def _plan_unpaged(
     extra = adapter.bytes if adapter else None
     needs = unpaged_needs(model, task, engine_bytes(measured), process_bytes(measured), extra)
     try:
-        return plan_memory(needs, budgets.ram_bytes, modes=("unpaged",))
+        return plan_memory(needs.with_tiers(beside), budgets.ram_bytes, modes=("unpaged",))
     except BudgetError:
         if can_page:
             return None
         raise
 
 
-def _open_unpaged(
-    model: ModelFile,
-    plan: MemoryPlan,
-    options: EngineOptions,
-    progress: Progress | None,
-    adapter: Adapter | None,
-    observe: Watcher | None,
-) -> BudgetedEngine:
-    stream = ModelStream(model, page=False)
-    try:
-        engine = BudgetedEngine(
-            model.parts,
-            options,
-            source=stream.source,
-            loaded=give_back,
-            progress=_advising(progress),
-            explain=stream.take_failure,
-            adapter=adapter,
-            observe=observe,
-        )
-    finally:
-        stream.close()
-    give_back()
-    engine.plan = plan
-    return engine
-
-
-def _open_paged(
+def _arrange_paged(
     model: ModelFile,
     budgets: Budgets,
     options: EngineOptions,
     paging: PagingOptions,
     announce: Callable[[MemoryPlan], object],
-    progress: Progress | None,
     adapter: Adapter | None,
-    observe: Watcher | None,
-) -> BudgetedEngine:
+    beside: tuple[Tier, ...],
+) -> Arrangement:
     pager = Pager(model, paging.readers)
     try:
         measured = dry_load(model, options, pager, adapter)
         require_room(measured, budgets.vram_bytes)
         task, extra = _task(options, paging), adapter.bytes if adapter else None
         needs = paged_needs(model, task, engine_bytes(measured), process_bytes(measured), extra)
-        plan = plan_memory(needs, budgets.ram_bytes, modes=("paged",))
+        plan = plan_memory(needs.with_tiers(beside), budgets.ram_bytes, modes=("paged",))
         announce(plan)
         pager.configure(_cache_bytes(model, plan, paging), paging.policy)
         if paging.read_ahead:
             teach_routers(pager)
-        engine = _load_paged(pager, options, progress, adapter, observe)
-        give_back()
     except BaseException:
         pager.close()
         raise
-    engine.plan, engine.pager = plan, pager
-    return engine
+    return Arrangement(model, options, plan, pager, adapter)
 
 
 def _cache_bytes(model: ModelFile, plan: MemoryPlan, paging: PagingOptions) -> int:
@@ -216,37 +245,38 @@ def _advising(progress: Progress | None) -> Progress:
     return report
 
 
-def _load_paged(
-    pager: Pager,
-    options: EngineOptions,
-    progress: Progress | None,
-    adapter: Adapter | None,
-    observe: Watcher | None,
+def _load(
+    arrangement: Arrangement, progress: Progress | None, observe: Watcher | None
 ) -> BudgetedEngine:
-    stream = ModelStream(pager.model, page=True)
+    """The engine with its weights, through a stream that passes over experts which are paged."""
+    pager = arrangement.pager
+    stream = ModelStream(arrangement.model, page=pager is not None)
 
     def explain() -> SixgigError | None:
-        return stream.take_failure() or pager.take_failure()
+        return stream.take_failure() or (pager.take_failure() if pager else None)
 
     try:
-        with pager.loading():
-            return BudgetedEngine(
-                pager.model.parts,
-                options,
+        with pager.loading() if pager else nullcontext():
+            engine = BudgetedEngine(
+                arrangement.model.parts,
+                arrangement.options,
                 source=stream.source,
                 loaded=give_back,
                 progress=_advising(progress),
                 explain=explain,
-                adapter=adapter,
+                adapter=arrangement.adapter,
                 observe=observe,
             )
     finally:
         stream.close()
+    give_back()
+    return engine
 
 
 def _task(options: EngineOptions, paging: PagingOptions) -> Task:
     return Task(
         context=options.context,
+        sequences=options.sequences,
         ubatch=options.ubatch,
         type_k=options.type_k,
         type_v=options.type_v,

@@ -8,13 +8,15 @@ from sixgig.llamacpp import structs
 from sixgig.llamacpp.structs import ContextParams, ModelParams
 
 MAX_CONTEXT = 1 << 24
+MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 
 
 @dataclass(frozen=True)
 class EngineOptions:
     """What an Engine is opened with. Raises UsageError for values that cannot work.
 
-    context: positions in the KV cache; llama.cpp rounds it up to a multiple of 256.
+    context: positions in the KV cache for each sequence; llama.cpp rounds it up to a multiple of 256.
+    sequences: answered side by side, each with a context of its own; Engine uses one.
     ubatch: tokens evaluated together; each llama_decode call gets at most this many.
     threads: 0 means every CPU this process may run on.
     type_k, type_v: element types of the KV cache; a quantised type_v needs flash attention.
@@ -23,6 +25,7 @@ class EngineOptions:
         every operation off it. host_tensors: names of tensors of such layers that stay in main memory.
     offload_products: let a GPU borrow weights in main memory for prompts; never where they are paged, since
         it would copy them unread.
+    pooling: how the hidden states of a text become one embedding; None: the model generates.
     all_logits: reserve memory for the logits of a whole ubatch, as Engine.all_logits needs.
     """
 
@@ -37,21 +40,31 @@ class EngineOptions:
     host_tensors: tuple[str, ...] = ()
     offload_products: bool = True
     all_logits: bool = False
+    sequences: int = 1
+    pooling: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what llama.cpp would refuse later or, worse, replace silently."""
         _within("context", self.context, 1, MAX_CONTEXT)
+        _within("sequences", self.sequences, 1, MAX_SEQUENCES)
         _within("ubatch", self.ubatch, 1, MAX_CONTEXT)
         _within("threads", self.threads, 0, 512)
         _within("gpu layers", self.gpu_layers, 0, 1 << 20)
         _among("K cache type", self.type_k, structs.KV_TYPES)
         _among("V cache type", self.type_v, structs.KV_TYPES)
+        if self.pooling is not None:
+            _among("pooling", self.pooling, structs.POOLING)
         _among("flash attention", self.flash_attention, structs.FLASH_ATTENTION)
 
     @property
     def thread_count(self) -> int:
         """Threads that compute, the default resolved."""
         return self.threads or available_cpus()
+
+    @property
+    def total_context(self) -> int:
+        """Positions of all sequences together; the engine divides them evenly, in steps of 256."""
+        return self.context if self.sequences == 1 else -(-self.context // 256) * 256 * self.sequences
 
     def apply_to_model(self, params: ModelParams) -> None:
         """Fill llama_model_params: owned memory, no mapping, nothing chosen by the library."""
@@ -61,10 +74,13 @@ class EngineOptions:
         params.use_extra_bufts = self.extra_buffers
 
     def apply_to_context(self, params: ContextParams) -> None:
-        """Fill llama_context_params for one sequence."""
-        params.n_ctx, params.n_batch, params.n_ubatch = self.context, self.ubatch, self.ubatch
-        params.n_seq_max = 1
-        params.n_outputs_max = 0 if self.all_logits else 1
+        """Fill llama_context_params; every sequence has a cache to itself."""
+        params.n_ctx = self.total_context
+        params.n_batch = params.n_ubatch = self.ubatch
+        params.n_seq_max = self.sequences
+        params.n_outputs_max = 0 if self.all_logits or self.pooling else self.sequences
+        if self.pooling is not None:
+            params.embeddings, params.pooling_type = True, structs.POOLING[self.pooling]
         params.n_threads = params.n_threads_batch = self.thread_count
         params.flash_attn_type = structs.FLASH_ATTENTION[self.flash_attention]
         params.type_k, params.type_v = structs.KV_TYPES[self.type_k], structs.KV_TYPES[self.type_v]

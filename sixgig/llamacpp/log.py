@@ -20,6 +20,7 @@ class LogTail:
 
     def __init__(self, c: ctypes.CDLL) -> None:
         self._lines: deque[tuple[int, str]] = deque(maxlen=KEPT_LINES)
+        self._c = c
         self._callback = LOG_CALLBACK(self._receive)
         c.llama_log_set(self._callback, None)
         atexit.register(_detach, c)
@@ -31,6 +32,10 @@ class LogTail:
             self._lines[-1] = (last_level, (last + piece)[:1000])
         else:
             self._lines.append((level, piece[:1000]))
+
+    def detach(self) -> None:
+        """From now on nothing is kept, and no thread of the engine's enters Python to log."""
+        _detach(self._c)
 
     def clear(self) -> None:
         """Forget what was said so far; call before an action whose failure is to be explained."""

@@ -28,6 +28,7 @@ PROGRESS_CALLBACK = CFUNCTYPE(c_bool, c_float, c_void_p)
 LOAD_MODE_NONE = 0
 SPLIT_MODE_LAYER = 1
 LAZY_MODE_OFF, LAZY_MODE_AUTO = 0, 1
+POOLING = {"mean": 1, "cls": 2, "last": 3}
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 KV_TYPES = {
     "F32": 0,

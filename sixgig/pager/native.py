@@ -113,10 +113,10 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 
-def library_path() -> Path:
-    """Where the build puts the native library: beside this file."""
+def library_path(name: str = "sixgig_pager") -> Path:
+    """Where the build puts a native library: beside this file."""
     suffix = ".dylib" if sys.platform == "darwin" else ".so"
-    return Path(__file__).with_name(f"libsixgig_pager{suffix}")
+    return Path(__file__).with_name(f"lib{name}{suffix}")
 
 
 @functools.cache

@@ -54,6 +54,10 @@ class Needs:
     grouping: tuple[Tier, ...] = ()
     whole_visit_bytes: int = 0
 
+    def with_tiers(self, more: tuple[Tier, ...]) -> Needs:
+        """These needs and what else is held in both modes."""
+        return replace(self, tiers=self.tiers + more)
+
     def in_mode(self, mode: Mode, experts_bytes: int) -> tuple[Tier, ...]:
         """All tiers of a mode, the experts last: all of them, or the cache."""
         if mode == "unpaged":

@@ -1,11 +1,13 @@
 """What a context of some length takes: KV cache, sliding windows, recurrent states.
 
-As llama.cpp allocates them for one sequence (build 11549): cells are padded to 256; a sliding layer holds its
+As llama.cpp allocates them for each sequence (build 11549): cells are padded to 256; a sliding layer holds its
 window and one ubatch; latent attention caches keys only; a recurrent layer holds one state in F32. Equal to
 the engine's own figures, to the byte (tests/null/test_plan_context.py).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from sixgig.modelfile import TYPE_BY_NAME, ModelFile
 from sixgig.plan.anatomy import Anatomy, Layer
@@ -21,9 +23,12 @@ def context_bytes(model: Anatomy, task: Task) -> tuple[int, ...]:
 
 
 def growth_bytes(model: Anatomy, task: Task, n_layers: int | None = None) -> int:
-    """Bytes one more position takes in the first layers, or in all; states and full windows do not grow."""
+    """Bytes that one more position of each sequence takes in the first layers, or in all.
+
+    States and full windows do not grow.
+    """
     grows = (layer for layer in model.layers[:n_layers] if not layer.recurrent and not layer.slides)
-    return sum(row_bytes(model.model, layer, task) for layer in grows)
+    return task.sequences * sum(row_bytes(model.model, layer, task) for layer in grows)
 
 
 def cells(task: Task) -> int:
@@ -50,6 +55,13 @@ def state_bytes(model: ModelFile) -> int:
     return _F32_BYTES * (max(0, state.conv_kernel - 1) * inputs + state.state_size * state.inner_size)
 
 
+def checkpoint_bytes(model: Anatomy, task: Task) -> int:
+    """Bytes of what cannot be rolled back in one sequence: recurrent states and sliding windows."""
+    alone = replace(task, sequences=1)
+    kept = (layer for layer in model.layers if layer.recurrent or layer.slides)
+    return sum(_layer_bytes(model.model, layer, alone) for layer in kept)
+
+
 def window(model: ModelFile) -> int:
     """Positions a sliding layer looks back; 0 where none slides."""
     rule, told = model.family.sliding, f"{model.architecture}.attention.sliding_window" in model.metadata
@@ -66,9 +78,9 @@ def sliding_cells(model: ModelFile, task: Task) -> int:
 
 def _layer_bytes(model: ModelFile, layer: Layer, task: Task) -> int:
     if layer.recurrent:
-        return state_bytes(model)
+        return task.sequences * state_bytes(model)
     held = (sliding_cells(model, task) if layer.slides else 0) or cells(task)
-    return held * row_bytes(model, layer, task)
+    return task.sequences * held * row_bytes(model, layer, task)
 
 
 def _padded(n: int) -> int:

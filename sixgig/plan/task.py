@@ -10,8 +10,9 @@ TaskKind = Literal["run", "tune", "shrink"]
 
 @dataclass(frozen=True)
 class Task:
-    """context: positions the cache holds. ubatch: prompt tokens evaluated together. prompt_tokens: length of
-    the prompt that time to first token and the speed after it are told for, at most the context.
+    """context: positions the cache holds for each of the `sequences` answered side by side. ubatch: prompt
+    tokens evaluated together. prompt_tokens: length of the prompt that time to first token and the speed
+    after it are told for, at most the context.
 
     tune_tokens: tokens of one training step; micro_tokens: of what goes through attention together; rank: of
     the adapters.
@@ -27,6 +28,7 @@ class Task:
     tune_tokens: int = 4096
     micro_tokens: int = 1024
     rank: int = 16
+    sequences: int = 1
 
     @property
     def prompt(self) -> int:
@@ -36,4 +38,4 @@ class Task:
     @property
     def batch(self) -> int:
         """Tokens evaluated together at most."""
-        return min(self.ubatch, self.context)
+        return min(self.ubatch, self.context * self.sequences)

@@ -17,7 +17,9 @@ CACHES = (("F16", "F16"), ("Q8_0", "Q8_0"), ("F32", "F32"), ("Q8_0", "F16"), ("F
 
 def asked(model: ModelFile, task: Task) -> int:
     """The engine's figure."""
-    options = EngineOptions(task.context, task.ubatch, 1, task.type_k, task.type_v, extra_buffers=False)
+    options = EngineOptions(
+        task.context, task.ubatch, 1, task.type_k, task.type_v, extra_buffers=False, sequences=task.sequences
+    )
     return engine_bytes(dry_load(model, options)).context_bytes
 
 
@@ -32,6 +34,12 @@ def test_every_length_ubatch_and_type_of_cache(tiny, architecture) -> None:
     model = open_model(tiny(architecture))
     lengths = [Task(context=n, ubatch=ubatch) for n in CONTEXTS for ubatch in (1, 32, 128, 512, 1024)]
     assert_equal(model, *lengths, *(Task(context=300, type_k=k, type_v=v) for k, v in caches(model)))
+
+
+@pytest.mark.parametrize("architecture", [*DENSE, *MIXTURES])
+def test_sequences_side_by_side_have_a_context_each(tiny, architecture) -> None:
+    model = open_model(tiny(architecture))
+    assert_equal(model, *(Task(context=n, ubatch=64, sequences=s) for n in (1, 300, 4096) for s in (2, 3, 8)))
 
 
 def caches(model: ModelFile) -> list[tuple[str, str]]:

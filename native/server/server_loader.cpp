@@ -1,0 +1,60 @@
+// Stands before the engine's library in the global scope, so that its HTTP server, which loads a model by a path, gets
+// the model from us instead: from the stream and with the parameters that were prepared. The server's own thread calls
+// this while the interpreter's lock is held, so nothing here may enter Python.
+#include <dlfcn.h>
+
+#include <cstdio>
+#include <cstring>
+
+#define SIXGIG_API extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+// llama_model_params by its size, which sixgig/llamacpp/layout.py checks: above 16 bytes it is passed in memory.
+struct ModelParams {
+    void * opaque[10];
+};
+
+using LoadFromStream = void * (*)(FILE *, ModelParams);
+using Step = void (*)();
+
+}  // namespace
+
+// What Python prepares. report_fd gets a line of JSON for each percent; weights_allocated and loaded are called once.
+struct sixgig_server_load {
+    FILE * source;
+    const void * params;
+    int report_fd;
+    int calls;
+    Step weights_allocated, loaded;
+};
+
+namespace {
+
+sixgig_server_load * prepared = nullptr;
+int last_percent;
+
+bool report(float fraction, void *) {
+    const int percent = int(100 * fraction);
+    if (last_percent < 0 && prepared->weights_allocated != nullptr) prepared->weights_allocated();
+    if (percent != last_percent) dprintf(prepared->report_fd, "{\"event\": \"loading\", \"fraction\": %.2f}\n", double(fraction));
+    last_percent = percent;
+    return true;
+}
+
+}  // namespace
+
+SIXGIG_API void sixgig_prepare_server_load(sixgig_server_load * load) { prepared = load; }
+
+SIXGIG_API void * llama_model_load_from_file(const char *, ModelParams) {
+    if (prepared == nullptr || prepared->calls++ > 0) return nullptr;
+    // The address of a function that the engine's library exports; it was opened before the server was made.
+    const auto load = reinterpret_cast<LoadFromStream>(dlsym(RTLD_DEFAULT, "llama_model_load_from_file_ptr"));
+    if (load == nullptr) return nullptr;
+    ModelParams params;
+    std::memcpy(&params, prepared->params, sizeof params);
+    last_percent = -1;
+    void * model = load(prepared->source, params);
+    if (prepared->loaded != nullptr) prepared->loaded();
+    return model;
+}

@@ -1,0 +1,195 @@
+"""One meter and its accounts, for a server that runs several requests at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sixgig.energy.accounts import EMPTY, Accounts, Interval
+from sixgig.energy.idle import Models
+from sixgig.energy.meter import AbsentMeter, Clock, Meter, Reading
+from sixgig.energy.wall import WallMeter
+from sixgig.hardware.machine import Absent
+
+YOUNG_S = 0.02  # a reading of this age serves for a request that begins
+_NOW_S = 1.0  # "watts now" is the mean of at least this long, where that long was measured
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Of one request, above idle (`Accounts` says what that claims). source: the meter and what it covers."""
+
+    joules: float | Absent
+    source: str
+    estimated: bool
+
+
+@dataclass(frozen=True)
+class EnergyState:
+    """At the latest reading. watts: mean of the last second or more. joules: by device since the start; devices
+    that cannot be read are in it with the reason. idle_watts: with the present models; empty_watts: with none.
+    staying_watts and staying_joules: by model, of all that were ever loaded.
+    """
+
+    source: str
+    estimated: bool
+    watts: float | Absent
+    idle_watts: float | Absent
+    empty_watts: float | Absent
+    joules: Mapping[str, float | Absent]
+    staying_watts: Mapping[str, float | Absent]
+    staying_joules: Mapping[str, float | Absent]
+
+
+class EnergyMonitor:
+    """Thread-safe. Every call may read the meter, which blocks (from 1 ms to tens with GPU drivers), or wait for
+    one that does: an event loop calls it in a thread, `await asyncio.to_thread(monitor.end, request_id)`, and
+    `tick` every half second. Requests that end while another is being measured share the next reading.
+
+    Between two readings a request counts for the seconds it ran. clock: the one of the meter's readings.
+    """
+
+    def __init__(self, meter: Meter | Absent, clock: Clock = time.monotonic) -> None:
+        self._meter: Meter = AbsentMeter(meter) if isinstance(meter, Absent) else meter
+        self._wall = meter if isinstance(meter, WallMeter) else None
+        self._accounts = Accounts(self._wall.idle_watts if self._wall else None)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._models: Models | None = EMPTY
+        self._began_s: dict[str, float] = {}
+        self._ended_s: dict[str, tuple[float, float]] = {}
+        self._recent: deque[tuple[float, float]] = deque()
+        self._last_s, self._last = self._read()
+
+    def begin(self, request_id: str) -> None:
+        """It runs from now on: call when it gets its engine, not while it waits or its model loads.
+
+        Raises ValueError for a request that runs already.
+        """
+        now_s = self._clock()
+        with self._lock:
+            if request_id in self._began_s or request_id in self._ended_s:
+                raise ValueError(f"request {request_id!r} runs already")
+            if now_s - self._last_s >= YOUNG_S:
+                self._measure()
+            self._began_s[request_id] = now_s
+            self._tell_wall()
+
+    def end(self, request_id: str) -> Energy:
+        """It ran until now. Reads the meter, unless a reading was taken since the call. KeyError if not begun."""
+        now_s = self._clock()
+        with self._lock:
+            self._ended_s[request_id] = self._began_s.pop(request_id), now_s
+            self._tell_wall()
+            if self._last_s < now_s:
+                self._measure()
+            self._ended_s.pop(request_id, None)
+            joules = self._accounts.take(request_id)
+        return Energy(joules, self._meter.name, self._meter.estimated)
+
+    def loaded(self, models: Models | None) -> None:
+        """The models that are loaded from now on; None while one is being loaded or leaves.
+
+        What happens under None is charged to nobody, and a request that runs meanwhile is Absent.
+        """
+        with self._lock:
+            if models != self._models:
+                self._measure()
+                self._models = models
+
+    def tick(self) -> None:
+        """Reads the meter: idle power is learned from these, and counters' wraps are seen."""
+        with self._lock:
+            self._measure()
+
+    def state(self) -> EnergyState:
+        """As of the latest reading; takes none itself, but waits for one under way."""
+        with self._lock:
+            accounts, models = self._accounts, self._models
+            return EnergyState(
+                source=self._meter.name,
+                estimated=self._meter.estimated,
+                watts=self._watts(),
+                idle_watts=Absent("models change") if models is None else accounts.idle_watts(models),
+                empty_watts=accounts.idle_watts(EMPTY),
+                joules={
+                    **({} if isinstance(self._last, Absent) else self._last.joules),
+                    **self._meter.absent,
+                },
+                staying_watts={model: accounts.staying_watts(model) for model in accounts.models},
+                staying_joules={model: accounts.staying_joules(model) for model in accounts.models},
+            )
+
+    def close(self) -> None:
+        """Closes the meter."""
+        with self._lock:
+            self._meter.close()
+
+    def _read(self) -> tuple[float, Reading | Absent]:
+        reading = self._meter.read()
+        return (self._clock() if isinstance(reading, Absent) else reading.time_s), reading
+
+    def _measure(self) -> None:
+        """One reading, and the interval up to it; none if no time has passed."""
+        now_s, reading = self._read()
+        if now_s <= self._last_s:
+            return
+        interval = Interval(
+            now_s - self._last_s, _joules(self._last, reading), self._models, self._running_s(now_s)
+        )
+        self._accounts.add(interval)
+        self._last_s, self._last = now_s, reading
+        self._ended_s.clear()
+        self._remember(now_s, _total(reading))
+
+    def _running_s(self, until_s: float) -> dict[str, float]:
+        """Of each request, the part of its time that lies between the last reading and until_s."""
+        spans = {request: (began_s, until_s) for request, began_s in self._began_s.items()} | self._ended_s
+        return {
+            request: min(ended_s, until_s) - max(began_s, self._last_s)
+            for request, (began_s, ended_s) in spans.items()
+        }
+
+    def _tell_wall(self) -> None:
+        if self._wall:
+            self._wall.switch(bool(self._began_s))
+
+    def _remember(self, now_s: float, joules: float | Absent) -> None:
+        if isinstance(joules, Absent):
+            self._recent.clear()
+            return
+        self._recent.append((now_s, joules))
+        while len(self._recent) > 2 and self._recent[1][0] <= now_s - _NOW_S:
+            self._recent.popleft()
+
+    def _watts(self) -> float | Absent:
+        if isinstance(self._last, Absent):
+            return self._last
+        if len(self._recent) < 2:
+            return Absent("not measured for long enough")
+        (since_s, before), (now_s, after) = self._recent[0], self._recent[-1]
+        return (after - before) / (now_s - since_s)
+
+
+def _joules(before: Reading | Absent, after: Reading | Absent) -> float | Absent:
+    """Of all devices; Absent if any is in either."""
+    began, ended = _total(before), _total(after)
+    if isinstance(ended, Absent):
+        return ended
+    if isinstance(began, Absent):
+        return began
+    return ended - began if ended >= began else Absent("the meter went back")
+
+
+def _total(reading: Reading | Absent) -> float | Absent:
+    if isinstance(reading, Absent):
+        return reading
+    known: float = 0
+    for device, joules in reading.joules.items():
+        if isinstance(joules, Absent):
+            return Absent(f"{device}: {joules.reason}")
+        known += joules
+    return known

@@ -1,0 +1,7 @@
+"""Engine processes: each loaded model in a child of its own, all of them within one budget."""
+
+from sixgig.engines.card import ModelCard, ModelSpec, model_card
+from sixgig.engines.fleet import Budget, Fleet, Seated
+from sixgig.engines.process import EngineProcess
+
+__all__ = ["Budget", "EngineProcess", "Fleet", "ModelCard", "ModelSpec", "Seated", "model_card"]

@@ -1,0 +1,113 @@
+"""What the gateway knows of a model before any process runs it: from its header alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from sixgig.inference.options import EngineOptions
+from sixgig.inference.serving import serving_tiers
+from sixgig.modelfile import ModelFile, open_model
+from sixgig.plan import (
+    Placement,
+    Task,
+    anatomy,
+    estimated_engine,
+    estimated_process,
+    paged_needs,
+    smallest_budget,
+    unpaged_needs,
+)
+
+DEFAULT_CONTEXT = 4096
+POOLINGS = {1: "mean", 2: "cls", 3: "last"}  # as GGUF numbers them
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model as the owner wants it served. ram_bytes: at most so much for it; None: what there is.
+
+    keep_alive_s: None, the server's; below zero, for ever.
+    """
+
+    name: str
+    path: Path
+    context: int | None = None
+    sequences: int = 1
+    ram_bytes: int | None = None
+    pooling: str | None = None
+    adapter: Path | None = None
+    keep_alive_s: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Facts and needs. whole_bytes: the budget to load all of it; paged_bytes: the least with paging.
+
+    Both estimated from the header, as `sixgig plan` does; the engine process has the last word.
+    """
+
+    spec: ModelSpec
+    architecture: str
+    size_bytes: int
+    n_parameters: int
+    file_type: str
+    context: int
+    trained_context: int
+    pooling: str | None
+    modified_ns: int
+    whole_bytes: int
+    paged_bytes: int | None
+    chat_template: str | None
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+        return self.spec.name
+
+
+def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
+    """Read the header once. Raises ModelFileError, UsageError for a context that cannot be."""
+    model = open_model(spec.path)
+    trained = model.context_length or DEFAULT_CONTEXT
+    context = spec.context or min(trained, DEFAULT_CONTEXT)
+    options = EngineOptions(context=context, sequences=spec.sequences, ubatch=ubatch)
+    return ModelCard(
+        spec=spec,
+        architecture=model.architecture,
+        size_bytes=model.size_bytes,
+        n_parameters=sum(math.prod(tensor.shape) for tensor in model.tensors),
+        file_type=_file_type(model),
+        context=context,
+        trained_context=trained,
+        pooling=spec.pooling or _pooling(model),
+        modified_ns=max(part.modified_ns for part in model.fingerprints),
+        whole_bytes=_smallest(model, options, paged=False),
+        paged_bytes=_smallest(model, options, paged=True) if model.routed_bytes else None,
+        chat_template=model.chat_template,
+    )
+
+
+def _smallest(model: ModelFile, options: EngineOptions, paged: bool) -> int:
+    """The smallest budget of one mode, the server counted."""
+    task = Task(context=options.context, sequences=options.sequences, ubatch=options.ubatch)
+    parts = anatomy(model)
+    engine, process = estimated_engine(parts, task, Placement(), paged), estimated_process(parts)
+    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, process)
+    return smallest_budget(
+        needs.with_tiers(serving_tiers(model, options)), ("paged",) if paged else ("unpaged",)
+    )
+
+
+def _pooling(model: ModelFile) -> str | None:
+    """How an embedding model pools; None for one that generates."""
+    return POOLINGS.get(model.metadata.integer(f"{model.architecture}.pooling_type") or 0)
+
+
+def _file_type(model: ModelFile) -> str:
+    """The type that most of its bytes are stored in."""
+    held: dict[str, int] = {}
+    for tensor in model.tensors:
+        held[tensor.type.name] = held.get(tensor.type.name, 0) + tensor.size_bytes
+    return max(held, key=lambda name: held[name])

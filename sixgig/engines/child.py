@@ -1,0 +1,120 @@
+"""The engine process: `python -m sixgig.engines.child` reads one order, serves it, and ends with its stdin.
+
+stdout carries events, a JSON document a line: plan, loading, ready or failed, then an answer to each question
+asked on stdin ("counters", "failure"). Whatever else is printed goes to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sixgig.engines.order import EngineOrder
+from sixgig.errors import SixgigError
+from sixgig.hardware import load_machine
+from sixgig.inference import Adapter, EngineOptions
+from sixgig.inference.budget import Arrangement, PagingOptions, arrange
+from sixgig.inference.serving import EngineServer, Serving, serving_tiers
+from sixgig.llamacpp import let_threads_sleep
+from sixgig.modelfile import ModelFile, open_model
+from sixgig.pager.server_loader import open_server_loader
+from sixgig.plan import Budgets, Placement, Planner, Task
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve until stdin closes, then end at once: the system takes memory, socket and threads back."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which lets requests finish
+    events = _own_stdout()
+    order = EngineOrder.parse(sys.stdin.buffer.readline())
+    try:
+        server = _serve(order, events)
+    except SixgigError as error:
+        _tell(events, event="failed", **failure(error))
+        os._exit(1)
+    _tell(events, event="ready")
+    for question in sys.stdin.buffer:
+        _tell(events, event="answer", answer=_answer(server, question.strip().decode()))
+    os._exit(0)
+
+
+def failure(error: SixgigError) -> dict[str, Any]:
+    """An error as an event carries it; smallest_bytes where a larger budget would do."""
+    fields = {"kind": type(error).__name__, "what": error.what, "numbers": error.numbers, "cure": error.cure}
+    return fields | {"smallest_bytes": getattr(error, "smallest_bytes", None)}
+
+
+def _serve(order: EngineOrder, events: BinaryIO) -> EngineServer:
+    open_server_loader()
+    let_threads_sleep()
+    model = open_model(Path(order.model))
+    arrangement = _arranged(order, model, events)
+    return EngineServer(arrangement, Serving(Path(order.socket), order.name, events.fileno()))
+
+
+def _arranged(order: EngineOrder, model: ModelFile, events: BinaryIO) -> Arrangement:
+    options = EngineOptions(
+        context=order.context,
+        sequences=order.sequences,
+        ubatch=order.ubatch,
+        threads=order.threads,
+        pooling=order.pooling,
+    )
+    return arrange(
+        model,
+        order.ram_bytes,
+        options,
+        PagingOptions(always=order.always_page),
+        placement=_placement(order, model),
+        vram_bytes=order.vram_bytes,
+        announce=lambda plan: _tell(events, event="plan", plan=plan.to_json()),
+        adapter=Adapter.open(Path(order.adapter), model) if order.adapter else None,
+        beside=serving_tiers(model, options),
+    )
+
+
+def _placement(order: EngineOrder, model: ModelFile) -> Placement:
+    """The planner's for this machine's GPU; all in main memory without one."""
+    if not order.vram_bytes or order.machine is None:
+        return Placement()
+    machine = load_machine(order.machine)
+    task = Task(context=order.context, sequences=order.sequences, ubatch=order.ubatch)
+    budgets = Budgets(order.ram_bytes, order.vram_bytes)
+    return Planner(machine, model, task).plan(budgets, accept=lambda plan: plan.can_run).placement
+
+
+def _answer(server: EngineServer, question: str) -> dict[str, Any] | None:
+    if question == "failure":
+        error = server.take_failure()
+        return None if error is None else failure(error)
+    counters = server.counters()
+    return None if counters is None else counters.to_json()
+
+
+def _tell(events: BinaryIO, **event: Any) -> None:
+    events.write(json.dumps(event).encode() + b"\n")
+
+
+def _own_stdout() -> BinaryIO:
+    """The pipe to the gateway, ours alone: what a library prints goes to stderr instead."""
+    events = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return events
+
+
+def _die_with_parent() -> None:
+    """While the model loads nobody reads stdin; the kernel sees to it then."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

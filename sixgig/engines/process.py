@@ -1,0 +1,185 @@
+"""One engine process, seen from the gateway: started, watched, asked, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sixgig import errors
+from sixgig.engines.order import EngineOrder
+from sixgig.errors import EngineError, EngineLostError, SixgigError
+from sixgig.hardware import ProcessMemory, process_memory
+
+CONNECT_S, ANSWER_S, STOP_S = 5.0, 5.0, 3.0
+IDLE_CONNECTIONS = 32
+# The engine closes a silent connection after five seconds; a request must not meet that.
+KEPT_S = 2.0
+KEPT_LINES, LONGEST_EVENT = 40, 1 << 20
+
+
+class EngineProcess:
+    """A child that serves one model behind its socket. Belongs to one event loop; made by start().
+
+    plan: its memory plan as JSON. client: speaks HTTP with its server, without any timeout of reading.
+    lost: done when the process has ended, with what is known of why.
+    """
+
+    plan: dict[str, Any]
+
+    def __init__(self, order: EngineOrder, process: asyncio.subprocess.Process) -> None:
+        self.order, self._process = order, process
+        self.pid = process.pid
+        self.ready_at_s = 0.0
+        self.loading_s = 0.0
+        self.client = _client(order.socket)
+        self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
+        self._said: deque[str] = deque(maxlen=KEPT_LINES)
+        self._stopping = False
+        self._asking = asyncio.Lock()
+        self._listening = asyncio.create_task(self._listen())
+        self._watching = asyncio.create_task(self._watch())
+
+    @classmethod
+    async def start(
+        cls, order: EngineOrder, progress: Callable[[float], object] = lambda fraction: None
+    ) -> EngineProcess:
+        """The process, once its model is loaded; `progress` gets the fraction meanwhile.
+
+        Raises what the child met (BudgetError, ModelFileError, ...) or EngineLostError; nothing runs then.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "sixgig.engines.child"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=LONGEST_EVENT,
+        )
+        engine = cls(order, process)
+        try:
+            await engine._load(progress)
+        except BaseException:
+            await engine.stop(at_once=True)
+            raise
+        return engine
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs, and is meant to."""
+        return not self.lost.done() and not self._stopping
+
+    @property
+    def memory(self) -> ProcessMemory | None:
+        """What it holds now; None once it has ended."""
+        return process_memory(Path(f"/proc/{self.pid}/status")) if not self.lost.done() else None
+
+    async def counters(self) -> dict[str, Any] | None:
+        """The pager's, None when unpaged or not to be had."""
+        return await self._ask("counters")
+
+    async def failure(self) -> SixgigError | None:
+        """The read that failed since the last call."""
+        answer = await self._ask("failure")
+        return None if answer is None else _error(answer)
+
+    async def stop(self, at_once: bool = False) -> None:
+        """End the process, requests in flight included; returns when its memory is free."""
+        self._stopping = True
+        await self.client.aclose()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        if not at_once:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self.lost), STOP_S)
+        if not self.lost.done():
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        await asyncio.shield(self.lost)
+        self._listening.cancel()
+        Path(self.order.socket).unlink(missing_ok=True)
+
+    async def _load(self, progress: Callable[[float], object]) -> None:
+        began = time.monotonic()
+        await self._write(self.order.line())
+        while (event := await self._event()) is not None:
+            match event["event"]:
+                case "plan":
+                    self.plan = event["plan"]
+                case "loading":
+                    progress(float(event["fraction"]))
+                case "failed":
+                    raise _error(event)
+                case "ready":
+                    self.ready_at_s = time.monotonic()
+                    self.loading_s = self.ready_at_s - began
+                    return
+        raise await asyncio.shield(self.lost)
+
+    async def _ask(self, question: str) -> dict[str, Any] | None:
+        async with self._asking:
+            if not self.alive:
+                return None
+            try:
+                await self._write(question.encode() + b"\n")
+                event = await asyncio.wait_for(self._event(), ANSWER_S)
+            except (TimeoutError, ConnectionError):
+                return None
+            return None if event is None else event.get("answer")
+
+    async def _write(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(ConnectionError):  # it has ended: the next read says so
+            self._process.stdin.write(line)
+            await self._process.stdin.drain()
+
+    async def _event(self) -> dict[str, Any] | None:
+        """The next event; None when the process has ended."""
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+    async def _listen(self) -> None:
+        """Keep the last lines it says on stderr, to explain its end."""
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            self._said.append(line.decode("utf-8", "replace").strip())
+
+    async def _watch(self) -> None:
+        status = await self._process.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._listening), 1.0)
+        self.lost.set_result(self._obituary(status))
+
+    def _obituary(self, status: int) -> EngineLostError:
+        numbers = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        last = next((line for line in reversed(self._said) if line), "")
+        what = f"the engine process of {self.order.name} has ended"
+        return EngineLostError(what, f"{numbers}: {last}" if last else numbers, "it is started anew; ask again")
+
+
+def _client(socket: str) -> httpx.AsyncClient:
+    limits = httpx.Limits(
+        max_connections=None, max_keepalive_connections=IDLE_CONNECTIONS, keepalive_expiry=KEPT_S
+    )
+    return httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(uds=socket, limits=limits),
+        base_url="http://engine",
+        timeout=httpx.Timeout(None, connect=CONNECT_S),
+    )
+
+
+def _error(event: dict[str, Any]) -> SixgigError:
+    """The child's error, of its own class; smallest_bytes stands on it where it was told."""
+    kind = getattr(errors, event["kind"], EngineError)
+    error: SixgigError = kind(event["what"], event["numbers"], event["cure"])
+    error.smallest_bytes = event.get("smallest_bytes")  # type: ignore[attr-defined]
+    return error

@@ -1,0 +1,154 @@
+"""llama.cpp's own HTTP server on a model whose memory was planned, behind a Unix socket.
+
+Templates, tools, grammars, batching and streaming are the server's. What would break a budget (caches beside the
+context, checkpoints without bound, fitting to free memory) is set here, each one explicitly. One server a process:
+the library's loader is global.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sixgig.errors import EngineError, SixgigError
+from sixgig.hardware.memory import give_back
+from sixgig.inference.budget import Arrangement
+from sixgig.inference.options import EngineOptions
+from sixgig.llamacpp import load_library
+from sixgig.llamacpp.structs import FLASH_ATTENTION, KV_TYPES, POOLING
+from sixgig.modelfile import ModelFile
+from sixgig.pager.native import load_native
+from sixgig.pager.pager import Counters, ModelStream
+from sixgig.pager.server_loader import ServerLoad, address_of, open_server_loader
+from sixgig.plan import Task, Tier, anatomy
+from sixgig.plan.context import checkpoint_bytes
+
+MIB = 1 << 20
+CHECKPOINTS = 2  # of each sequence: before its last message, and near the prompt's end
+# Measured (LOG.md): the server's module, threads and parsers; and what one request in flight holds at most.
+SERVER_BYTES, REQUEST_BYTES = 24 * MIB, 3 * MIB
+ONLY_ERRORS = 1  # the server's log level: warnings may quote a request
+
+
+@dataclass(frozen=True)
+class Serving:
+    """socket: where the server listens; at most 107 bytes. name: what it calls the model in its answers.
+
+    report_fd: gets the progress of loading, a line of JSON a step.
+    """
+
+    socket: Path
+    name: str
+    report_fd: int
+
+
+def serving_tiers(model: ModelFile, options: EngineOptions) -> tuple[Tier, ...]:
+    """What the server holds besides the engine: itself, its requests, checkpoints of what cannot be rolled back."""
+    task = Task(context=options.context, ubatch=options.ubatch, type_k=options.type_k, type_v=options.type_v)
+    kept = CHECKPOINTS * options.sequences * checkpoint_bytes(anatomy(model), task)
+    return (
+        Tier("server", SERVER_BYTES + options.sequences * REQUEST_BYTES),
+        Tier("context checkpoints", kept, phase="running"),
+    )
+
+
+class EngineServer:
+    """The server, answering until the process ends. Raises what reading the model raised, or EngineError.
+
+    Its constructor loads the model and holds the interpreter's lock meanwhile: no other thread runs.
+    """
+
+    def __init__(self, arrangement: Arrangement, serving: Serving) -> None:
+        self._arrangement = arrangement
+        self._library = load_library()
+        stream = ModelStream(arrangement.model, page=arrangement.pager is not None)
+        try:
+            with arrangement.pager.loading() if arrangement.pager else nullcontext():
+                self._server = self._serve(stream, serving)
+        except RuntimeError as error:
+            raise self._explain(stream) from error
+        finally:
+            stream.close()
+        give_back()
+
+    def counters(self) -> Counters | None:
+        """What the pager did; None when unpaged."""
+        return self._arrangement.pager.counters() if self._arrangement.pager else None
+
+    def take_failure(self) -> SixgigError | None:
+        """The read that failed since the last call."""
+        return self._arrangement.pager.take_failure() if self._arrangement.pager else None
+
+    def _serve(self, stream: ModelStream, serving: Serving) -> Any:
+        import xllamacpp
+
+        params = self._library.c.llama_model_default_params()
+        self._arrangement.options.apply_to_model(params)
+        native = load_native()
+        self._load = ServerLoad(
+            source=stream.source(),
+            params=ctypes.addressof(params),
+            report_fd=serving.report_fd,
+            weights_allocated=address_of(native.sixgig_advise_huge_pages),
+            loaded=address_of(native.sixgig_pager_end_loading),
+        )
+        open_server_loader().sixgig_prepare_server_load(self._load)
+        self._library.log.detach()
+        server = xllamacpp.Server(self._parameters(xllamacpp, serving))
+        if self._load.calls != 1:
+            raise EngineError("the server did not load its model through us", f"{self._load.calls} loads")
+        return server
+
+    def _parameters(self, xllamacpp: Any, serving: Serving) -> Any:
+        options, params = self._arrangement.options, xllamacpp.CommonParams()
+        params.hostnames, params.port = [str(serving.socket)], 0
+        params.model.path, params.model_alias = str(self._arrangement.model.parts[0]), {serving.name}
+        params.verbosity = ONLY_ERRORS
+        _apply_options(params, xllamacpp, options)
+        _bound_memory(params)
+        _close_doors(params)
+        adapter = self._arrangement.adapter
+        if adapter is not None:
+            lora = xllamacpp.CommonAdapterLoraInfo()
+            lora.path, lora.scale = str(adapter.file.path), adapter.scale
+            params.lora_adapters = [lora]
+        return params
+
+    def _explain(self, stream: ModelStream) -> SixgigError:
+        failure = stream.take_failure() or self.take_failure()
+        return failure or EngineError(
+            f"the engine's server does not start with {self._arrangement.model.name}",
+            cure="see what it said above; sixgig run tries the same model without a server",
+        )
+
+
+def _apply_options(params: Any, xllamacpp: Any, options: EngineOptions) -> None:
+    """The context, as EngineOptions.apply_to_context fills it for a plan."""
+    params.n_ctx, params.n_parallel, params.kv_unified = options.total_context, options.sequences, False
+    params.n_batch = params.n_ubatch = options.ubatch
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.thread_count
+    params.cache_type_k = xllamacpp.ggml_type(KV_TYPES[options.type_k])
+    params.cache_type_v = xllamacpp.ggml_type(KV_TYPES[options.type_v])
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type(FLASH_ATTENTION[options.flash_attention])
+    params.no_kv_offload = options.gpu_layers == 0
+    params.no_op_offload = options.gpu_layers == 0 or not options.offload_products
+    params.swa_full = False
+    if options.pooling is not None:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type(POOLING[options.pooling])
+
+
+def _bound_memory(params: Any) -> None:
+    """What the server would otherwise choose by itself."""
+    params.cache_ram_mib, params.cache_idle_slots = 0, False
+    params.n_ctx_checkpoints = CHECKPOINTS
+    params.fit_params = params.warmup = False
+
+
+def _close_doors(params: Any) -> None:
+    """Pages and endpoints that nobody behind the gateway needs, some of which show prompts."""
+    params.ui = params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = False
+    params.server_tools, params.ui_mcp_proxy, params.offline = [], False, True

@@ -1,0 +1,49 @@
+"""How llama.cpp's own HTTP server gets its model from us: the C interface of native/server/server_loader.cpp.
+
+The library is opened before the engine's, into the global scope, where its llama_model_load_from_file comes first.
+Linux only: other systems bind a library's calls to itself.
+"""
+
+import ctypes
+import functools
+import sys
+from ctypes import POINTER, Structure, c_int, c_void_p
+from typing import Any
+
+from sixgig.errors import EngineError
+from sixgig.pager.native import library_path
+
+
+class ServerLoad(Structure):
+    """What the server's load is given: a stream, llama_model_params, where to report, two native functions."""
+
+    _fields_ = (
+        ("source", c_void_p),
+        ("params", c_void_p),
+        ("report_fd", c_int),
+        ("calls", c_int),
+        ("weights_allocated", c_void_p),
+        ("loaded", c_void_p),
+    )
+
+
+@functools.cache
+def open_server_loader() -> ctypes.CDLL:
+    """The library; to be called before the engine's is opened. Raises EngineError where it cannot work."""
+    if sys.platform != "linux":
+        raise EngineError("serving works on Linux only so far", f"this is {sys.platform}", "use sixgig run")
+    path = library_path("sixgig_server_loader")
+    try:
+        library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise EngineError(
+            "the server's loader does not load", str(error), "reinstall sixgig with a C++17 compiler at hand"
+        ) from error
+    library.sixgig_prepare_server_load.argtypes = (POINTER(ServerLoad),)
+    library.sixgig_prepare_server_load.restype = None
+    return library
+
+
+def address_of(function: Any) -> int:
+    """Where a C function lies."""
+    return ctypes.cast(function, c_void_p).value or 0
