@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from sixgig import __version__
-from sixgig.cli import bench, demo, doctor, plan, run, score, shrink, tune
+from sixgig.cli import bench, demo, doctor, ledger, plan, run, score, serve, shrink, tune
 
 app = typer.Typer(
     name="sixgig",
@@ -14,6 +14,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run.register(app)
+serve.register(app)
 demo.register(app)
 bench.register(app)
 doctor.register(app)
@@ -21,6 +22,7 @@ plan.register(app)
 score.register(app)
 shrink.register(app)
 tune.register(app)
+ledger.register(app)
 
 
 def _version(wanted: bool) -> None:

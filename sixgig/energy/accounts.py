@@ -79,7 +79,7 @@ class Accounts:
         return self._idle.watts(models) if self._fixed is None else self._fixed
 
     def staying_watts(self, model: str) -> float | Absent:
-        """Power of this model's mere presence: idle with it less idle without it, by the smallest set known."""
+        """Power of its mere presence: idle with it less idle without it, by the smallest set known."""
         if self._fixed is not None:
             return _CONSTANT
         for models in self._idle.sets_with(model):
@@ -105,9 +105,11 @@ class Accounts:
         total_s = sum(running.values())
         for request, seconds in running.items():
             so_far = self._requests.get(request, 0)
-            if not isinstance(so_far, Absent):
-                share = above if isinstance(above, Absent) else above * seconds / total_s
-                self._requests[request] = share if isinstance(share, Absent) else so_far + share
+            if isinstance(so_far, Absent):
+                continue
+            self._requests[request] = (
+                above if isinstance(above, Absent) else so_far + above * seconds / total_s
+            )
 
     def _charge_staying(self, loaded: Models, seconds: float) -> None:
         for model in loaded:

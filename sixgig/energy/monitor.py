@@ -29,8 +29,8 @@ class Energy:
 
 @dataclass(frozen=True)
 class EnergyState:
-    """At the latest reading. watts: mean of the last second or more. joules: by device since the start; devices
-    that cannot be read are in it with the reason. idle_watts: with the present models; empty_watts: with none.
+    """At the latest reading. watts: mean of the last second or more. idle_watts: with the present models;
+    empty_watts: with none. joules: by device since the start, those that cannot be read with the reason.
     staying_watts and staying_joules: by model, of all that were ever loaded.
     """
 
@@ -45,9 +45,9 @@ class EnergyState:
 
 
 class EnergyMonitor:
-    """Thread-safe. Every call may read the meter, which blocks (from 1 ms to tens with GPU drivers), or wait for
-    one that does: an event loop calls it in a thread, `await asyncio.to_thread(monitor.end, request_id)`, and
-    `tick` every half second. Requests that end while another is being measured share the next reading.
+    """Thread-safe. Every call may read the meter, which blocks (1 ms, with GPU drivers tens), or wait for one
+    that does: an event loop calls it in a thread, `await asyncio.to_thread(monitor.end, request_id)`, and
+    `tick` every half second. Requests that end while the meter is being read share the next reading.
 
     Between two readings a request counts for the seconds it ran. clock: the one of the meter's readings.
     """
@@ -60,9 +60,9 @@ class EnergyMonitor:
         self._lock = threading.Lock()
         self._models: Models | None = EMPTY
         self._began_s: dict[str, float] = {}
-        self._ended_s: dict[str, tuple[float, float]] = {}
         self._recent: deque[tuple[float, float]] = deque()
         self._last_s, self._last = self._read()
+        self._remember()
 
     def begin(self, request_id: str) -> None:
         """It runs from now on: call when it gets its engine, not while it waits or its model loads.
@@ -71,7 +71,7 @@ class EnergyMonitor:
         """
         now_s = self._clock()
         with self._lock:
-            if request_id in self._began_s or request_id in self._ended_s:
+            if request_id in self._began_s:
                 raise ValueError(f"request {request_id!r} runs already")
             if now_s - self._last_s >= YOUNG_S:
                 self._measure()
@@ -79,14 +79,13 @@ class EnergyMonitor:
             self._tell_wall()
 
     def end(self, request_id: str) -> Energy:
-        """It ran until now. Reads the meter, unless a reading was taken since the call. KeyError if not begun."""
+        """It ran until now. Reads the meter, unless that was done since the call. KeyError if not begun."""
         now_s = self._clock()
         with self._lock:
-            self._ended_s[request_id] = self._began_s.pop(request_id), now_s
-            self._tell_wall()
             if self._last_s < now_s:
                 self._measure()
-            self._ended_s.pop(request_id, None)
+            del self._began_s[request_id]
+            self._tell_wall()
             joules = self._accounts.take(request_id)
         return Energy(joules, self._meter.name, self._meter.estimated)
 
@@ -101,7 +100,7 @@ class EnergyMonitor:
                 self._models = models
 
     def tick(self) -> None:
-        """Reads the meter: idle power is learned from these, and counters' wraps are seen."""
+        """Reads the meter: idle power is learned from these readings, and counters' wraps are seen."""
         with self._lock:
             self._measure()
 
@@ -113,12 +112,9 @@ class EnergyMonitor:
                 source=self._meter.name,
                 estimated=self._meter.estimated,
                 watts=self._watts(),
-                idle_watts=Absent("models change") if models is None else accounts.idle_watts(models),
+                idle_watts=Absent("the models change") if models is None else accounts.idle_watts(models),
                 empty_watts=accounts.idle_watts(EMPTY),
-                joules={
-                    **({} if isinstance(self._last, Absent) else self._last.joules),
-                    **self._meter.absent,
-                },
+                joules=self._by_device(),
                 staying_watts={model: accounts.staying_watts(model) for model in accounts.models},
                 staying_joules={model: accounts.staying_joules(model) for model in accounts.models},
             )
@@ -137,45 +133,39 @@ class EnergyMonitor:
         now_s, reading = self._read()
         if now_s <= self._last_s:
             return
-        interval = Interval(
-            now_s - self._last_s, _joules(self._last, reading), self._models, self._running_s(now_s)
-        )
-        self._accounts.add(interval)
+        running_s = {request: now_s - max(began, self._last_s) for request, began in self._began_s.items()}
+        joules = _between(self._last, reading)
+        self._accounts.add(Interval(now_s - self._last_s, joules, self._models, running_s))
         self._last_s, self._last = now_s, reading
-        self._ended_s.clear()
-        self._remember(now_s, _total(reading))
-
-    def _running_s(self, until_s: float) -> dict[str, float]:
-        """Of each request, the part of its time that lies between the last reading and until_s."""
-        spans = {request: (began_s, until_s) for request, began_s in self._began_s.items()} | self._ended_s
-        return {
-            request: min(ended_s, until_s) - max(began_s, self._last_s)
-            for request, (began_s, ended_s) in spans.items()
-        }
+        self._remember()
 
     def _tell_wall(self) -> None:
         if self._wall:
             self._wall.switch(bool(self._began_s))
 
-    def _remember(self, now_s: float, joules: float | Absent) -> None:
+    def _remember(self) -> None:
+        joules = _total(self._last)
         if isinstance(joules, Absent):
             self._recent.clear()
             return
-        self._recent.append((now_s, joules))
-        while len(self._recent) > 2 and self._recent[1][0] <= now_s - _NOW_S:
+        self._recent.append((self._last_s, joules))
+        while len(self._recent) > 1 and self._recent[1][0] <= self._last_s - _NOW_S:
             self._recent.popleft()
 
     def _watts(self) -> float | Absent:
-        if isinstance(self._last, Absent):
-            return self._last
-        if len(self._recent) < 2:
-            return Absent("not measured for long enough")
+        total = _total(self._last)
+        if isinstance(total, Absent):
+            return total
         (since_s, before), (now_s, after) = self._recent[0], self._recent[-1]
-        return (after - before) / (now_s - since_s)
+        return (after - before) / (now_s - since_s) if now_s > since_s else Absent("not measured yet")
+
+    def _by_device(self) -> dict[str, float | Absent]:
+        read = {} if isinstance(self._last, Absent) else self._last.joules
+        return {**read, **self._meter.absent}
 
 
-def _joules(before: Reading | Absent, after: Reading | Absent) -> float | Absent:
-    """Of all devices; Absent if any is in either."""
+def _between(before: Reading | Absent, after: Reading | Absent) -> float | Absent:
+    """Joules of all devices; Absent if any is in either reading."""
     began, ended = _total(before), _total(after)
     if isinstance(ended, Absent):
         return ended

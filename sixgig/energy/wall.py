@@ -12,8 +12,8 @@ from sixgig.hardware.machine import Absent
 class WallMeter:
     """Seconds in which anything ran times busy_watts, the others times idle_watts.
 
-    It senses nothing: `switch` has to tell it when work begins and when none is left, as EnergyMonitor does. The
-    constants cover whatever the plug feeds. Not thread-safe: EnergyMonitor holds its lock.
+    It senses nothing: `switch` has to tell it when work begins and when none is left, as EnergyMonitor does.
+    The constants cover whatever the plug feeds. Not thread-safe: EnergyMonitor holds its lock.
     """
 
     name = "the owner's wall constants"

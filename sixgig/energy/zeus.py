@@ -1,8 +1,8 @@
 """Zeus (extra "energy"): NVIDIA and AMD GPUs, RAPL directly or by its daemon, Apple silicon, Jetson.
 
-Source: zeus 0.16, `zeus.device`. Its objects count in millijoules since an arbitrary moment. For each RAPL file
-Zeus would start a child process that watches for wraps; here the files it found are read directly instead, and
-wraps resolved by reading at least once in each wrap period (`Counter`).
+Source: zeus 0.16, `zeus.device`. Its objects count in millijoules since an arbitrary moment. For each RAPL
+file Zeus would start a child process that watches for wraps; here the files it found are read directly
+instead, and wraps are resolved by reading at least once in each wrap period (`Counter`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from sixgig.energy.counter import Counter
 from sixgig.energy.meter import Clock, Reading
 from sixgig.energy.rapl import PLATFORM
 from sixgig.hardware.machine import Absent
+
+NOT_INSTALLED = Absent("zeus is not installed")
 
 _PER_JOULE = 1000
 # Parts of an Apple chip that do not overlap; its other fields are parts of cpu_total.
@@ -51,7 +54,7 @@ class ZeusMeter:
     ) -> None:
         self._clock = clock
         self._counters: dict[str, tuple[Device, Counter]] = {}
-        self.absent = dict(absent)
+        self.absent: Mapping[str, Absent] = absent
         for device in devices:
             self._open(device)
         self.name = "Zeus: " + ", ".join(self._counters)
@@ -73,7 +76,7 @@ class ZeusMeter:
     def _open(self, device: Device) -> None:
         time_s, first = self._clock(), _attempt(device.raw)
         if isinstance(first, Absent):
-            self.absent[device.name] = first
+            self.absent = {**self.absent, device.name: first}
         else:
             self._counters[device.name] = device, Counter(first, time_s, device.per_joule, device.wrap)
 
@@ -85,28 +88,36 @@ class ZeusMeter:
 def open_zeus(clock: Clock = time.monotonic) -> ZeusMeter | Absent:
     """Absent where Zeus is not installed or nothing reads. On AMD GPUs it takes half a second."""
     with _quiet():
-        zeus = _attempt(lambda: importlib.import_module("zeus.device"))
+        zeus = _module()
         if isinstance(zeus, Absent):
-            return Absent(f"zeus does not load: {zeus.reason}")
-        groups = {
-            "GPU": _attempt(lambda: list(_gpus(zeus.get_gpus().gpus, clock))),
-            "RAPL": _attempt(lambda: list(_processors(zeus.get_cpus().cpus))),
-            "SoC": _attempt(lambda: list(_chip(zeus.get_soc()))),
-        }
-        absent = {name: found for name, found in groups.items() if isinstance(found, Absent)}
-        devices = [device for found in groups.values() if not isinstance(found, Absent) for device in found]
-        meter = ZeusMeter(devices, absent, clock)
+            return zeus
+        gpus = _attempt(lambda: list(_gpus(zeus.get_gpus().gpus, clock)))
+        processors = _attempt(lambda: list(_processors(zeus.get_cpus().cpus)))
+        chip = _attempt(lambda: list(_chip(zeus.get_soc())))
+        absent = {name: why for name, why in (("GPU", gpus), ("RAPL", processors)) if isinstance(why, Absent)}
+        found = [group for group in (gpus, processors, chip) if not isinstance(group, Absent)]
+        meter = ZeusMeter(chain.from_iterable(found), absent, clock)
     if meter.covers:
         return meter
-    return Absent("; ".join(f"{name}: {why.reason}" for name, why in meter.absent.items()) or "no device")
+    reasons = [f"{name}: {why.reason}" for name, why in meter.absent.items()]
+    return Absent(f"Zeus reads no device ({'; '.join(reasons)})")
+
+
+def _module() -> Any:
+    try:
+        return importlib.import_module("zeus.device")
+    except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "zeus"
+        return NOT_INSTALLED if missing else Absent(f"zeus does not load: {error}")
 
 
 def _attempt(call: Callable[[], Any]) -> Any:
-    """What it returns, or Absent with what Zeus or a driver says."""
+    """What it returns, or Absent with the first sentence of what Zeus or a driver says."""
     try:
         return call()
     except Exception as error:
-        return Absent(" ".join(str(error).split()) or type(error).__name__)
+        sentence = " ".join(str(error).split()).split(". ")[0].rstrip(".")
+        return Absent(sentence or type(error).__name__)
 
 
 @contextmanager
@@ -119,7 +130,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _gpus(gpus: Iterable[Any], clock: Clock) -> Iterator[Device]:
-    named = [(gpu, str(gpu.get_name())) for gpu in gpus]
+    named = [(gpu, _name(gpu)) for gpu in gpus]
     count = Tally(name for _, name in named)
     for index, (gpu, name) in enumerate(named):
         label = f"{name} #{index}" if count[name] > 1 else name
@@ -127,6 +138,11 @@ def _gpus(gpus: Iterable[Any], clock: Clock) -> Iterator[Device]:
             yield Device(label, gpu.get_total_energy_consumption)
         else:
             yield Device(label, _SampledPower(_power(gpu), clock), sampled=True)
+
+
+def _name(gpu: Any) -> str:
+    name = _attempt(gpu.get_name)
+    return "GPU" if isinstance(name, Absent) else str(name)
 
 
 def _power(gpu: Any) -> Callable[[], float]:

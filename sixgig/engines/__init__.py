@@ -1,7 +1,8 @@
 """Engine processes: each loaded model in a child of its own, all of them within one budget."""
 
 from sixgig.engines.card import ModelCard, ModelSpec, model_card
-from sixgig.engines.fleet import Budget, Fleet, Seated
+from sixgig.engines.fleet import Budget, Fleet
 from sixgig.engines.process import EngineProcess
+from sixgig.engines.seated import Seated
 
 __all__ = ["Budget", "EngineProcess", "Fleet", "ModelCard", "ModelSpec", "Seated", "model_card"]

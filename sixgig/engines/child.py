@@ -1,7 +1,7 @@
 """The engine process: `python -m sixgig.engines.child` reads one order, serves it, and ends with its stdin.
 
 stdout carries events, a JSON document a line: plan, loading, ready or failed, then an answer to each question
-asked on stdin ("counters", "failure"). Whatever else is printed goes to stderr.
+asked on stdin: its number and "counters" or "failure". Whatever else is printed goes to stderr.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def main() -> None:
         _tell(events, event="failed", **failure(error))
         os._exit(1)
     _tell(events, event="ready")
-    for question in sys.stdin.buffer:
-        _tell(events, event="answer", answer=_answer(server, question.strip().decode()))
+    for line in sys.stdin:
+        number, question = line.split()
+        _tell(events, event="answer", number=int(number), answer=_answer(server, question))
     os._exit(0)
 
 

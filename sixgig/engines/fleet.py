@@ -9,15 +9,17 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sixgig.engines.card import ModelCard
 from sixgig.engines.order import EngineOrder
 from sixgig.engines.process import EngineProcess
-from sixgig.engines.seating import Appetite, NoRoom, Resident, Seat, seat
-from sixgig.errors import BudgetError, EngineLostError, ServingError, SixgigError
+from sixgig.engines.seated import Seated
+from sixgig.engines.seating import Appetite, NoRoom, Resident, Seat, Wait, seat
+from sixgig.errors import BudgetError, ServingError, SixgigError
 from sixgig.units import format_bytes
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
@@ -31,38 +33,6 @@ class Budget:
     ram_bytes: int
     vram_bytes: int = 0
     machine: Path | None = None
-
-
-@dataclass
-class Seated:
-    """One model's place in the fleet. `deadline_s`: when it leaves if nobody asks; None while busy or for ever."""
-
-    card: ModelCard
-    engine: EngineProcess | None = None
-    granted_bytes: int = 0
-    users: int = 0
-    used_at_s: float = 0.0
-    keep_alive_s: float = 0.0
-    loading: asyncio.Task[EngineProcess] | None = None
-    loaded_fraction: float = 0.0
-    wanted_away: bool = False
-    losses: int = 0
-    last_loss: EngineLostError | None = None
-    changed_at: float = field(default_factory=time.time)
-
-    @property
-    def state(self) -> str:
-        """In one word."""
-        if self.loading is not None:
-            return "loading"
-        return "ready" if self.engine is not None and self.engine.alive else "unloaded"
-
-    @property
-    def deadline_s(self) -> float | None:
-        """When it leaves if nobody asks; None while it is busy, not loaded, or stays for ever."""
-        if self.engine is None or self.users or self.keep_alive_s < 0:
-            return None
-        return self.used_at_s + self.keep_alive_s
 
 
 class Fleet:
@@ -80,12 +50,12 @@ class Fleet:
         changed: Callable[[], object] = lambda: None,
     ) -> None:
         self.budget = budget
-        self.models = {card.name: Seated(card) for card in cards}
         self._sockets, self._numbers = sockets, itertools.count()
         self._keep_alive_s, self._threads, self._ubatch = keep_alive_s, threads, ubatch
+        self.models = {card.name: Seated(card, keep_alive_s=self._keep_alive(card)) for card in cards}
         self._changed = changed
         self._seating = asyncio.Lock()
-        self._news = asyncio.Condition()
+        self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -97,22 +67,25 @@ class Fleet:
         for no such model, ServingError, or what loading raised.
         """
         seated = self.models[name]
-        engine = await self._engine(seated)
+        while seated.wanted_away:
+            await self._news.wait()
+        # From here to the running engine nothing may send it away: who waits for a load counts as a user.
         seated.users += 1
         if keep_alive_s is not None:
             seated.keep_alive_s = keep_alive_s
         try:
-            yield engine
+            yield await self._engine(seated)
         finally:
             seated.users -= 1
             seated.used_at_s = time.monotonic()
-            await asyncio.shield(self._tell())
+            self._tell()
 
     async def unload(self, name: str) -> None:
         """Send a model away as soon as nobody uses it."""
         seated = self.models[name]
-        seated.keep_alive_s = 0.0
-        await self._tell()
+        if seated.engine is not None or seated.loading is not None:
+            seated.keep_alive_s = 0.0
+            self._tell()
 
     async def run(self) -> None:
         """Send models away when their time is over; until cancelled."""
@@ -120,48 +93,53 @@ class Fleet:
             now = time.monotonic()
             for seated in self.models.values():
                 if seated.deadline_s is not None and seated.deadline_s <= now:
-                    await self._send_away(seated)
+                    self._leave(seated)
             deadlines = [s.deadline_s for s in self.models.values() if s.deadline_s is not None]
             pause = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
-            async with self._news:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), pause)
 
     async def close(self) -> None:
         """End every process at once."""
         self._closed = True
-        for task in self._tasks:
-            task.cancel()
+        self._tell()
         loads = [s.loading for s in self.models.values() if s.loading is not None]
-        for load in loads:
-            load.cancel()
-        await asyncio.gather(*loads, return_exceptions=True)
-        await asyncio.gather(*(self._send_away(s) for s in self.models.values() if s.engine is not None))
+        for task in (*self._tasks, *loads):
+            task.cancel()
+        await _all_done(loads)
+        await _all_done([self._leave(s) for s in self.models.values() if s.engine or s.leaving])
 
     async def _engine(self, seated: Seated) -> EngineProcess:
         """The running engine; several who ask while it loads wait for the same load."""
-        while True:
-            if self._closed:
-                raise ServingError("the server is stopping", cure="ask again when it is back")
-            if seated.engine is not None and seated.engine.alive and not seated.wanted_away:
+        while not self._closed:
+            if seated.leaving is not None:
+                await _all_done([seated.leaving])
+            elif seated.engine is None:
+                return await self._loaded(seated)
+            elif seated.engine.alive:
                 return seated.engine
-            if seated.wanted_away:
-                async with self._news:
-                    await self._news.wait()
-                continue
-            if seated.loading is None:
-                seated.loading = asyncio.create_task(self._load(seated))
-            return await asyncio.shield(seated.loading)
+            else:  # ended this moment; _revive will take note
+                await self._news.wait()
+        raise _stopping()
+
+    async def _loaded(self, seated: Seated) -> EngineProcess:
+        """The engine, once a load has ended that nobody's going away ends; its error goes to all who wait."""
+        load = seated.loading
+        if load is None:
+            load = seated.loading = asyncio.create_task(self._load(seated))
+            load.add_done_callback(lambda load: load.cancelled() or load.exception())
+        await _all_done([load])
+        if load.cancelled():
+            raise _stopping()
+        return load.result()
 
     async def _load(self, seated: Seated) -> EngineProcess:
         try:
             async with self._seating:
-                engine = await self._start(seated, await self._make_room(seated.card))
+                return await self._start(seated, await self._make_room(seated.card))
         finally:
             seated.loading, seated.loaded_fraction = None, 0.0
-            await self._tell()
-        self._follow(seated, engine)
-        return engine
+            self._tell()
 
     async def _start(self, seated: Seated, granted_bytes: int) -> EngineProcess:
         """Load with the grant; once more with a larger one where the estimate was too small."""
@@ -184,10 +162,8 @@ class Fleet:
         except BaseException:
             seated.granted_bytes = 0
             raise
-        keep = seated.card.spec.keep_alive_s
-        seated.engine, seated.used_at_s = engine, time.monotonic()
-        seated.keep_alive_s = self._keep_alive_s if keep is None else keep
-        seated.changed_at = time.time()
+        seated.engine, seated.used_at_s, seated.changed_at = engine, time.monotonic(), time.time()
+        self._follow(seated, engine)
         return engine
 
     def _order(self, card: ModelCard, granted_bytes: int) -> EngineOrder:
@@ -213,40 +189,55 @@ class Fleet:
 
     async def _make_room(self, card: ModelCard, appetite: Appetite | None = None) -> int:
         """Bytes granted, when those who must leave have left. Raises BudgetError where it can never fit."""
-        appetite = appetite or Appetite.of(card.whole_bytes, card.paged_bytes, self._limit(card))
         try:
             while True:
-                match seat(self.budget.ram_bytes, self._residents(), appetite):
+                match self._seat(card, appetite):
                     case Seat(granted, leaving):
-                        for name in leaving:
-                            await self._send_away(self.models[name])
+                        await _all_done([self._leave(self.models[name]) for name in leaving])
                         return granted
                     case NoRoom(needed, room):
-                        numbers = f"{format_bytes(needed)} needed, {format_bytes(room)} for all models"
+                        numbers = f"{format_bytes(needed)} needed, {format_bytes(room)} allowed"
                         raise BudgetError(f"{card.name} does not fit", numbers, "raise --ram")
-                    case waiting:
-                        for name in waiting.names:
+                    case Wait(names):
+                        for name in names:
                             self.models[name].wanted_away = True
-                        async with self._news:
-                            await self._news.wait()
+                        await self._news.wait()
         finally:
             for seated in self.models.values():
                 seated.wanted_away = False
+            self._tell()
+
+    def _seat(self, card: ModelCard, appetite: Appetite | None = None) -> Seat | Wait | NoRoom:
+        limit = self._limit(card)
+        appetite = appetite or Appetite.of(card.whole_bytes, card.paged_bytes, limit)
+        if appetite.least_bytes > limit:
+            return NoRoom(appetite.least_bytes, limit)
+        return seat(self.budget.ram_bytes, self._residents(), appetite)
 
     def _residents(self) -> list[Resident]:
+        """Those who hold a grant; one that is leaving holds it until its process has ended."""
         return [
-            Resident(name, s.granted_bytes, s.users > 0, s.used_at_s)
+            Resident(name, s.granted_bytes, s.users > 0 and s.leaving is None, s.used_at_s)
             for name, s in self.models.items()
-            if s.engine is not None
+            if s.engine is not None or s.leaving is not None
         ]
 
-    async def _send_away(self, seated: Seated) -> None:
-        """End its process; its grant is free when this returns."""
-        engine, seated.engine = seated.engine, None
-        if engine is not None:
-            await engine.stop()
-            seated.granted_bytes, seated.changed_at = 0, time.time()
-            await self._tell()
+    def _leave(self, seated: Seated) -> asyncio.Task[None]:
+        """From now on nobody gets its engine; its grant is free when the task is done."""
+        if seated.leaving is None:
+            engine, seated.engine = seated.engine, None
+            assert engine is not None
+            seated.keep_alive_s = self._keep_alive(seated.card)
+            seated.leaving = asyncio.create_task(self._end(seated, engine))
+        return seated.leaving
+
+    async def _end(self, seated: Seated, engine: EngineProcess) -> None:
+        await engine.stop()
+        seated.leaving, seated.granted_bytes, seated.changed_at = None, 0, time.time()
+        self._tell()
+
+    def _keep_alive(self, card: ModelCard) -> float:
+        return self._keep_alive_s if card.spec.keep_alive_s is None else card.spec.keep_alive_s
 
     def _follow(self, seated: Seated, engine: EngineProcess) -> None:
         task = asyncio.create_task(self._revive(seated, engine))
@@ -258,17 +249,33 @@ class Fleet:
         loss = await asyncio.shield(engine.lost)
         if seated.engine is not engine:
             return
-        seated.engine, seated.granted_bytes, seated.last_loss = None, 0, loss
+        seated.engine, seated.granted_bytes, seated.changed_at = None, 0, time.time()
         steady = time.monotonic() - engine.ready_at_s > STEADY_S
-        seated.losses = 1 if steady else seated.losses + 1
-        await engine.client.aclose()
-        await self._tell()
+        seated.last_loss, seated.losses = loss, 1 if steady else seated.losses + 1
+        self._tell()
+        await engine.stop()
         await asyncio.sleep(min(FIRST_PAUSE_S * 2.0 ** (seated.losses - 1), LONGEST_PAUSE_S))
-        if seated.engine is None and not self._closed:
+        if seated.engine is None and self._has_free_seat(seated.card):
             with contextlib.suppress(SixgigError):
-                await self._engine(seated)
+                await self._loaded(seated)
 
-    async def _tell(self) -> None:
+    def _has_free_seat(self, card: ModelCard) -> bool:
+        """Whether nobody would have to leave: a start that no request asked for takes no other's place."""
+        place = self._seat(card)
+        return isinstance(place, Seat) and not place.leaving
+
+    def _tell(self) -> None:
+        """Wake all who wait for news. No await stands between what they looked at and their wait."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
         self._changed()
-        async with self._news:
-            self._news.notify_all()
+
+
+async def _all_done(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """However they end; who is cancelled here leaves them running."""
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _stopping() -> ServingError:
+    return ServingError("the server is stopping", cure="ask again when it is back")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ CONNECT_S, ANSWER_S, STOP_S = 5.0, 5.0, 3.0
 IDLE_CONNECTIONS = 32
 # The engine closes a silent connection after five seconds; a request must not meet that.
 KEPT_S = 2.0
-KEPT_LINES, LONGEST_EVENT = 40, 1 << 20
+KEPT_BYTES, LONGEST_EVENT = 4096, 1 << 20
 
 
 class EngineProcess:
@@ -43,9 +43,9 @@ class EngineProcess:
         self.loading_s = 0.0
         self.client = _client(order.socket)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
-        self._said: deque[str] = deque(maxlen=KEPT_LINES)
+        self._said = b""
         self._stopping = False
-        self._asking = asyncio.Lock()
+        self._asking, self._questions = asyncio.Lock(), itertools.count()
         self._listening = asyncio.create_task(self._listen())
         self._watching = asyncio.create_task(self._watch())
 
@@ -57,13 +57,7 @@ class EngineProcess:
 
         Raises what the child met (BudgetError, ModelFileError, ...) or EngineLostError; nothing runs then.
         """
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "sixgig.engines.child"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=LONGEST_EVENT,
-        )
+        process = await _spawned()
         engine = cls(order, process)
         try:
             await engine._load(progress)
@@ -94,15 +88,14 @@ class EngineProcess:
     async def stop(self, at_once: bool = False) -> None:
         """End the process, requests in flight included; returns when its memory is free."""
         self._stopping = True
-        await self.client.aclose()
         assert self._process.stdin is not None
         self._process.stdin.close()
-        if not at_once:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self.lost), STOP_S)
-        if not self.lost.done():
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+        if at_once:
+            self._kill()
+        await self.client.aclose()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self.lost), STOP_S)
+        self._kill()
         await asyncio.shield(self.lost)
         self._listening.cancel()
         Path(self.order.socket).unlink(missing_ok=True)
@@ -117,23 +110,36 @@ class EngineProcess:
                 case "loading":
                     progress(float(event["fraction"]))
                 case "failed":
-                    raise _error(event)
+                    await asyncio.shield(self.lost)  # by then all that it said has been heard
+                    raise _error(event, self._last_line())
                 case "ready":
                     self.ready_at_s = time.monotonic()
                     self.loading_s = self.ready_at_s - began
                     return
         raise await asyncio.shield(self.lost)
 
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
     async def _ask(self, question: str) -> dict[str, Any] | None:
         async with self._asking:
             if not self.alive:
                 return None
+            number = next(self._questions)
             try:
-                await self._write(question.encode() + b"\n")
-                event = await asyncio.wait_for(self._event(), ANSWER_S)
-            except (TimeoutError, ConnectionError):
+                await self._write(f"{number} {question}\n".encode())
+                return await asyncio.wait_for(self._reply(number), ANSWER_S)
+            except TimeoutError:
                 return None
-            return None if event is None else event.get("answer")
+
+    async def _reply(self, number: int) -> dict[str, Any] | None:
+        """The answer to that question; older ones, which nobody waited for any more, are passed over."""
+        while (event := await self._event()) is not None:
+            if event.get("number") == number:
+                answer: dict[str, Any] | None = event["answer"]
+                return answer
+        return None
 
     async def _write(self, line: bytes) -> None:
         assert self._process.stdin is not None
@@ -148,10 +154,10 @@ class EngineProcess:
         return json.loads(line) if line.endswith(b"\n") else None
 
     async def _listen(self) -> None:
-        """Keep the last lines it says on stderr, to explain its end."""
+        """Keep the end of what it says on stderr, to explain its own; no line is too long."""
         assert self._process.stderr is not None
-        async for line in self._process.stderr:
-            self._said.append(line.decode("utf-8", "replace").strip())
+        while said := await self._process.stderr.read(KEPT_BYTES):
+            self._said = (self._said + said)[-KEPT_BYTES:]
 
     async def _watch(self) -> None:
         status = await self._process.wait()
@@ -160,10 +166,33 @@ class EngineProcess:
         self.lost.set_result(self._obituary(status))
 
     def _obituary(self, status: int) -> EngineLostError:
-        numbers = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        last = next((line for line in reversed(self._said) if line), "")
+        numbers = f"killed by {_signal_name(-status)}" if status < 0 else f"exit status {status}"
         what = f"the engine process of {self.order.name} has ended"
-        return EngineLostError(what, f"{numbers}: {last}" if last else numbers, "it is started anew; ask again")
+        last = self._last_line()
+        return EngineLostError(
+            what, f"{numbers}: {last}" if last else numbers, "it is started anew; ask again"
+        )
+
+    def _last_line(self) -> str:
+        lines = self._said.decode("utf-8", "replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _signal_name(number: int) -> str:
+    return next((s.name for s in signal.Signals if s == number), f"signal {number}")
+
+
+async def _spawned() -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    command = (sys.executable, "-P", "-m", "sixgig.engines.child")
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, limit=LONGEST_EVENT
+        )
+    except OSError as error:
+        raise EngineError(
+            "no process for the model can be started", str(error), "see what the system lacks"
+        ) from error
 
 
 def _client(socket: str) -> httpx.AsyncClient:
@@ -177,9 +206,12 @@ def _client(socket: str) -> httpx.AsyncClient:
     )
 
 
-def _error(event: dict[str, Any]) -> SixgigError:
-    """The child's error, of its own class; smallest_bytes stands on it where it was told."""
+def _error(event: dict[str, Any], said: str = "") -> SixgigError:
+    """The child's error, of its own class; smallest_bytes stands on it where it was told.
+
+    said: what stands in for numbers that it does not have.
+    """
     kind = getattr(errors, event["kind"], EngineError)
-    error: SixgigError = kind(event["what"], event["numbers"], event["cure"])
+    error: SixgigError = kind(event["what"], event["numbers"] or said, event["cure"])
     error.smallest_bytes = event.get("smallest_bytes")  # type: ignore[attr-defined]
     return error

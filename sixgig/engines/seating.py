@@ -22,7 +22,7 @@ class Resident:
 
 @dataclass(frozen=True)
 class Appetite:
-    """What a model may be granted: it works with `least`, others leave for it up to `enough`, `most` is of use."""
+    """What a model may be granted: `least` works, others leave for it up to `enough`, `most` is of use."""
 
     least_bytes: int
     enough_bytes: int
@@ -30,13 +30,15 @@ class Appetite:
 
     @classmethod
     def of(cls, whole_bytes: int, paged_bytes: int | None, room_bytes: int) -> Appetite:
-        """whole_bytes: the budget with everything loaded; paged_bytes: the smallest with paging, None without.
+        """whole_bytes: the budget to load everything; paged_bytes: the smallest with paging, None without.
 
         A model that must page is content with half the room that others may want as well.
         """
         if whole_bytes <= room_bytes or paged_bytes is None:
             return cls(min(whole_bytes, paged_bytes or whole_bytes), whole_bytes, whole_bytes)
-        return cls(paged_bytes, max(paged_bytes, (paged_bytes + room_bytes) // 2), max(paged_bytes, room_bytes))
+        return cls(
+            paged_bytes, max(paged_bytes, (paged_bytes + room_bytes) // 2), max(paged_bytes, room_bytes)
+        )
 
 
 @dataclass(frozen=True)

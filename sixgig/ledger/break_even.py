@@ -50,7 +50,7 @@ class BreakEven:
 
     here_micros: energy, staying loaded and hardware, as far as they are known. *_per_token: at the mix of
     tokens in and out that was served; own is energy above idle alone. tokens_per_day: from which local is
-    cheaper, hardware left out. paid_back_days: until the hardware is paid for, at the pace of the days served.
+    cheaper, hardware left out. paid_back_days: until the hardware is paid for, at the pace of those days.
     """
 
     use: LocalUse

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Literal
 
 Outcome = Literal["ok", "cancelled", "failed"]
@@ -85,7 +84,7 @@ def require_storable(row: object, moment: float) -> None:
 
 def require_figure(name: str, value: float) -> None:
     """ValueError for what is not between 0 and MOST."""
-    if not (isfinite(value) and 0 <= value <= MOST):
+    if not 0 <= value <= MOST:
         raise ValueError(f"{name} is {value}: not between 0 and {MOST}")
 
 

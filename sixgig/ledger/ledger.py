@@ -19,7 +19,7 @@ from sixgig.ledger.spending import Exceeded, Limits, Reservation, exceeded
 def _insert(table: str, row: type[Entry] | type[Residency] | type[Reservation]) -> str:
     names = [field.name for field in fields(row)]
     values = ", ".join(f":{name}" for name in names)
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT (id) DO NOTHING"
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT (id) DO UPDATE SET status=excluded.status"
 
 
 _INSERTS = {Entry: _insert("entries", Entry), Residency: _insert("residencies", Residency)}

@@ -13,18 +13,13 @@ from typing import Self
 
 from sixgig.ledger.break_even import LocalUse
 from sixgig.ledger.database import open_to_read, telling
-from sixgig.ledger.days import local_day
 from sixgig.ledger.entry import LOCAL
-from sixgig.ledger.report import By, Report, Served, report
+from sixgig.ledger.report import By, Report, Served, days, report
+from sixgig.ledger.schema import TABLES
 
-_WITHIN = "WHERE began_at >= ? AND began_at < ?"
-_METERED = f"""
-SELECT COALESCE(SUM(COALESCE(prompt_tokens, 0) + COALESCE(completion_tokens, 0)), 0) FROM entries {_WITHIN}
-AND served_by = 'local' AND energy_cost_micros IS NOT NULL
-"""
-_DAYS = f"""
-SELECT COUNT(*) FROM (SELECT local_day(began_at) FROM entries {_WITHIN} AND served_by = 'local'
-UNION SELECT local_day(began_at) FROM residencies {_WITHIN})
+_METERED = """
+SELECT COALESCE(SUM(COALESCE(prompt_tokens, 0) + COALESCE(completion_tokens, 0)), 0) FROM entries
+WHERE began_at >= ? AND began_at < ? AND served_by = 'local' AND energy_cost_micros IS NOT NULL
 """
 
 
@@ -38,30 +33,35 @@ class Reader:
         """Use open()."""
         self.path = path
         self._connection = connection
-        connection.create_function(
-            "local_day", 1, lambda at: local_day(at, zone).isoformat(), deterministic=True
-        )
+        self._zone = zone
 
     @classmethod
     def open(cls, path: Path, zone: tzinfo | None) -> Self:
         """Raises LedgerError where there is no ledger, or none that can be read."""
         return cls(path, open_to_read(path), zone)
 
+    @classmethod
+    def of_nothing(cls, zone: tzinfo | None) -> Self:
+        """Stands for a ledger that was not begun yet."""
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection.executescript(TABLES)
+        return cls(Path(":memory:"), connection, zone)
+
     def report(self, by: By, since: float = 0.0, until: float = inf) -> Report:
         """Sums by one of the groupings."""
         with self._snapshot() as connection:
-            return report(connection, by, (since, until))
+            return report(connection, by, (since, until), self._zone)
 
     def local_use(self, since: float = 0.0, until: float = inf) -> LocalUse:
         """What break_even() needs to know."""
         span = (since, until)
         with self._snapshot() as connection:
-            found = report(connection, "server", span)
+            found = report(connection, "server", span, self._zone)
             return LocalUse(
                 served=next((row.served for row in found.rows if row.name == LOCAL), Served()),
                 loaded=found.total.loaded,
                 metered_tokens=connection.execute(_METERED, span).fetchone()[0],
-                days=connection.execute(_DAYS, span * 2).fetchone()[0],
+                days=sum(1 for _ in days(connection, span, self._zone, here=True)),
             )
 
     def close(self) -> None:

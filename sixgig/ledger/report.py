@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, tzinfo
 from typing import Any, Literal
 
+from sixgig.ledger.days import day_start, local_day, next_day
 from sixgig.ledger.sums import Sum, sum_columns
 
 By = Literal["day", "model", "key", "server"]
 Span = tuple[float, float]
 
-_ENTRY_GROUPS = {"day": "local_day(began_at)", "model": "model", "key": "key", "server": "served_by"}
+_ENTRY_GROUPS = {"model": "model", "key": "key", "server": "served_by"}
 # A model in memory serves no key in particular: by key it stands in the total only.
-_RESIDENCY_GROUPS = {"day": "local_day(began_at)", "model": "model", "key": "NULL", "server": "'local'"}
+_RESIDENCY_GROUPS = {"model": "model", "key": "NULL", "server": "'local'"}
+_NEXT = """
+SELECT MIN(began_at) FROM (
+SELECT MIN(began_at) AS began_at FROM entries WHERE began_at >= :since AND (served_by = 'local' OR NOT :here)
+UNION ALL SELECT MIN(began_at) FROM residencies WHERE began_at >= :since)
+"""
 _WITHIN = "WHERE began_at >= ? AND began_at < ? GROUP BY 1"
 _ESTIMATED = "energy_estimated"
 _HERE, _AWAY = "served_by = 'local'", "served_by <> 'local'"
@@ -84,13 +91,39 @@ class Report:
         return not (self.total.served.requests or self.total.loaded.joules.of)
 
 
-def report(connection: sqlite3.Connection, by: By, span: Span) -> Report:
-    """Reads one state of the ledger; the connection knows the function local_day."""
-    served, loaded = _groups(connection, _ENTRY_GROUPS[by], _RESIDENCY_GROUPS[by], span)
-    rows = (Totals(name, served.get(name, Served()), loaded.get(name, Loaded())) for name in served | loaded)
-    all_served, all_loaded = _groups(connection, "''", "''", span)
-    total = Totals("", all_served.get("", Served()), all_loaded.get("", Loaded()))
-    return Report(by, tuple(sorted(rows, key=lambda row: row.name)), total)
+def report(connection: sqlite3.Connection, by: By, span: Span, zone: tzinfo | None) -> Report:
+    """From one state of the ledger, if the connection is in a transaction."""
+    if by == "day":
+        spans = days(connection, span, zone, here=False)
+        rows = [_everything(connection, day.isoformat(), within) for day, within in spans]
+    else:
+        served, loaded = _groups(connection, _ENTRY_GROUPS[by], _RESIDENCY_GROUPS[by], span)
+        names = sorted(served | loaded)
+        rows = [Totals(name, served.get(name, Served()), loaded.get(name, Loaded())) for name in names]
+    return Report(by, tuple(rows), _everything(connection, "", span))
+
+
+def days(
+    connection: sqlite3.Connection, span: Span, zone: tzinfo | None, here: bool
+) -> Iterator[tuple[date, Span]]:
+    """Days on which something was served (here: on this machine) or loaded, each with its part of the span.
+
+    Found by leaps along the index, so that a clock that once stood in 1970 costs nothing.
+    """
+    since, until = span
+    while True:
+        first = connection.execute(_NEXT, {"since": since, "here": here}).fetchone()[0]
+        if first is None or first >= until:
+            return
+        day = local_day(first, zone)
+        end = day_start(next_day(day), zone)
+        yield day, (since, min(end, until))
+        since = end
+
+
+def _everything(connection: sqlite3.Connection, name: str, span: Span) -> Totals:
+    served, loaded = _groups(connection, "''", "''", span)
+    return Totals(name, served.get("", Served()), loaded.get("", Loaded()))
 
 
 def _groups(

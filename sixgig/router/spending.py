@@ -49,15 +49,25 @@ class Spending(BaseModel):
         """Is there any cap?"""
         return self.per_day is not None or self.per_month is not None
 
+    @property
+    def per_day_micros(self) -> int | None:
+        """The day's cap in micro-units, rounded down."""
+        return None if self.per_day is None else int(self.per_day * _MICROS)
+
+    @property
+    def per_month_micros(self) -> int | None:
+        """The month's cap in micro-units, rounded down."""
+        return None if self.per_month is None else int(self.per_month * _MICROS)
+
     def obstacle(self, spent: Spent, micros: int) -> str | None:
         """Why `micros` more would pass a cap, or None where it would not. What is free never does."""
-        for name, cap, used_micros in (
-            ("per_day", self.per_day, spent.day_micros),
-            ("per_month", self.per_month, spent.month_micros),
+        for name, cap_micros, used_micros in (
+            ("per_day", self.per_day_micros, spent.day_micros),
+            ("per_month", self.per_month_micros, spent.month_micros),
         ):
-            if micros > 0 and cap is not None and used_micros + micros > int(cap * _MICROS):
-                used, more = format_micros(used_micros), format_micros(micros)
-                return f"spending.{name} is {cap:f}, {used} are spent or reserved, this may cost {more}"
+            if micros > 0 and cap_micros is not None and used_micros + micros > cap_micros:
+                cap, used, more = map(format_micros, (cap_micros, used_micros, micros))
+                return f"spending.{name} is {cap}, {used} are spent or reserved, this may cost {more}"
         return None
 
 

@@ -1,0 +1,1 @@
+"""HTTP: OpenAI, Anthropic and Ollama over the models of this machine, by the owner's settings."""

@@ -1,0 +1,45 @@
+"""What comes back for a call, from the engine or from an upstream: a status, then bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from sixgig.errors import ServingError, SixgigError
+
+STREAM = "text/event-stream"
+
+
+class StreamBrokenError(ServingError):
+    """An answer ended before its end, after its first byte was passed on. reason: what is known of why."""
+
+    def __init__(self, reason: SixgigError) -> None:
+        super().__init__(reason.what, reason.numbers, reason.cure)
+        self.reason = reason
+
+
+class RefusedError(ServingError):
+    """Nobody will answer this request; status: HTTP's."""
+
+    def __init__(self, status: int, what: str, numbers: str = "", cure: str = "") -> None:
+        super().__init__(what, numbers, cure)
+        self.status = status
+
+
+@dataclass
+class Answer:
+    """served_by: LOCAL or the upstream's name. notes: why it did not leave, or did. headers: for the client.
+    body: the bytes as they come; raises StreamBrokenError where they end too soon.
+    """
+
+    status: int
+    content_type: str
+    served_by: str
+    body: AsyncIterator[bytes]
+    notes: tuple[str, ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its end is not known yet when it begins."""
+        return self.content_type.startswith(STREAM)

@@ -1,0 +1,59 @@
+"""The HTTP application: every path, and what guards them all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from sixgig.server.gateway import Gateway
+from sixgig.server.guards import Guards
+from sixgig.server.keys import Keyring
+from sixgig.server.metrics import CONTENT_TYPE
+from sixgig.server.models import model_list, one_model
+from sixgig.server.ollama import ollama_routes
+from sixgig.server.page import page_routes
+from sixgig.server.passing import PATHS, PassThrough
+
+
+def make_app(gateway: Gateway) -> ASGIApp:
+    """The whole server on one gateway, which runs from the first request to shutdown."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with gateway.running():
+            yield
+
+    routes: list[BaseRoute] = [
+        *(Route(path, PassThrough(gateway, path), methods=["POST"]) for path in PATHS),
+        Route("/v1/models", partial(model_list, gateway)),
+        Route("/v1/models/{name:path}", partial(one_model, gateway)),
+        *ollama_routes(gateway),
+        *page_routes(),
+        *_own_routes(gateway),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    return Guards(app, gateway.settings.server, Keyring(gateway.settings.keys))
+
+
+def _own_routes(gateway: Gateway) -> list[BaseRoute]:
+    async def health(_request: Request) -> Response:
+        return JSONResponse({"status": "draining" if gateway.draining else "ok"})
+
+    async def status(_request: Request) -> Response:
+        return JSONResponse(gateway.last_snapshot)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
+
+    return [
+        Route("/health", health),
+        Route("/status.json", status),
+        Route("/metrics", metrics),
+    ]

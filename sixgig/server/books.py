@@ -1,0 +1,158 @@
+"""What was served goes into the ledger, with its joules; while the disk is full it waits in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import deque
+from decimal import Decimal
+
+from sixgig.energy import Energy, EnergyMonitor, micro_units
+from sixgig.hardware.machine import Absent
+from sixgig.ledger import Entry, Exceeded, Ledger, LedgerError, Limits, Residency
+from sixgig.ledger.days import day_start, local_day
+from sixgig.router import Attempt, Spent
+
+TICK_S, SLICE_S, RETRY_S = 0.5, 3600.0, 5.0
+MOST_PENDING = 100_000  # entries of a few hundred bytes each, while the disk takes nothing
+
+
+class Books:
+    """The ledger and the meter as the gateway uses them. Belongs to one event loop.
+
+    failing: why the ledger takes nothing at the moment; lost: entries given up because too many waited.
+    """
+
+    def __init__(self, ledger: Ledger, monitor: EnergyMonitor, price_per_kwh: Decimal | None) -> None:
+        self.monitor, self.price_per_kwh = monitor, price_per_kwh
+        self.failing: str | None = None
+        self.lost = 0
+        self._ledger = ledger
+        self._pending: deque[Entry | Residency] = deque()
+        self._writing: list[Entry | Residency] = []
+        self._news = asyncio.Event()
+        self._accrued: dict[str, float] = {}
+        self._slice_began = time.time(), time.monotonic()
+        self._loaded_s: dict[str, float] = {}
+
+    @property
+    def pending(self) -> int:
+        """Entries that are not on disk yet."""
+        return len(self._pending) + len(self._writing)
+
+    async def begin(self, request_id: str) -> None:
+        """The request runs from now on."""
+        await asyncio.to_thread(self.monitor.begin, request_id)
+
+    async def end(self, request_id: str) -> Energy:
+        """It has ended; what it took."""
+        return await asyncio.to_thread(self.monitor.end, request_id)
+
+    def energy_cost_micros(self, joules: float | None) -> int | None:
+        """At the owner's tariff; None without one or without joules."""
+        known = joules is not None and self.price_per_kwh is not None
+        return micro_units(joules, self.price_per_kwh) if known else None  # type: ignore[arg-type]
+
+    def record(self, entry: Entry | Residency) -> None:
+        """It will be on disk soon, or as soon as the disk takes it."""
+        if self.pending >= MOST_PENDING:
+            self.lost += 1
+            return
+        self._pending.append(entry)
+        self._news.set()
+
+    async def reserve(self, attempt: Attempt, key: str, model: str, limits: Limits) -> tuple[Exceeded, ...]:
+        """Set the worst case aside before it can be spent. Raises LedgerError: then it must not be sent."""
+        return await asyncio.to_thread(
+            self._ledger.reserve_within,
+            _reservation(attempt),
+            time.time(),
+            attempt.upstream.name,
+            key,
+            model,
+            attempt.worst_case_micros,
+            limits,
+        )
+
+    async def settle(self, attempt: Attempt, micros: int) -> None:
+        """What it came to. Where the disk takes nothing the worst case goes on counting."""
+        with contextlib.suppress(LedgerError):
+            await asyncio.to_thread(self._ledger.settle, _reservation(attempt), micros)
+
+    async def spent_now(self, limits: Limits) -> Spent:
+        """This day and this month, what is set aside included. Raises LedgerError."""
+        today = local_day(time.time(), limits.zone)
+        starts = day_start(today, limits.zone), day_start(today.replace(day=1), limits.zone)
+        day, month = await asyncio.to_thread(lambda: [self._ledger.spent(start) for start in starts])
+        return Spent(day, month)
+
+    async def run(self) -> None:
+        """Write what waits, as it comes; until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if not await self._write():
+                await asyncio.sleep(RETRY_S)
+                self._news.set()
+
+    async def watch_energy(self) -> None:
+        """Read the meter regularly, and put down what staying loaded took; until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            await asyncio.to_thread(self.monitor.tick)
+            if time.monotonic() - self._slice_began[1] >= SLICE_S:
+                self.loaded(frozenset(self._loaded_s))
+
+    def loaded(self, models: frozenset[str]) -> None:
+        """Put down how long each model has stayed loaded; from now on these are."""
+        now_s, (began_at, _) = time.monotonic(), self._slice_began
+        for model, since_s in self._loaded_s.items():
+            self.record(self._residency(model, began_at, now_s - since_s))
+        self._slice_began = time.time(), now_s
+        self._loaded_s = dict.fromkeys(models, now_s)
+
+    async def close(self) -> None:
+        """Write what waits, if the disk takes it, and close both."""
+        self.loaded(frozenset())
+        await self._write()
+        await asyncio.to_thread(self.monitor.close)
+        with contextlib.suppress(LedgerError):
+            self._ledger.close()
+
+    async def _write(self) -> bool:
+        """All that waits, in one transaction. Cut short it may be done again: an id counts once."""
+        self._writing += self._pending
+        self._pending.clear()
+        try:
+            await asyncio.to_thread(self._ledger.record, list(self._writing))
+        except LedgerError as error:
+            self.failing = str(error)
+            return False
+        self._writing.clear()
+        self.failing = None
+        return True
+
+    def _residency(self, model: str, began_at: float, seconds: float) -> Residency:
+        state = self.monitor.state()
+        accrued = state.staying_joules.get(model, Absent("never measured"))
+        joules = None
+        if not isinstance(accrued, Absent):
+            joules = max(0.0, accrued - self._accrued.get(model, 0.0))
+            self._accrued[model] = accrued
+        return Residency(
+            id=secrets.token_hex(12),
+            began_at=began_at,
+            model=model,
+            seconds=seconds,
+            joules=joules,
+            energy_source=state.source,
+            energy_estimated=state.estimated,
+            energy_cost_micros=self.energy_cost_micros(joules),
+        )
+
+
+def _reservation(attempt: Attempt) -> str:
+    """A request may try several upstreams."""
+    return f"{attempt.request_id}/{attempt.upstream.name}"

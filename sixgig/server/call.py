@@ -1,0 +1,49 @@
+"""A request as the gateway sees it: whose it is, which model it wants, how it is to be answered."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sixgig.errors import UsageError
+
+OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+Api = Literal["openai", "anthropic", "responses", "ollama"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """path, body: what the engine is asked, untouched where the client speaks its language. fields: the body
+    as JSON. key: the API key's name, None without one. private_header: every value the client gave.
+    """
+
+    api: Api
+    path: str
+    body: bytes
+    fields: dict[str, Any]
+    model: str
+    stream: bool
+    key: str | None = None
+    private_header: tuple[str, ...] = ()
+    keep_alive_s: float | None = None
+    id: str = field(default_factory=lambda: secrets.token_hex(12))
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The answer's limit as asked; None where it was not, or makes no sense."""
+        found = next((self.fields[name] for name in OUTPUT_LIMITS if self.fields.get(name) is not None), None)
+        return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def parse_body(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises UsageError for anything else."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UsageError("the body is no JSON", str(error)[:120], "send a JSON object") from error
+    if not isinstance(document, dict):
+        raise UsageError("the body is no JSON object", f"it is {type(document).__name__}", "send an object")
+    return document

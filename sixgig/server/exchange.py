@@ -1,0 +1,87 @@
+"""One call from its arrival to its line in the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from sixgig.errors import SixgigError
+from sixgig.ledger import LOCAL
+from sixgig.router import format_micros
+from sixgig.server.answer import Answer, StreamBrokenError
+from sixgig.server.books import Books
+from sixgig.server.call import Call
+from sixgig.server.dispatch import Dispatch
+from sixgig.server.record import Record
+from sixgig.server.shapes import status_of
+from sixgig.server.tally import Tally
+
+_CLIENT_LEFT = 499  # as web servers log it
+_BAD, _OUR_BUG = 400, 500
+
+
+class Exchange:
+    """answer() a call; whatever becomes of it is put down. ended: told of every call that has ended."""
+
+    def __init__(
+        self, dispatch: Dispatch, books: Books, tally: Tally, ended: Callable[[Record], object]
+    ) -> None:
+        self._dispatch, self._books, self._tally, self._ended = dispatch, books, tally, ended
+
+    @contextlib.asynccontextmanager
+    async def answer(self, call: Call) -> AsyncIterator[Answer]:
+        """The answer, for the time of the block. Raises SixgigError before its first byte."""
+        record = Record(call)
+        self._tally.began(record)
+        try:
+            async with self._dispatch.answer(call, record) as answer:
+                record.status = answer.status
+                answer.body = record.metered(answer.body)
+                if not answer.streamed:
+                    await self._whole(answer, record)
+                answer.headers |= {"x-served-by": answer.served_by, "x-request-id": call.id}
+                yield answer
+            record.outcome = "ok" if answer.status < _BAD else "failed"
+        except (asyncio.CancelledError, GeneratorExit):
+            record.status, record.outcome = record.status or _CLIENT_LEFT, "cancelled"
+            raise
+        except Exception as error:
+            known = isinstance(error, SixgigError)
+            record.status = record.status or (status_of(error) if known else _OUR_BUG)
+            raise
+        finally:
+            await asyncio.shield(self._close(record))
+
+    async def _whole(self, answer: Answer, record: Record) -> None:
+        """All of a body that is no stream; what it took can be told with it."""
+        try:
+            body = b"".join([piece async for piece in answer.body])
+        except StreamBrokenError as error:  # nothing of it was sent yet
+            raise error.reason from error
+        if answer.served_by == LOCAL:
+            await record.end(self._books)
+        answer.headers |= _costs(record, self._books)
+        answer.body = _once(body)
+
+    async def _close(self, record: Record) -> None:
+        await record.end(self._books)
+        self._books.record(record.entry(self._books))
+        self._tally.ended(record)
+        self._ended(record)
+
+
+def _costs(record: Record, books: Books) -> dict[str, str]:
+    """Headers: joules above idle and what they cost, where both are known."""
+    headers = {}
+    if record.joules is not None and record.energy is not None:
+        label = " estimated" if record.energy.estimated else ""
+        headers["x-sixgig-joules"] = f"{record.joules:.3f}{label}"
+    micros = books.energy_cost_micros(record.joules)
+    if micros is not None:
+        headers["x-sixgig-cost"] = format_micros(micros)
+    return headers
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body

@@ -1,0 +1,175 @@
+"""Everything one server has, made once and handed to its endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sixgig.energy import EnergyMonitor
+from sixgig.engines import Budget, Fleet, ModelCard
+from sixgig.errors import UsageError
+from sixgig.ledger import Ledger, Limits
+from sixgig.router import Gate, Spending
+from sixgig.server import logs
+from sixgig.server.admission import Admission
+from sixgig.server.books import Books
+from sixgig.server.dispatch import Dispatch
+from sixgig.server.exchange import Exchange
+from sixgig.server.local import Local
+from sixgig.server.metrics import Metrics
+from sixgig.server.record import Record
+from sixgig.server.settings import Settings
+from sixgig.server.snapshot import snapshot
+from sixgig.server.tally import Tally
+from sixgig.server.today import Today
+from sixgig.server.upstream import Upstreams
+
+_MICROS = 10**6
+SAMPLE_S = 1.0
+
+
+class Gateway:
+    """The models, the queue, the books and the rules. Belongs to one event loop; running() starts its work.
+
+    sockets: a private folder. gateway_bytes: what this process itself may take of the budget.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        cards: Sequence[ModelCard],
+        budget: Budget,
+        sockets: Path,
+        ledger: Ledger,
+        monitor: EnergyMonitor,
+        *,
+        threads: int,
+        gateway_bytes: int = 0,
+        upstreams: Upstreams | None = None,
+    ) -> None:
+        self.settings, self.gateway_bytes = settings, gateway_bytes
+        self.began_at, self.began_s = time.time(), time.monotonic()
+        self.draining = False
+        self.queue = Admission(settings.server.queue)
+        self.fleet = Fleet(
+            cards,
+            budget,
+            sockets,
+            keep_alive_s=settings.server.keep_alive_s,
+            threads=threads,
+            changed=self._models_changed,
+        )
+        self.books = Books(ledger, monitor, settings.energy.price_per_kwh)
+        self.limits = _limits(settings.spending)
+        self.today = Today(ledger.path, self.limits.zone)
+        self.tally = Tally()
+        self.metrics = Metrics(lambda: self.last_snapshot)
+        self.upstreams = upstreams or Upstreams()
+        dispatch = Dispatch(
+            Local(self.fleet, self.queue),
+            self.upstreams,
+            settings,
+            _gate(settings),
+            self.books,
+            self.limits,
+        )
+        self.exchange = Exchange(dispatch, self.books, self.tally, self._ended)
+        self.last_snapshot: dict[str, Any] = {}
+        self._news = asyncio.Event()
+
+    def model_named(self, name: object) -> str:
+        """The model a request asks for; with a single one here it need not be named."""
+        if name is None and len(self.fleet.models) == 1:
+            return next(iter(self.fleet.models))
+        if not isinstance(name, str) or not name:
+            known = ", ".join(self.fleet.models) or "none"
+            raise UsageError("the request names no model", f"here are: {known}", 'give "model" a name')
+        return name
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Works while the block runs; then ends every engine and closes the books."""
+        self.last_snapshot = await snapshot(self)
+        jobs = (self.fleet.run, self.books.run, self.books.watch_energy, self._follow_models, self._sample)
+        tasks = [asyncio.create_task(job()) for job in jobs]
+        try:
+            yield
+        finally:
+            self.draining = True
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.fleet.close()
+            await self.upstreams.close()
+            await self.books.close()
+
+    def _models_changed(self) -> None:
+        self._news.set()
+
+    async def _follow_models(self) -> None:
+        """Tell the meter which models are loaded, whenever that changes."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            states = {name: seated.state for name, seated in self.fleet.models.items()}
+            ready = frozenset(name for name, state in states.items() if state == "ready")
+            await asyncio.to_thread(
+                self.books.monitor.loaded, None if "loading" in states.values() else ready
+            )
+            self.books.loaded(ready)
+
+    async def _sample(self) -> None:
+        """Once a second, the figures that the page and the metrics show."""
+        while True:
+            await self.today.refresh(time.time())
+            self.last_snapshot = await snapshot(self)
+            await asyncio.sleep(SAMPLE_S)
+
+    def _ended(self, record: Record) -> None:
+        """A call has ended."""
+        logs.request(_line(record))
+        latencies, model = self.metrics.latencies, record.call.model
+        if model not in self.fleet.models:
+            return
+        latencies.total(model, record.seconds)
+        latencies.queue(model, record.queue_s)
+        if record.first_token_s is not None:
+            latencies.first_token(model, record.first_token_s)
+
+
+def _line(record: Record) -> logs.RequestLine:
+    usage = record.usage
+    return logs.RequestLine(
+        id=record.call.id,
+        key=record.call.key,
+        model=record.call.model,
+        path=record.call.path,
+        served_by=record.served_by,
+        status=record.status,
+        outcome=record.outcome,
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        seconds=record.seconds,
+        queue_s=record.queue_s,
+        first_token_s=record.first_token_s,
+    )
+
+
+def _limits(spending: Spending) -> Limits:
+    """The owner's caps in micro-units, by the days of this machine's own zone."""
+    zone = datetime.now().astimezone().tzinfo
+    caps = (None if cap is None else int(cap * _MICROS) for cap in (spending.per_day, spending.per_month))
+    return Limits(*caps, zone=zone)
+
+
+def _gate(settings: Settings) -> Gate:
+    return Gate(
+        settings.server.private_by_default,
+        frozenset(name for name, model in settings.models.items() if model.private),
+        {key.name: key.private for key in settings.keys},
+    )

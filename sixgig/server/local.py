@@ -1,0 +1,113 @@
+"""One call to an engine here: a slot, the model loaded, the bytes passed through."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+
+from sixgig.engines import EngineProcess, Fleet
+from sixgig.errors import EngineLostError, ServingError, SixgigError
+from sixgig.ledger import LOCAL
+from sixgig.server.admission import Admission
+from sixgig.server.answer import Answer, StreamBrokenError
+from sixgig.server.call import Call
+
+_LOST_S = 1.0  # a process that has died is known to be dead within this time
+_JSON = "application/json"
+_HEADERS = {"content-type": _JSON}
+_ERROR_EVENTS = (b'data: {"error":', b"event: error\n")
+
+
+class Local:
+    """The models of this machine."""
+
+    def __init__(self, fleet: Fleet, queue: Admission) -> None:
+        self.fleet, self.queue = fleet, queue
+
+    @contextlib.asynccontextmanager
+    async def answer(
+        self, call: Call, waited: Callable[[float], object], began: Callable[[], Any]
+    ) -> AsyncIterator[Answer]:
+        """The engine's answer, its slot held for the time of the block.
+
+        waited: gets the seconds in the queue; began: awaited when the engine is there. Raises SixgigError
+        before the first byte.
+        """
+        slots = self.fleet.models[call.model].card.spec.sequences
+        async with self.queue.enter(call.model, slots) as queue_s:
+            waited(queue_s)
+            async with self.fleet.lease(call.model, call.keep_alive_s) as engine:
+                await began()
+                async with _sent(engine, call) as response:
+                    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+                        raise await _failed(engine, response)
+                    yield Answer(
+                        response.status_code,
+                        response.headers.get("content-type", _JSON),
+                        LOCAL,
+                        _explained(engine, response),
+                    )
+
+    async def count_prompt(self, call: Call) -> int | None:
+        """Tokens of a chat's prompt by the model's own template and tokenizer; None where it cannot tell."""
+        if not call.path.endswith("/chat/completions"):
+            return None
+        async with self.fleet.lease(call.model) as engine:
+            response = await engine.client.post(
+                f"{call.path}/input_tokens", content=call.body, headers=_HEADERS
+            )
+        tokens = response.json().get("input_tokens") if response.status_code == httpx.codes.OK else None
+        return tokens if isinstance(tokens, int) else None
+
+
+@contextlib.asynccontextmanager
+async def _sent(engine: EngineProcess, call: Call) -> AsyncIterator[httpx.Response]:
+    request = engine.client.build_request("POST", call.path, content=call.body, headers=_HEADERS)
+    try:
+        response = await engine.client.send(request, stream=True)
+    except httpx.HTTPError as error:
+        raise await _why(engine, error) from error
+    try:
+        yield response
+    finally:
+        await response.aclose()
+
+
+async def _explained(engine: EngineProcess, response: httpx.Response) -> AsyncIterator[bytes]:
+    """The bytes as they come; an error event of the engine's gives way to what is known of its cause."""
+    try:
+        async for piece in response.aiter_raw():
+            if piece.startswith(_ERROR_EVENTS) and (failure := await engine.failure()):
+                raise StreamBrokenError(failure)
+            yield piece
+    except httpx.HTTPError as error:
+        raise StreamBrokenError(await _why(engine, error)) from error
+
+
+async def _failed(engine: EngineProcess, response: httpx.Response) -> SixgigError:
+    """Why the engine answered with a status of its own making: what the disk said, else its own words."""
+    failure = await engine.failure()
+    if failure is not None:
+        return failure
+    try:
+        told = json.loads(await response.aread())["error"]["message"]
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        told = f"status {response.status_code}"
+    return ServingError("the engine failed", str(told)[:200], "ask again")
+
+
+async def _why(engine: EngineProcess, error: httpx.HTTPError) -> SixgigError:
+    """The process's own end, where it has ended; it may be known a moment after its socket closes."""
+    with contextlib.suppress(TimeoutError):
+        return await _loss(engine)
+    failure = await engine.failure()
+    return failure or ServingError("the engine broke off", type(error).__name__, "ask again")
+
+
+async def _loss(engine: EngineProcess) -> EngineLostError:
+    return await asyncio.wait_for(asyncio.shield(engine.lost), _LOST_S)

@@ -1,0 +1,45 @@
+"""Which models there are, as OpenAI's and Anthropic's clients ask for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from sixgig.engines import Seated
+from sixgig.server.answer import RefusedError
+from sixgig.server.gateway import Gateway
+from sixgig.server.shapes import error_body
+
+_NANO = 10**9
+
+
+async def model_list(gateway: Gateway, _request: Request) -> Response:
+    """GET /v1/models."""
+    models = [_model(seated) for seated in gateway.fleet.models.values()]
+    return JSONResponse({"object": "list", "data": models})
+
+
+async def one_model(gateway: Gateway, request: Request) -> Response:
+    """GET /v1/models/NAME."""
+    name = request.path_params["name"]
+    seated = gateway.fleet.models.get(name)
+    if seated is not None:
+        return JSONResponse(_model(seated))
+    missing = RefusedError(404, f"the model {name[:60]!a} is not here", cure="GET /v1/models lists them")
+    return Response(error_body("openai", 404, missing), 404, media_type="application/json")
+
+
+def _model(seated: Seated) -> dict[str, Any]:
+    """OpenAI's fields, and what Anthropic's client reads of the same document."""
+    card = seated.card
+    return {
+        "id": card.name,
+        "object": "model",
+        "type": "model",
+        "created": card.modified_ns // _NANO,
+        "owned_by": "sixgig",
+        "display_name": card.name,
+        "context_length": card.context,
+    }

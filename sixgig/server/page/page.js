@@ -1,0 +1,105 @@
+// Asks for the status once a second, shows it, and says so where there is none to be had.
+
+import { showCharts } from "./charts.js";
+import { byId, write, writeOrAbsent } from "./dom.js";
+import { count, duration, percent, rate, watts } from "./format.js";
+import { showLedger } from "./ledger.js";
+import { showMemory } from "./memory.js";
+import { showModels } from "./models.js";
+
+const EVERY_MS = 1000;
+const PATIENCE_MS = 4000;
+const KEY = "sixgig-key";
+
+let seenAt = null;
+let reachable = true;
+
+function showFigure(id, value, unit, note) {
+  const figure = byId(id);
+  const [number, small] = figure.children;
+  writeOrAbsent(number, value, note);
+  write(small, value === null ? "" : unit);
+  write(byId(`${id}-note`), note);
+}
+
+function showFigures(status) {
+  const { queue } = status;
+  const hits = status.history.hit_rate.at(-1) ?? null;
+  showFigure("speed", rate(status.tokens_per_s), "", `${rate(status.prompt_tokens_per_s)} prompt tokens/s`);
+  showFigure("queue", count(queue.waiting), `of ${count(queue.bound)}`, `${count(queue.running)} running, ${count(queue.rejected)} rejected`);
+  showFigure("hits", hits === null ? null : percent(hits), "%", hits === null ? "no experts are paged" : "of experts were in memory");
+  showPower(status.energy);
+}
+
+function showPower(energy) {
+  const without = energy.absent_reason === null ? "not measured yet" : `no sensor: ${energy.absent_reason}`;
+  const idle = energy.idle_watts === null ? "" : `, ${watts(energy.idle_watts)} W idle`;
+  const source = energy.estimated ? `${energy.source}, estimated` : energy.source;
+  const known = energy.watts !== null;
+  showFigure("power", known ? watts(energy.watts) : null, "W", known ? source + idle : without);
+}
+
+function showHeader(status) {
+  write(byId("version"), status.version);
+  showLink(status.draining ? "draining" : "up", status.draining ? "Draining, no new requests" : "Up");
+  write(byId("since"), duration(status.uptime_s));
+}
+
+function show(status) {
+  byId("panel").hidden = false;
+  showHeader(status);
+  showFigures(status);
+  showMemory(status);
+  showModels(status);
+  showCharts(status);
+  showLedger(status);
+}
+
+function showLink(state, text) {
+  document.documentElement.dataset.link = state;
+  write(byId("link"), text);
+}
+
+function showLost() {
+  showLink("lost", "Not reachable");
+  write(byId("since"), seenAt === null ? "never seen" : `last seen ${duration((performance.now() - seenAt) / 1000)} ago`);
+}
+
+function askForKey() {
+  showLink("lost", "Key needed");
+  write(byId("since"), "");
+  byId("key-form").hidden = false;
+}
+
+async function ask() {
+  const key = sessionStorage.getItem(KEY);
+  const headers = key === null ? {} : { Authorization: `Bearer ${key}` };
+  const answer = await fetch("status.json", { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+  if (answer.status === 401) return null;
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return answer.json();
+}
+
+async function poll() {
+  const status = await ask().catch(() => undefined);
+  if (status === null) return askForKey();
+  setTimeout(poll, EVERY_MS);
+  reachable = status !== undefined;
+  if (!reachable) return showLost();
+  seenAt = performance.now();
+  show(status);
+}
+
+byId("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, byId("key").value);
+  byId("key").value = "";
+  byId("key-form").hidden = true;
+  poll();
+});
+
+// An answer may be long in coming: how long ago the last one came is counted on meanwhile.
+setInterval(() => {
+  if (!reachable) showLost();
+}, EVERY_MS);
+poll();

@@ -1,0 +1,62 @@
+"""Endpoints whose protocol the engine speaks itself: OpenAI's and Anthropic's. Bytes pass unchanged."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from sixgig.errors import SixgigError
+from sixgig.router import HEADER
+from sixgig.server.answer import StreamBrokenError
+from sixgig.server.call import Api, Call, parse_body
+from sixgig.server.gateway import Gateway
+from sixgig.server.sending import send_answer, send_error, until_left
+
+PATHS: dict[str, Api] = {
+    "/v1/chat/completions": "openai",
+    "/v1/completions": "openai",
+    "/v1/embeddings": "openai",
+    "/v1/responses": "responses",
+    "/v1/messages": "anthropic",
+    "/v1/messages/count_tokens": "anthropic",
+}
+
+
+class PassThrough:
+    """One endpoint, as a plain ASGI app: it sees when a client leaves, and frees its slot at once."""
+
+    def __init__(self, gateway: Gateway, path: str) -> None:
+        self._gateway, self._path, self._api = gateway, path, PATHS[path]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        try:
+            call = self._call(request, await request.body())
+        except SixgigError as error:
+            await send_error(send, self._api, error)
+            return
+        await until_left(receive, self._answer(call, send))
+
+    def _call(self, request: Request, body: bytes) -> Call:
+        fields = parse_body(body)
+        key = request.scope.get("state", {}).get("key")
+        return Call(
+            api=self._api,
+            path=self._path,
+            body=body,
+            fields=fields,
+            model=self._gateway.model_named(fields.get("model")),
+            stream=fields.get("stream") is True,
+            key=key.name if key else None,
+            private_header=tuple(request.headers.getlist(HEADER)),
+        )
+
+    async def _answer(self, call: Call, send: Send) -> None:
+        try:
+            async with self._gateway.exchange.answer(call) as answer:
+                await send_answer(send, answer, self._api)
+        except StreamBrokenError:
+            return  # the client was told within its stream
+        except SixgigError as error:
+            await send_error(send, self._api, error)

@@ -1,0 +1,102 @@
+"""What becomes of one call: filled while it is answered, one line of the ledger when it has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from sixgig.energy import Energy
+from sixgig.hardware.machine import Absent
+from sixgig.ledger import LOCAL, Entry, Outcome
+from sixgig.server.books import Books
+from sixgig.server.call import Call
+from sixgig.server.usage import Usage, UsageWatch
+
+_LONGEST_NAME = 200
+
+
+@dataclass
+class Record:
+    """Times are seconds since the call came. pieces: of its body, passed on so far.
+
+    energy: None until an engine here has ended with it."""
+
+    call: Call
+    private: bool = True
+    served_by: str = LOCAL
+    status: int = 0
+    outcome: Outcome = "failed"
+    queue_s: float = 0.0
+    first_token_s: float | None = None
+    energy: Energy | None = None
+    upstream_micros: int | None = None
+    began_at: float = field(default_factory=time.time)
+    began_s: float = field(default_factory=time.monotonic)
+    running: bool = False
+    pieces: int = 0
+
+    def __post_init__(self) -> None:
+        self.watch = UsageWatch(self.call.stream)
+
+    @property
+    def usage(self) -> Usage:
+        """What the answer said of itself so far."""
+        return self.watch.usage
+
+    @property
+    def joules(self) -> float | None:
+        """Above idle; None where nothing was measured."""
+        return None if self.energy is None or isinstance(self.energy.joules, Absent) else self.energy.joules
+
+    @property
+    def seconds(self) -> float:
+        """Since the call came."""
+        return time.monotonic() - self.began_s
+
+    async def begin(self, books: Books) -> None:
+        """An engine here works for it from now on."""
+        self.running = True
+        await books.begin(self.call.id)
+
+    async def end(self, books: Books) -> None:
+        """No engine here works for it any more; safe to call twice."""
+        if self.running:
+            self.running = False
+            self.energy = await books.end(self.call.id)
+
+    async def metered(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same bytes; an upstream's were watched before they were changed."""
+        async for piece in body:
+            if self.first_token_s is None:
+                self.first_token_s = self.seconds
+            if self.served_by == LOCAL:
+                self.watch.feed(piece)
+            self.pieces += 1
+            yield piece
+
+    def entry(self, books: Books) -> Entry:
+        """The ledger's line."""
+        usage = self.usage
+        return Entry(
+            id=self.call.id,
+            began_at=self.began_at,
+            model=self.call.model[:_LONGEST_NAME],
+            key=self.call.key or "",
+            path=self.call.path,
+            served_by=self.served_by,
+            status=self.status,
+            outcome=self.outcome,
+            private=self.private,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+            seconds=self.seconds,
+            queue_s=self.queue_s,
+            first_token_s=self.first_token_s,
+            joules=self.joules,
+            energy_source=self.energy.source[:_LONGEST_NAME] if self.energy else "",
+            energy_estimated=self.energy.estimated if self.energy else False,
+            energy_cost_micros=books.energy_cost_micros(self.joules),
+            upstream_cost_micros=self.upstream_micros,
+        )

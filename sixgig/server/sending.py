@@ -1,0 +1,63 @@
+"""Answers and errors onto the wire, and a client that leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any
+
+from starlette.types import Receive, Send
+
+from sixgig.errors import SixgigError
+from sixgig.server.answer import Answer, StreamBrokenError
+from sixgig.server.call import Api
+from sixgig.server.shapes import error_body, error_event, error_headers, status_of
+
+
+async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
+    """Await `answering`; cancel it when the client leaves."""
+    task, leaving = asyncio.create_task(answering), asyncio.create_task(_left(receive))
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        if not task.done():
+            task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def send_answer(send: Send, answer: Answer, api: Api) -> None:
+    """Status, headers, then the body as it comes; where it breaks, an event that says why ends it.
+
+    Raises StreamBrokenError then.
+    """
+    await start(send, answer.status, answer.content_type, answer.headers)
+    try:
+        async for piece in answer.body:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except StreamBrokenError as error:
+        await send({"type": "http.response.body", "body": error_event(api, error.reason)})
+        raise
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def send_error(send: Send, api: Api, error: SixgigError) -> None:
+    """An error before the first byte, in the API's own shape."""
+    status = status_of(error)
+    headers = {name.lower(): value for name, value in error_headers(error).items()}
+    await start(send, status, "application/json", headers)
+    await send({"type": "http.response.body", "body": error_body(api, status, error)})
+
+
+async def start(send: Send, status: int, content_type: str, headers: dict[str, str]) -> None:
+    """Status and headers."""
+    pairs = {"content-type": content_type, "cache-control": "no-store", **headers}
+    raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in pairs.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue

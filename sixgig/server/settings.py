@@ -1,0 +1,180 @@
+"""What the owner wrote down: a TOML file, checked field by field."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sixgig.energy import MeterKind
+from sixgig.errors import UsageError
+from sixgig.router import Rule, Spending, Upstream
+from sixgig.router.routing import Routing
+from sixgig.router.spending import Amount
+from sixgig.server.complaints import Names, complaints
+from sixgig.server.fields import (
+    AllowedHost,
+    AllowedOrigin,
+    Count,
+    Currency,
+    Digest,
+    DurationS,
+    FilePath,
+    Host,
+    Label,
+    ModelName,
+    ModelPath,
+    Sequences,
+    SizeBytes,
+    Watts,
+)
+from sixgig.server.origins import ANY, Authority
+from sixgig.server.toml import read_toml
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class ServerSettings(_Section):
+    """`[server]`. In the file sizes and durations go without their unit's name: ram, max_body, keep_alive.
+
+    queue: requests that may wait, over all models. parallel: sequences of each model. keep_alive_s: how long
+    a model stays when nobody asks; below zero, for ever. None: what the machine, or the model, has.
+    allowed_hosts, allowed_origins: besides this machine's own names and the server's own pages; "*" for any.
+    """
+
+    host: Host = "127.0.0.1"
+    port: int = Field(default=8333, ge=0, le=65535)
+    keep_alive_s: DurationS = Field(default=300.0, alias="keep_alive")
+    queue: int = Field(default=64, ge=0, le=100_000)
+    parallel: Sequences = 4
+    context: Count | None = None
+    ram_bytes: SizeBytes | None = Field(default=None, alias="ram")
+    vram_bytes: SizeBytes | None = Field(default=None, alias="vram")
+    threads: Count | None = None
+    max_body_bytes: SizeBytes = Field(default=8 << 20, alias="max_body")
+    private_by_default: bool = False
+    log_prompts: bool = False
+    allowed_hosts: tuple[AllowedHost, ...] = Field(default=(), strict=False)
+    allowed_origins: tuple[AllowedOrigin, ...] = Field(default=(), strict=False)
+
+
+class KeySettings(_Section):
+    """`[[keys]]`. sha256: of the secret, in hex; private: what comes with it never leaves this machine."""
+
+    name: Label
+    sha256: Digest
+    private: bool = False
+
+
+class ModelSettings(_Section):
+    """`[models.NAME]`. path: absolute, or hf:owner/repo[:quant], for `sixgig.modelfile.resolve`.
+
+    None: as `[server]` says. pooling: how a text becomes one embedding, else as the model's file says.
+    """
+
+    path: ModelPath
+    context: Count | None = None
+    parallel: Sequences | None = None
+    ram_bytes: SizeBytes | None = Field(default=None, alias="ram")
+    private: bool = False
+    pooling: Literal["mean", "cls", "last"] | None = None
+    adapter: FilePath | None = None
+    keep_alive_s: DurationS | None = Field(default=None, alias="keep_alive")
+
+
+class EnergySettings(_Section):
+    """`[energy]`. Whether meter and constants suit each other, `sixgig.energy.open_meter` checks."""
+
+    meter: MeterKind = "auto"
+    price_per_kwh: Amount | None = None
+    currency: Currency = "EUR"
+    wall_idle_watts: Watts | None = None
+    wall_busy_watts: Watts | None = None
+
+
+class LedgerSettings(_Section):
+    """`[ledger]`. path: absolute; None, where programs of this user keep their data."""
+
+    path: FilePath | None = None
+
+
+class Settings(Routing):
+    """The whole file; what may send a request away is inherited, and checked, as `Routing` has it."""
+
+    server: ServerSettings = ServerSettings()
+    keys: tuple[KeySettings, ...] = Field(default=(), strict=False)
+    models: dict[ModelName, ModelSettings] = Field(default_factory=dict)
+    energy: EnergySettings = EnergySettings()
+    ledger: LedgerSettings = LedgerSettings()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if faults := list(_twins(self)):
+            raise ValueError("\n".join(faults))
+        return self
+
+
+def load_settings(path: Path) -> Settings:
+    """Read the file. Relative paths in it are relative to its folder.
+
+    Raises UsageError: not readable, not TOML, or with a clause for each wrong field.
+    """
+    document = read_toml(path)
+    try:
+        return Settings.model_validate(document, context={"folder": path.absolute().parent})
+    except ValidationError as error:
+        faults = " | ".join(complaints(error, document, _names()))
+        raise UsageError(f"{path.name}: {faults}", cure="mend the file") from error
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raises UsageError where anyone could use the server: others are let in, and no key is asked for."""
+    server = settings.server
+    if settings.keys:
+        return
+    cure = "make a key with sixgig serve --new-key NAME"
+    if not Authority(server.host, None).is_loopback:
+        what = f"the server would listen on {server.host} for everyone in reach"
+        raise UsageError(what, "no key is configured", f"{cure}, or listen on 127.0.0.1")
+    for field in ("allowed_hosts", "allowed_origins"):
+        if ANY in getattr(server, field):
+            what = f'{field} = ["*"] would open the server to every page in a browser here'
+            raise UsageError(what, "no key is configured", f"{cure}, or name who is allowed")
+
+
+def _twins(settings: Settings) -> Iterator[str]:
+    """Names that people or clients take for one another."""
+    for name in _repeated([key.name.casefold() for key in settings.keys]):
+        yield f"keys: more than one is named {name}; give each a name of its own"
+    if _repeated([key.sha256 for key in settings.keys]):
+        yield "keys: two have the same sha256; give each a secret of its own"
+    for name in _repeated([name.casefold().removesuffix(":latest") for name in settings.models]):
+        yield f"models: more than one answers to {name}; give each a name of its own"
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def _names() -> Names:
+    """The fields of each section as the file writes them."""
+    sections: dict[str, type[BaseModel]] = {
+        "": Settings,
+        "server": ServerSettings,
+        "keys": KeySettings,
+        "models": ModelSettings,
+        "energy": EnergySettings,
+        "ledger": LedgerSettings,
+        "upstreams": Upstream,
+        "rules": Rule,
+        "spending": Spending,
+    }
+    return {
+        name: [field.alias or own for own, field in section.model_fields.items()]
+        for name, section in sections.items()
+    }

@@ -1,0 +1,120 @@
+"""Errors as each API's own clients understand them: as a body, and as an event of a stream under way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from sixgig.errors import BudgetError, ServingError, SixgigError, UsageError
+from sixgig.server.answer import RefusedError, StreamBrokenError
+from sixgig.server.call import Api
+
+RETRY_AFTER_S = 5
+_TRANSIENT = (429, 503)
+
+
+class _Kind(NamedTuple):
+    openai_type: str
+    openai_code: str | None
+    anthropic_type: str
+
+
+# https://platform.openai.com/docs/guides/error-codes, https://docs.anthropic.com/en/api/errors
+_KINDS = {
+    400: _Kind("invalid_request_error", None, "invalid_request_error"),
+    401: _Kind("invalid_request_error", "invalid_api_key", "authentication_error"),
+    403: _Kind("invalid_request_error", "forbidden", "permission_error"),
+    404: _Kind("invalid_request_error", "not_found", "not_found_error"),
+    413: _Kind("invalid_request_error", "request_too_large", "request_too_large"),
+    429: _Kind("rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
+    503: _Kind("server_error", "server_overloaded", "overloaded_error"),
+    504: _Kind("server_error", "timeout", "timeout_error"),
+    507: _Kind("server_error", "out_of_memory", "api_error"),
+}
+_CLIENT_FAULT, _SERVER_FAULT = _KINDS[400], _Kind("server_error", "server_error", "api_error")
+
+
+def api_of(path: str) -> Api:
+    """Whose clients ask under this path."""
+    if path.startswith("/v1/messages"):
+        return "anthropic"
+    if path.startswith("/v1/responses"):
+        return "responses"
+    return "ollama" if path.startswith("/api/") else "openai"
+
+
+def status_of(error: SixgigError) -> int:
+    """HTTP's status: 4xx is the client's fault, 503 passes, 507 needs another budget, 500 is ours."""
+    if isinstance(error, StreamBrokenError):
+        return status_of(error.reason)
+    if isinstance(error, RefusedError):
+        return error.status
+    if isinstance(error, UsageError):
+        return 400
+    if isinstance(error, ServingError):
+        return 503
+    return 507 if isinstance(error, BudgetError) else 500
+
+
+def error_headers(error: SixgigError) -> dict[str, str]:
+    """Content type, and when to ask again where that may help. Where it cannot, X-Should-Retry tells so to
+    OpenAI's and Anthropic's own clients, which repeat whatever fails with 5xx.
+    """
+    status = status_of(error)
+    headers = {"Content-Type": "application/json"}
+    if status in _TRANSIENT:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    elif status >= 500:
+        headers["X-Should-Retry"] = "false"
+    return headers
+
+
+def error_body(api: Api, status: int, error: SixgigError) -> bytes:
+    """A whole JSON body."""
+    match api:
+        case "anthropic":
+            return _json(_anthropic(status, error))
+        case "ollama":
+            return _json({"error": str(error)})
+    return _json({"error": _openai(status, error)})
+
+
+def error_event(api: Api, error: SixgigError, sequence_number: int = 0) -> bytes:
+    """The last event of a stream that cannot go on: a server-sent event, or Ollama's line of JSON.
+
+    What was sent before must have ended with a whole event. sequence_number: of Responses' events, each one
+    more than the last.
+    """
+    status = status_of(error)
+    match api:
+        case "ollama":
+            return _json({"error": str(error)}) + b"\n"
+        case "anthropic":
+            return b"event: error\ndata: " + _json(_anthropic(status, error)) + b"\n\n"
+        case "responses":
+            return b"event: error\ndata: " + _json(_response(status, error, sequence_number)) + b"\n\n"
+    return b"data: " + _json({"error": _openai(status, error)}) + b"\n\n"
+
+
+def _openai(status: int, error: SixgigError) -> dict[str, Any]:
+    kind = _kind(status)
+    return {"message": str(error), "type": kind.openai_type, "code": kind.openai_code, "param": None}
+
+
+def _anthropic(status: int, error: SixgigError) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": _kind(status).anthropic_type, "message": str(error)}}
+
+
+def _response(status: int, error: SixgigError, sequence_number: int) -> dict[str, Any]:
+    """As documented, fields at the top, and once more under "error", by which OpenAI's client raises."""
+    fields = _openai(status, error)
+    return {**fields, "type": "error", "sequence_number": sequence_number, "error": fields}
+
+
+def _kind(status: int) -> _Kind:
+    return _KINDS.get(status, _CLIENT_FAULT if status < 500 else _SERVER_FAULT)
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    """ASCII, so that no text can end a line or an event."""
+    return json.dumps(document).encode()

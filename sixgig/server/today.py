@@ -1,0 +1,62 @@
+"""What the ledger says of this day and this month, asked now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any
+
+from sixgig.ledger import LOCAL, LedgerError, Reader, Report
+from sixgig.ledger.days import day_start, local_day
+
+FRESH_S = 5.0
+
+
+class Today:
+    """served: the day's sums for the status page. spent_day, spent_month: micro-units by upstream.
+
+    All as of the last refresh; what cannot be read stays as it was.
+    """
+
+    def __init__(self, path: Path, zone: tzinfo | None) -> None:
+        self._path, self._zone = path, zone
+        self._asked_at = 0.0
+        self.served: dict[str, Any] = {}
+        self.spent_day: dict[str, int] = {}
+        self.spent_month: dict[str, int] = {}
+
+    async def refresh(self, now: float) -> None:
+        """Ask again, unless that was done a moment ago."""
+        if abs(now - self._asked_at) >= FRESH_S:
+            self._asked_at = now
+            try:
+                await asyncio.to_thread(self._read, now)
+            except LedgerError:
+                return
+
+    def _read(self, now: float) -> None:
+        today = local_day(now, self._zone)
+        with Reader.open(self._path, self._zone) as reader:
+            day = reader.report("server", day_start(today, self._zone))
+            month = reader.report("server", day_start(today.replace(day=1), self._zone))
+        self.served = _served(day)
+        self.spent_day, self.spent_month = _spent(day), _spent(month)
+
+
+def _served(report: Report) -> dict[str, Any]:
+    total = report.total.served
+    return {
+        "requests": total.requests,
+        "failed": total.failed,
+        "prompt_tokens": total.prompt_tokens.total or 0,
+        "completion_tokens": total.completion_tokens.total or 0,
+        "joules": total.joules.total,
+        "measured_requests": total.joules.measured,
+        "energy_cost_micros": total.energy_micros.total,
+        "upstream_cost_micros": total.upstream_micros.total or 0,
+    }
+
+
+def _spent(report: Report) -> dict[str, int]:
+    return {row.name: row.served.upstream_micros.total or 0 for row in report.rows if row.name != LOCAL}

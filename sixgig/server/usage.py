@@ -1,0 +1,118 @@
+"""What went by: tokens and times, read off an answer without changing a byte of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+_MARKS = (b'"usage"', b'"timings"')
+_LONGEST_LINE, _LONGEST_BODY = 1 << 20, 64 << 20
+
+
+@dataclass(frozen=True)
+class Usage:
+    """None where the answer did not tell. prompt_tokens counts cached_tokens too. decode_s, prefill_s: by the
+    engine's own clock. reported: "usage" as it stood.
+    """
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    prefill_s: float | None = None
+    decode_s: float | None = None
+    reported: Any = None
+
+
+class UsageWatch:
+    """feed() it every byte of the body in order; `usage` is then what the answer said last.
+
+    streamed: the body is server-sent events. Covers the shapes of OpenAI, Anthropic and Responses.
+    """
+
+    def __init__(self, streamed: bool) -> None:
+        self._streamed = streamed
+        self._rest = b""
+        self._skipping = False
+        self._found: dict[str, Any] = {}
+        self._timings: dict[str, Any] = {}
+        self.finished = False
+
+    def feed(self, piece: bytes) -> None:
+        """The next bytes; lines and bodies of absurd length are passed over."""
+        self._rest += piece
+        if not self._streamed:
+            if len(self._rest) > _LONGEST_BODY:
+                self._rest, self._skipping = b"", True
+            return
+        *lines, self._rest = self._rest.split(b"\n")
+        if len(self._rest) > _LONGEST_LINE:
+            self._rest = b""
+        for line in lines:
+            self._see_line(line)
+
+    @property
+    def usage(self) -> Usage:
+        """What is known so far; of a body that is no stream, once all of it was fed."""
+        if not self._streamed and not self._skipping:
+            self._see(self._rest)
+        return _usage(self._found, self._timings)
+
+    def _see_line(self, line: bytes) -> None:
+        if line.startswith((b"data: [DONE]", b"event: message_stop", b"event: response.completed")):
+            self.finished = True
+        if line.startswith(b"data:") and any(mark in line for mark in _MARKS):
+            self._see(line[5:])
+
+    def _see(self, text: bytes) -> None:
+        try:
+            document = json.loads(text)
+        except ValueError:
+            return
+        for part in _parts(document):
+            if isinstance(part.get("usage"), dict):
+                self._found |= part["usage"]
+            if isinstance(part.get("timings"), dict):
+                self._timings = part["timings"]
+
+
+def _parts(document: Any) -> list[dict[str, Any]]:
+    """The document, and what Anthropic and Responses wrap: "message" and "response"."""
+    if not isinstance(document, dict):
+        return []
+    inner = (document.get("message"), document.get("response"))
+    return [document, *(part for part in inner if isinstance(part, dict))]
+
+
+def _usage(found: dict[str, Any], timings: dict[str, Any]) -> Usage:
+    details = found.get("prompt_tokens_details") or found.get("input_tokens_details") or {}
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    if cached is None:
+        cached = found.get("cache_read_input_tokens", timings.get("cache_n"))
+    prompt = _count(found, "prompt_tokens", "input_tokens")
+    if prompt is not None and "cache_read_input_tokens" in found:
+        prompt += _number(cached) or 0  # Anthropic leaves cached tokens out of input_tokens
+    if prompt is None and "prompt_n" in timings:
+        prompt = (_number(timings["prompt_n"]) or 0) + (_number(timings.get("cache_n")) or 0)
+    completion = _count(found, "completion_tokens", "output_tokens")
+    return Usage(
+        prompt_tokens=prompt,
+        cached_tokens=_number(cached),
+        completion_tokens=_number(timings.get("predicted_n")) if completion is None else completion,
+        prefill_s=_seconds(timings.get("prompt_ms")),
+        decode_s=_seconds(timings.get("predicted_ms")),
+        reported=found or None,
+    )
+
+
+def _count(found: dict[str, Any], *names: str) -> int | None:
+    return next((_number(found[name]) for name in names if name in found), None)
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40 else None
+
+
+def _seconds(milliseconds: Any) -> float | None:
+    known = isinstance(milliseconds, int | float) and not isinstance(milliseconds, bool)
+    return milliseconds / 1000 if known and 0 <= milliseconds < 1e12 else None

@@ -1,0 +1,429 @@
+"""Models on demand within one budget, with engines that only the test moves."""
+
+import asyncio
+import contextlib
+import random
+
+import pytest
+
+from sixgig.engines import fleet as fleet_module
+from sixgig.errors import BudgetError, EngineLostError, ModelFileError, ServingError
+from tests.serve.fake_engines import ROOM, card, fleet_of
+from tests.serve.loops import in_loop, settle
+
+
+@in_loop
+async def test_a_model_is_loaded_by_its_first_request_and_kept_for_the_next(monkeypatch):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
+        assert fleet.models["a"].state == "unloaded"
+        first = await fleet.use("a")
+        assert await fleet.use("a") is first
+        assert engines.started["a"] == 1
+        assert fleet.models["a"].state == "ready"
+
+
+@in_loop
+async def test_an_unknown_model_is_a_key_error(monkeypatch):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, _engines):
+        with pytest.raises(KeyError):
+            await fleet.use("b")
+
+
+@in_loop
+async def test_many_requests_share_one_load(monkeypatch):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
+        engines.hold("a")
+        uses = [asyncio.create_task(fleet.use("a")) for _ in range(20)]
+        await settle()
+        assert fleet.models["a"].state == "loading"
+        assert fleet.models["a"].loaded_fraction == 0.5
+        engines.release("a")
+        assert len(set(await asyncio.gather(*uses))) == 1
+        assert engines.started["a"] == 1
+        assert fleet.models["a"].users == 0
+
+
+@in_loop
+async def test_who_stops_waiting_does_not_stop_the_load(monkeypatch):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
+        engines.hold("a")
+        first, second = (asyncio.create_task(fleet.use("a")) for _ in range(2))
+        await settle()
+        first.cancel()
+        await settle()
+        assert fleet.models["a"].users == 1
+        engines.release("a")
+        await second
+        assert first.cancelled()
+        assert engines.started["a"] == 1
+
+
+@in_loop
+async def test_a_load_that_nobody_waits_for_any_more_is_kept_or_fails_unseen(monkeypatch):
+    async with fleet_of(monkeypatch, card("a"), card("b", 20)) as (fleet, engines):
+        engines.fails["b"] = [ModelFileError("damaged")]
+        for name in ("a", "b"):
+            engines.hold(name)
+            use = asyncio.create_task(fleet.use(name))
+            await settle()
+            use.cancel()
+            await settle()
+            engines.release(name)
+            await settle()
+        assert engines.names() == ["a"]
+
+
+@in_loop
+async def test_a_failed_load_is_told_to_all_who_wait_and_tried_again_for_the_next(monkeypatch):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
+        engines.fails["a"] = [ModelFileError("damaged")]
+        engines.hold("a")
+        uses = [asyncio.create_task(fleet.use("a")) for _ in range(3)]
+        await settle()
+        engines.release("a")
+        errors = await asyncio.gather(*uses, return_exceptions=True)
+        assert [type(error) for error in errors] == [ModelFileError] * 3
+        assert fleet.models["a"].granted_bytes == 0
+        assert (await fleet.use("a")).alive
+
+
+@in_loop
+async def test_a_grant_that_was_too_small_is_raised_once(monkeypatch):
+    async with fleet_of(monkeypatch, card("a", 40)) as (fleet, engines):
+        short = BudgetError("too small")
+        short.smallest_bytes = 55
+        engines.fails["a"] = [short]
+        await fleet.use("a")
+        assert [order.ram_bytes for order in engines.orders] == [40, 55]
+
+
+@in_loop
+async def test_what_can_never_fit_is_refused_with_numbers_and_nobody_leaves(monkeypatch):
+    cards = card("a", 60), card("large", ROOM + 1), card("limited", 50, ram_bytes=40)
+    async with fleet_of(monkeypatch, *cards) as (fleet, engines):
+        await fleet.use("a")
+        for name in ("large", "limited"):
+            with pytest.raises(BudgetError, match=f"{name} does not fit"):
+                await fleet.use(name)
+        short = BudgetError("too small")
+        short.smallest_bytes = ROOM + 1
+        fleet.fleet._leave(fleet.models["a"])
+        engines.fails["a"] = [short]
+        with pytest.raises(BudgetError, match="too small"):
+            await fleet.use("a")
+
+
+@in_loop
+async def test_a_model_that_pages_keeps_within_its_own_limit(monkeypatch):
+    async with fleet_of(monkeypatch, card("a", 90, paged=20, ram_bytes=40)) as (fleet, engines):
+        await fleet.use("a")
+        assert engines.orders[-1].ram_bytes == 40
+
+
+@in_loop
+async def test_of_two_that_do_not_fit_together_the_idle_one_leaves(monkeypatch):
+    async with fleet_of(monkeypatch, card("a"), card("b"), card("c", 20)) as (fleet, engines):
+        await fleet.use("a")
+        await fleet.use("c")
+        await fleet.use("b")
+        assert engines.names() == ["b", "c"]
+        await fleet.use("a")
+        assert engines.names() == ["a", "c"]
+
+
+@in_loop
+async def test_a_busy_model_is_waited_for_and_does_not_starve_the_newcomer(monkeypatch):
+    async with fleet_of(monkeypatch, card("a"), card("b")) as (fleet, engines):
+        done, order = asyncio.Event(), []
+
+        async def late(name):
+            await fleet.use(name)
+            order.append(name)
+
+        early = asyncio.create_task(fleet.use("a", done))
+        await settle()
+        newcomer = asyncio.create_task(late("b"))
+        await settle()
+        after = [asyncio.create_task(late("a")) for _ in range(3)]
+        await settle()
+        assert engines.names() == ["a"]
+        assert fleet.models["a"].users == 1
+        done.set()
+        await asyncio.gather(early, newcomer, *after)
+        assert order == ["b", "a", "a", "a"]
+
+
+@in_loop
+async def test_a_newcomer_that_gives_up_lets_the_others_in_again(monkeypatch):
+    """Its load goes on, but whoever asks for the busy model is served when it is done."""
+    async with fleet_of(monkeypatch, card("a"), card("b")) as (fleet, _engines):
+        done = asyncio.Event()
+        early = asyncio.create_task(fleet.use("a", done))
+        await settle()
+        newcomer = asyncio.create_task(fleet.use("b"))
+        await settle()
+        late = asyncio.create_task(fleet.use("a"))
+        await settle()
+        newcomer.cancel()
+        done.set()
+        await asyncio.gather(early, late)
+
+
+@in_loop
+async def test_a_refused_newcomer_does_not_block_those_who_wait_behind_it(monkeypatch):
+    async with fleet_of(monkeypatch, card("a"), card("b")) as (fleet, engines):
+        done = asyncio.Event()
+        engines.fails["b"] = [ModelFileError("damaged")]
+        early = asyncio.create_task(fleet.use("a", done))
+        await settle()
+        newcomer, late = asyncio.create_task(fleet.use("b")), asyncio.create_task(fleet.use("a"))
+        await settle()
+        done.set()
+        errors = await asyncio.gather(early, newcomer, late, return_exceptions=True)
+        assert [isinstance(error, ModelFileError) for error in errors] == [False, True, False]
+
+
+@in_loop
+async def test_a_model_taken_while_another_leaves_stays(monkeypatch):
+    """Two must leave for the newcomer; a request for the second may not find it half gone."""
+    async with fleet_of(monkeypatch, card("a", 40), card("b", 40), card("c", 90)) as (fleet, engines):
+        await fleet.use("a")
+        await fleet.use("b")
+        uses = [asyncio.create_task(fleet.use(name)) for name in ("c", "b", "a", "c", "b")]
+        assert all(engine.order.name for engine in await asyncio.gather(*uses))
+        assert engines.started["c"] >= 1
+
+
+@in_loop
+async def test_an_idle_model_leaves_after_its_time_and_is_loaded_again(monkeypatch):
+    async with fleet_of(monkeypatch, card("a"), keep_alive_s=0.01) as (fleet, engines):
+        first = await fleet.use("a")
+        assert fleet.models["a"].deadline_s is not None
+        await fleet.until(lambda: fleet.models["a"].granted_bytes == 0)
+        assert first.stopped
+        assert engines.running == []
+        assert fleet.models["a"].state == "unloaded"
+        assert await fleet.use("a") is not first
+
+
+@pytest.mark.parametrize("waiters", [1, 5])
+@in_loop
+async def test_with_no_time_to_keep_it_a_model_serves_those_who_waited_then_leaves(monkeypatch, waiters):
+    async with fleet_of(monkeypatch, card("a"), keep_alive_s=0.0) as (fleet, engines):
+        for _ in range(3):
+            used = await asyncio.gather(*(fleet.use("a") for _ in range(waiters)))
+            assert len(set(used)) == 1
+            await fleet.until(lambda: not engines.running)
+        assert engines.started["a"] == 3
+
+
+@in_loop
+async def test_a_request_may_say_how_long_its_model_stays(monkeypatch):
+    async with fleet_of(monkeypatch, card("a"), card("b", 20, keep_alive_s=-1.0), keep_alive_s=0.0) as (
+        fleet,
+        engines,
+    ):
+        await fleet.use("b")
+        await fleet.use("a", keep_alive_s=-1.0)
+        await settle()
+        assert engines.names() == ["a", "b"]
+        assert fleet.models["a"].deadline_s is None
+        await fleet.use("a", keep_alive_s=0.0)
+        await fleet.until(lambda: engines.names() == ["b"])
+        await fleet.use("a")
+        await fleet.until(lambda: engines.names() == ["b"])
+
+
+@in_loop
+async def test_a_model_in_use_that_is_unloaded_leaves_after_use(monkeypatch):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
+        done = asyncio.Event()
+        use = asyncio.create_task(fleet.use("a", done))
+        await settle()
+        await fleet.fleet.unload("a")
+        await settle()
+        assert engines.names() == ["a"]
+        done.set()
+        await use
+        await fleet.until(lambda: not engines.running)
+        assert fleet.models["a"].keep_alive_s == -1.0
+
+
+@in_loop
+async def test_a_model_unloaded_while_it_loads_serves_who_asked_for_it(monkeypatch):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
+        engines.hold("a")
+        use = asyncio.create_task(fleet.use("a"))
+        await settle()
+        await fleet.fleet.unload("a")
+        engines.release("a")
+        await use
+        await fleet.until(lambda: not engines.running)
+
+
+@in_loop
+async def test_unloading_what_is_not_loaded_changes_nothing(monkeypatch):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
+        await fleet.fleet.unload("a")
+        await fleet.use("a")
+        await settle()
+        assert engines.names() == ["a"]
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """The pauses before each start anew; they take no time."""
+    taken, sleep = [], asyncio.sleep
+
+    async def noted(seconds):
+        if seconds:
+            taken.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(fleet_module.asyncio, "sleep", noted)
+    return taken
+
+
+@in_loop
+async def test_an_engine_that_crashes_is_started_anew_after_growing_pauses(monkeypatch, pauses):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
+        engine = await fleet.use("a")
+        for n in range(1, 9):
+            engine.crash()
+            await fleet.until(lambda engine=engine: fleet.models["a"].engine not in (None, engine))
+            engine = fleet.models["a"].engine
+            assert fleet.models["a"].losses == n
+        assert "SIGKILL" in str(fleet.models["a"].last_loss)
+        assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+        assert await fleet.use("a") is engine
+        engine.ready_at_s -= fleet_module.STEADY_S + 1
+        engine.crash()
+        await fleet.until(lambda: fleet.models["a"].engine not in (None, engine))
+        assert pauses[-1] == 1.0
+
+
+@in_loop
+async def test_a_request_that_meets_a_crash_gets_a_new_engine_at_once_and_only_one(monkeypatch, pauses):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
+        for _ in range(3):
+            engine = await fleet.use("a")
+            engine.crash()
+            uses = await asyncio.gather(*(fleet.use("a") for _ in range(4)))
+            await settle()
+            assert set(uses) == {fleet.models["a"].engine}
+            assert fleet.models["a"].granted_bytes == 60
+        assert engines.started["a"] == 4
+
+
+@in_loop
+async def test_a_crash_under_way_frees_its_grant(monkeypatch, pauses):
+    async with fleet_of(monkeypatch, card("a"), card("b")) as (fleet, engines):
+        done = asyncio.Event()
+        use = asyncio.create_task(fleet.use("a", done))
+        await settle()
+        newcomer = asyncio.create_task(fleet.use("b"))
+        await settle()
+        engines.running[0].crash()
+        assert (await newcomer).order.name == "b"
+        done.set()
+        await use
+        await settle()
+        assert engines.names() == ["b"], "nobody asked for a: it takes no other's place"
+
+
+@in_loop
+async def test_an_engine_that_does_not_start_anew_is_left_to_the_next_request(monkeypatch, pauses):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
+        engine = await fleet.use("a")
+        engines.fails["a"] = [EngineLostError("ended while loading")]
+        engine.crash()
+        await settle()
+        assert engines.running == []
+        assert (await fleet.use("a")).alive
+
+
+@in_loop
+async def test_closing_ends_loads_waits_and_processes(monkeypatch):
+    async with fleet_of(monkeypatch, card("a"), card("b"), card("c", 30)) as (fleet, engines):
+        done = asyncio.Event()
+        engines.hold("c")
+        busy = asyncio.create_task(fleet.use("a", done))
+        await settle()
+        loading = asyncio.create_task(fleet.use("c"))
+        await settle()
+        waiting = [asyncio.create_task(fleet.use("b")) for _ in range(2)]
+        await settle()
+        engines.closing = True
+        await fleet.fleet.close()
+        assert engines.running == []
+        for use in (loading, *waiting):
+            with pytest.raises(ServingError, match="stopping"):
+                await use
+        with pytest.raises(ServingError, match="stopping"):
+            await fleet.use("a")
+        done.set()
+        await busy
+
+
+@in_loop
+async def test_closing_ends_those_whom_a_newcomer_keeps_waiting(monkeypatch):
+    async with fleet_of(monkeypatch, card("a"), card("b")) as (fleet, engines):
+        done = asyncio.Event()
+        busy = asyncio.create_task(fleet.use("a", done))
+        await settle()
+        newcomer = asyncio.create_task(fleet.use("b"))
+        await settle()
+        late = asyncio.create_task(fleet.use("a"))
+        await settle()
+        engines.closing = True
+        await fleet.fleet.close()
+        for use in (newcomer, late):
+            with pytest.raises(ServingError, match="stopping"):
+                await use
+        done.set()
+        await busy
+
+
+@pytest.mark.parametrize("seed", range(30))
+@in_loop
+async def test_whatever_happens_budgets_hold_and_everyone_is_served(monkeypatch, seed):
+    """The fake engines check that grants fit and that none is stopped in use; here, that all ends."""
+    chance = random.Random(seed)
+    monkeypatch.setattr(fleet_module, "FIRST_PAUSE_S", 0.0)
+    cards = [card("a", 60), card("b", 70, paged=20), card("c", 30), card("d", 150, paged=40)]
+    async with fleet_of(monkeypatch, *cards, keep_alive_s=chance.choice([0.0, 0.001, -1.0])) as (
+        fleet,
+        engines,
+    ):
+        served = 0
+
+        async def client():
+            nonlocal served
+            for _ in range(12):
+                for _ in range(chance.randrange(6)):
+                    await asyncio.sleep(0)
+                keep = chance.choice([None, None, 0.0, -1.0])
+                with contextlib.suppress(ModelFileError):
+                    engine = await fleet.use(chance.choice("abcd"), keep_alive_s=keep)
+                    served += 1
+                    assert not engine.stopped or engine.lost.done() or engine.order.name
+
+        async def trouble(clients):
+            for _ in range(60):
+                for _ in range(chance.randrange(8)):
+                    await asyncio.sleep(0)
+                match chance.randrange(5):
+                    case 0 if fleet.models[name := chance.choice("abcd")].state == "ready":
+                        fleet.models[name].engine.crash()
+                    case 1:
+                        await fleet.fleet.unload(chance.choice("abcd"))
+                    case 2:
+                        engines.fails.setdefault(chance.choice("abcd"), []).append(ModelFileError("bad"))
+                    case 3:
+                        chance.choice(clients[:5]).cancel()
+
+        clients = [asyncio.create_task(client()) for _ in range(15)]
+        outcomes = await asyncio.gather(trouble(clients), *clients, return_exceptions=True)
+        assert [o for o in outcomes if isinstance(o, Exception)] == []
+        assert served >= 10 * 12 // 2
+        assert all(seated.users == 0 for seated in fleet.models.values())
