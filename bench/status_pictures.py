@@ -15,7 +15,7 @@ from pathlib import Path
 
 from selenium.webdriver import Chrome
 
-from tests.serve.browser import NARROW, WIDE, StatusServer, emulate, open_chromium, until
+from tests.serve.chromium import NARROW, WIDE, StatusServer, emulate, open_chromium, until
 from tests.serve.statuses import busy
 
 PIXELS_PER_POINT = 2

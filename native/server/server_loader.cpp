@@ -34,17 +34,18 @@ namespace {
 sixgig_server_load * prepared = nullptr;
 int last_percent;
 
-bool report(float fraction, void *) {
+}  // namespace
+
+SIXGIG_API void sixgig_prepare_server_load(sixgig_server_load * load) { prepared = load; }
+
+// The progress_callback of the parameters: its first call finds weights allocated, not filled.
+SIXGIG_API bool sixgig_report_loading(float fraction, void *) {
     const int percent = int(100 * fraction);
     if (last_percent < 0 && prepared->weights_allocated != nullptr) prepared->weights_allocated();
     if (percent != last_percent) dprintf(prepared->report_fd, "{\"event\": \"loading\", \"fraction\": %.2f}\n", double(fraction));
     last_percent = percent;
     return true;
 }
-
-}  // namespace
-
-SIXGIG_API void sixgig_prepare_server_load(sixgig_server_load * load) { prepared = load; }
 
 SIXGIG_API void * llama_model_load_from_file(const char *, ModelParams) {
     if (prepared == nullptr || prepared->calls++ > 0) return nullptr;

@@ -9,6 +9,7 @@ from sixgig.energy.idle import IdlePower, Models
 from sixgig.hardware.machine import Absent
 
 EMPTY: Models = frozenset()
+SETTLE_S = 0.5  # after a request or a change of models nothing is learned: counters lag, clocks fall slowly
 
 _CHANGED = Absent("models were being loaded or unloaded meanwhile")
 _UNMEASURED = Absent("no measurement fell within the request")
@@ -41,9 +42,9 @@ class Accounts:
 
     Limits. Work is divided by time, not by tokens: two requests at once cost the same each second. Whatever
     other programs use beyond what they used at rest is charged to the requests. Noise is cut off at 0 in each
-    interval, which errs upwards where a request draws hardly more than idle. A request shorter than the
-    counters' own step (NVML up to 0.1 s) may get its neighbours' joules. A difference of idle powers compares
-    two times, and everything that changed between them. What is not known is Absent with the reason, never 0.
+    interval, which errs upwards where a request draws hardly more than idle. Counters lag (NVML's by 0.1 s):
+    the last joules of a request are lost, some 5% of one that ran a second on an H100. A difference of idle
+    powers compares two times, and all that changed between. The unknown is Absent with the reason, never 0.
 
     fixed_idle_watts: given where idle power is declared, not learned (wall constants).
     """
@@ -53,6 +54,7 @@ class Accounts:
         self._idle = IdlePower()
         self._requests: dict[str, float | Absent] = {}
         self._staying: dict[str, _Staying] = {}
+        self._rested: tuple[Models | None, float] = (EMPTY, SETTLE_S)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -64,9 +66,10 @@ class Accounts:
         running = {request: s for request, s in interval.running_s.items() if s > 0}
         above = self._above_idle(interval)
         self._charge(running, above)
+        rested_s = self._rest(interval, bool(running))
         if interval.loaded is None or isinstance(interval.joules, Absent):
             return
-        if not running:
+        if not running and rested_s >= SETTLE_S:
             self._idle.observe(interval.loaded, interval.joules, interval.seconds)
         self._charge_staying(interval.loaded, interval.seconds)
 
@@ -92,6 +95,13 @@ class Accounts:
         """Energy of its presence so far, never falling; time before its power was known counts once it is."""
         staying = self._staying.get(model)
         return Absent("it was not loaded yet") if staying is None else staying.joules
+
+    def _rest(self, interval: Interval, busy: bool) -> float:
+        """Seconds of rest with these models before this interval, which then counts too."""
+        models, rested_s = self._rested
+        rested_s = rested_s if models == interval.loaded else 0
+        self._rested = interval.loaded, 0 if busy else rested_s + interval.seconds
+        return rested_s
 
     def _above_idle(self, interval: Interval) -> float | Absent:
         if isinstance(interval.joules, Absent):

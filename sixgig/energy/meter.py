@@ -27,12 +27,14 @@ class Meter(Protocol):
     """A source of joules. Opening it starts the count.
 
     name: what it covers, for people. estimated: the joules rest on the owner's constants or on power that was
-    sampled, not on energy counters. absent: devices it would cover but cannot read, and why.
+    sampled, not on energy counters. absent: devices it would cover but cannot read, and why. lag_s: how late
+    its joules may be.
     """
 
     name: str
     estimated: bool
     absent: Mapping[str, Absent]
+    lag_s: float
 
     def read(self) -> Reading | Absent:
         """The count now. Never raises; blocks from a tenth of a millisecond (files) to tens (GPU drivers)."""
@@ -46,6 +48,7 @@ class AbsentMeter:
 
     name = "no meter"
     estimated = False
+    lag_s = 0.0
 
     def __init__(self, why: Absent) -> None:
         self._why = why

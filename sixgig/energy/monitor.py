@@ -15,6 +15,7 @@ from sixgig.energy.wall import WallMeter
 from sixgig.hardware.machine import Absent
 
 YOUNG_S = 0.02  # a reading of this age serves for a request that begins
+LEAST_LAGS = 5  # a request this many times longer than the meter's lag is off by at most a fifth
 _NOW_S = 1.0  # "watts now" is the mean of at least this long, where that long was measured
 
 
@@ -79,14 +80,20 @@ class EnergyMonitor:
             self._tell_wall()
 
     def end(self, request_id: str) -> Energy:
-        """It ran until now. Reads the meter, unless that was done since the call. KeyError if not begun."""
+        """It ran until now. Reads the meter, unless that was done since the call. KeyError if not begun.
+
+        Absent for less than LEAST_LAGS of the meter's lags: half a second with GPUs, 5 ms with RAPL.
+        """
         now_s = self._clock()
         with self._lock:
             if self._last_s < now_s:
                 self._measure()
-            del self._began_s[request_id]
+            ran_s = now_s - self._began_s.pop(request_id)
             self._tell_wall()
             joules = self._accounts.take(request_id)
+        least_s = LEAST_LAGS * self._meter.lag_s
+        if ran_s < least_s:
+            joules = Absent(f"it ran for less than the {least_s:g} s that this meter can tell")
         return Energy(joules, self._meter.name, self._meter.estimated)
 
     def loaded(self, models: Models | None) -> None:

@@ -13,6 +13,7 @@ from sixgig.hardware.machine import Absent
 from sixgig.hardware.sysfs import fact
 
 _PER_JOULE = 1_000_000
+RAPL_LAG_S = 0.001  # how often the processor updates its counters
 PLATFORM = "psys"  # the whole platform, packages included: beside them it would count twice
 
 
@@ -38,6 +39,7 @@ class RaplMeter:
     """
 
     estimated = False
+    lag_s = RAPL_LAG_S
 
     def __init__(self, first: EnergyReading, root: Path = Path("/"), clock: Clock = time.monotonic) -> None:
         self._root = root

@@ -18,10 +18,15 @@ class ReplayMeter:
     """
 
     def __init__(
-        self, trace: Iterable[Reading | Absent], name: str = "a replayed trace", estimated: bool = False
+        self,
+        trace: Iterable[Reading | Absent],
+        name: str = "a replayed trace",
+        estimated: bool = False,
+        lag_s: float = 0.0,
     ) -> None:
         self.name = name
         self.estimated = estimated
+        self.lag_s = lag_s
         self.absent: Mapping[str, Absent] = {}
         self._trace = iter(trace)
 

@@ -18,6 +18,7 @@ class WallMeter:
 
     name = "the owner's wall constants"
     estimated = True
+    lag_s = 0.0
 
     def __init__(self, idle_watts: float, busy_watts: float, clock: Clock = time.monotonic) -> None:
         self.idle_watts = idle_watts

@@ -21,12 +21,13 @@ from typing import Any
 
 from sixgig.energy.counter import Counter
 from sixgig.energy.meter import Clock, Reading
-from sixgig.energy.rapl import PLATFORM
+from sixgig.energy.rapl import PLATFORM, RAPL_LAG_S
 from sixgig.hardware.machine import Absent
 
 NOT_INSTALLED = Absent("zeus is not installed")
 
 _PER_JOULE = 1000
+_LAG_S = 0.1  # NVML's counter moves ten times a second (H100)
 # Parts of an Apple chip that do not overlap; its other fields are parts of cpu_total.
 _APPLE_PARTS = ("cpu_total_mj", "gpu_mj", "gpu_sram_mj", "dram_mj", "ane_mj")
 
@@ -40,6 +41,7 @@ class Device:
     per_joule: int = _PER_JOULE
     wrap: int | None = None
     sampled: bool = False
+    lag_s: float = _LAG_S
 
 
 class ZeusMeter:
@@ -58,6 +60,7 @@ class ZeusMeter:
         for device in devices:
             self._open(device)
         self.name = "Zeus: " + ", ".join(self._counters)
+        self.lag_s = max((device.lag_s for device, _ in self._counters.values()), default=0.0)
         self.estimated = any(device.sampled for device, _ in self._counters.values())
 
     @property
@@ -182,7 +185,8 @@ def _processors(cpus: Iterable[Any]) -> Iterator[Device]:
 
 def _of_file(file: Any, label: str) -> Device:
     path = Path(file.energy_uj_path)
-    return Device(label, lambda: int(path.read_text()), 1_000_000, int(file.max_energy_range_uj))
+    wrap = int(file.max_energy_range_uj)
+    return Device(label, lambda: int(path.read_text()), 1_000_000, wrap, lag_s=RAPL_LAG_S)
 
 
 def _of_daemon(cpu: Any, index: int) -> Iterator[Device]:

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sixgig import errors
 from sixgig.engines.order import EngineOrder
 from sixgig.errors import SixgigError
 from sixgig.hardware import load_machine
@@ -26,12 +27,13 @@ from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager.server_loader import open_server_loader
 from sixgig.plan import Budgets, Placement, Planner, Task
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _M_ARENA_MAX = 1, -8
 
 
 def main() -> None:
     """Serve until stdin closes, then end at once: the system takes memory, socket and threads back."""
     _die_with_parent()
+    _share_one_heap()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which lets requests finish
     events = _own_stdout()
     order = EngineOrder.parse(sys.stdin.buffer.readline())
@@ -49,7 +51,8 @@ def main() -> None:
 
 def failure(error: SixgigError) -> dict[str, Any]:
     """An error as an event carries it; smallest_bytes where a larger budget would do."""
-    fields = {"kind": type(error).__name__, "what": error.what, "numbers": error.numbers, "cure": error.cure}
+    kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+    fields = {"kind": kind, "what": error.what, "numbers": error.numbers, "cure": error.cure}
     return fields | {"smallest_bytes": getattr(error, "smallest_bytes", None)}
 
 
@@ -115,6 +118,12 @@ def _die_with_parent() -> None:
     """While the model loads nobody reads stdin; the kernel sees to it then."""
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _share_one_heap() -> None:
+    """The server's threads would each keep a heap of what their requests once took (glibc; elsewhere nothing)."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class EngineOrder:
-    """One model in one process. socket: where it listens. machine: a machine file, for a GPU's placement.
+    """One model in one process. machine: a machine file, for a GPU's placement.
 
+    socket: where it listens; at most 107 bytes, and it ends in ".sock", by which the server knows it.
     context: tokens of each of the `sequences` that are answered side by side. ram_bytes: for the whole
     process. pooling: it gives embeddings, and generates nothing.
     """

@@ -1,8 +1,8 @@
 """llama.cpp's own HTTP server on a model whose memory was planned, behind a Unix socket.
 
-Templates, tools, grammars, batching and streaming are the server's. What would break a budget (caches beside the
-context, checkpoints without bound, fitting to free memory) is set here, each one explicitly. One server a process:
-the library's loader is global.
+Templates, tools, grammars, batching and streaming are the server's. What would break a budget (caches beside
+the context, checkpoints without bound, fitting to free memory) is set here, each one explicitly. One server a
+process: the library's loader is global.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sixgig.hardware.memory import give_back
 from sixgig.inference.budget import Arrangement
 from sixgig.inference.options import EngineOptions
 from sixgig.llamacpp import load_library
-from sixgig.llamacpp.structs import FLASH_ATTENTION, KV_TYPES, POOLING
+from sixgig.llamacpp.structs import FLASH_ATTENTION, KV_TYPES, POOLING, PROGRESS_CALLBACK
 from sixgig.modelfile import ModelFile
 from sixgig.pager.native import load_native
 from sixgig.pager.pager import Counters, ModelStream
@@ -29,15 +29,15 @@ from sixgig.plan.context import checkpoint_bytes
 MIB = 1 << 20
 CHECKPOINTS = 2  # of each sequence: before its last message, and near the prompt's end
 # Measured (LOG.md): the server's module, threads and parsers; and what one request in flight holds at most.
-SERVER_BYTES, REQUEST_BYTES = 24 * MIB, 3 * MIB
+SERVER_BYTES, REQUEST_BYTES = 16 * MIB, 3 * MIB // 2
 ONLY_ERRORS = 1  # the server's log level: warnings may quote a request
 
 
 @dataclass(frozen=True)
 class Serving:
-    """socket: where the server listens; at most 107 bytes. name: what it calls the model in its answers.
+    """socket: where the server listens; at most 107 bytes, ending in .sock.
 
-    report_fd: gets the progress of loading, a line of JSON a step.
+    name: what it calls the model in its answers. report_fd: gets the progress of loading, a line of JSON a step.
     """
 
     socket: Path
@@ -46,7 +46,7 @@ class Serving:
 
 
 def serving_tiers(model: ModelFile, options: EngineOptions) -> tuple[Tier, ...]:
-    """What the server holds besides the engine: itself, its requests, checkpoints of what cannot be rolled back."""
+    """What the server holds besides the engine: itself, requests, checkpoints of what cannot be rolled back."""
     task = Task(context=options.context, ubatch=options.ubatch, type_k=options.type_k, type_v=options.type_v)
     kept = CHECKPOINTS * options.sequences * checkpoint_bytes(anatomy(model), task)
     return (
@@ -87,7 +87,8 @@ class EngineServer:
 
         params = self._library.c.llama_model_default_params()
         self._arrangement.options.apply_to_model(params)
-        native = load_native()
+        native, loader = load_native(), open_server_loader()
+        params.progress_callback = ctypes.cast(loader.sixgig_report_loading, PROGRESS_CALLBACK)
         self._load = ServerLoad(
             source=stream.source(),
             params=ctypes.addressof(params),
@@ -95,7 +96,7 @@ class EngineServer:
             weights_allocated=address_of(native.sixgig_advise_huge_pages),
             loaded=address_of(native.sixgig_pager_end_loading),
         )
-        open_server_loader().sixgig_prepare_server_load(self._load)
+        loader.sixgig_prepare_server_load(self._load)
         self._library.log.detach()
         server = xllamacpp.Server(self._parameters(xllamacpp, serving))
         if self._load.calls != 1:
@@ -121,7 +122,7 @@ class EngineServer:
         failure = stream.take_failure() or self.take_failure()
         return failure or EngineError(
             f"the engine's server does not start with {self._arrangement.model.name}",
-            cure="see what it said above; sixgig run tries the same model without a server",
+            cure="sixgig run tries the same model without a server",
         )
 
 

@@ -96,7 +96,7 @@ def _make(path: Path) -> None:
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in (path.with_name(path.name + ending) for ending in ("-wal", "-journal")):
-        if leftover.exists():
+        if leftover.exists() and not path.exists():
             raise LedgerError(
                 f"the ledger {path} is missing, but {leftover.name} is there",
                 cure="put the ledger back beside it, or move that file away too",

@@ -13,8 +13,6 @@ _ONE = timedelta(days=1)
 def local_day(at: float, zone: tzinfo | None) -> date:
     """The day in which a moment lies."""
     day = datetime.fromtimestamp(at, zone).date()
-    if at < day_start(day, zone):
-        return day - _ONE
     return day if at < day_start(day + _ONE, zone) else day + _ONE
 
 

@@ -19,7 +19,7 @@ from sixgig.ledger.spending import Exceeded, Limits, Reservation, exceeded
 def _insert(table: str, row: type[Entry] | type[Residency] | type[Reservation]) -> str:
     names = [field.name for field in fields(row)]
     values = ", ".join(f":{name}" for name in names)
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT (id) DO UPDATE SET status=excluded.status"
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT (id) DO NOTHING"
 
 
 _INSERTS = {Entry: _insert("entries", Entry), Residency: _insert("residencies", Residency)}
@@ -48,7 +48,8 @@ class Ledger:
     @classmethod
     def open(cls, path: Path) -> Self:
         """The ledger in this file, which is made where it is missing. Raises LedgerError: `open_to_write`."""
-        return cls(path, open_to_write(path))
+        connection = open_to_write(path)
+        return cls(path.resolve(), connection)
 
     def record(self, batch: Iterable[Entry | Residency]) -> None:
         """Adds all, or raises LedgerError and adds none. An id that is there already is passed over."""

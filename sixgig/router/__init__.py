@@ -7,7 +7,6 @@ from sixgig.router.cost import Cost, cost
 from sixgig.router.decide import decide, needs_count
 from sixgig.router.decision import Decision, Leave, Local, Refuse
 from sixgig.router.gate import HEADER, Gate, Permit, Private, is_permitted
-from sixgig.router.handover import Handover
 from sixgig.router.routing import Routing
 from sixgig.router.rule import Condition, Rule
 from sixgig.router.spending import Spending, Spent, format_micros
@@ -22,7 +21,6 @@ __all__ = [
     "Cost",
     "Decision",
     "Gate",
-    "Handover",
     "Leave",
     "Local",
     "LocalState",

@@ -64,7 +64,12 @@ class Books:
         self._news.set()
 
     async def reserve(self, attempt: Attempt, key: str, model: str, limits: Limits) -> tuple[Exceeded, ...]:
-        """Set the worst case aside before it can be spent. Raises LedgerError: then it must not be sent."""
+        """Set the worst case aside before it can be spent. Raises LedgerError: then it must not be sent.
+
+        What is free needs no room in a cap.
+        """
+        if not attempt.worst_case_micros:
+            return ()
         return await asyncio.to_thread(
             self._ledger.reserve_within,
             _reservation(attempt),
@@ -78,6 +83,8 @@ class Books:
 
     async def settle(self, attempt: Attempt, micros: int) -> None:
         """What it came to. Where the disk takes nothing the worst case goes on counting."""
+        if not attempt.worst_case_micros:
+            return
         with contextlib.suppress(LedgerError):
             await asyncio.to_thread(self._ledger.settle, _reservation(attempt), micros)
 

@@ -106,13 +106,18 @@ def _toml_name(step: str) -> str:
 
 
 def _fault(fault: Any, steps: Sequence[int | str], names: Names) -> str:
-    kind, context = fault["type"], fault.get("ctx", {})
+    kind, context = fault["type"], {name: _whole(limit) for name, limit in fault.get("ctx", {}).items()}
     if kind == "extra_forbidden":
         return _unknown(steps, names)
     if kind == "value_error":
         return str(context["error"])
     words = _WORDS[kind].format_map(context) if kind in _WORDS else _plain(fault["msg"])
     return words + (_found(fault["input"], steps) if kind in _SHOWN else "")
+
+
+def _whole(limit: Any) -> Any:
+    """A field of floats has its limits as floats."""
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit
 
 
 def _unknown(steps: Sequence[int | str], names: Names) -> str:

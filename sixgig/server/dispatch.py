@@ -170,16 +170,17 @@ class Dispatch:
     async def _elsewhere(
         self, call: Call, attempt: Attempt, record: Record, stack: contextlib.AsyncExitStack
     ) -> Answer:
-        """The upstream's answer, once its worst case is set aside."""
+        """The upstream's answer, once its worst case is set aside; that counts in full until it is settled."""
         over = await self.books.reserve(attempt, call.key or "", call.model, self.limits)
         if over:
             raise RefusedError(402, "the spending cap is reached", _exceeded(over), "wait, or raise the cap")
-        settlement = self.upstreams.answer(call, attempt, record.watch)
+        record.upstream_micros = attempt.worst_case_micros
         try:
-            answer = await stack.enter_async_context(settlement)
+            answer = await stack.enter_async_context(self.upstreams.answer(call, attempt, record.watch))
         except UpstreamError as error:
-            record.upstream_micros = attempt.worst_case_micros if error.spent else 0
-            await self.books.settle(attempt, record.upstream_micros)
+            if not error.spent:
+                record.upstream_micros = 0
+                await self.books.settle(attempt, 0)
             raise
         await record.end(self.books)
         record.served_by = attempt.upstream.name

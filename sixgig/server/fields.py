@@ -92,6 +92,12 @@ def _model_name(name: str) -> str:
     return name
 
 
+def _currency(code: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", code):
+        raise ValueError('must be three capital letters, as in "EUR"')
+    return code
+
+
 def _digest(text: str) -> str:
     text = text.lower()
     if not re.fullmatch("[0-9a-f]{64}", text):
@@ -129,6 +135,6 @@ AllowedOrigin = Annotated[str, AfterValidator(_allowed_origin)]
 Label = Annotated[str, AfterValidator(_label)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 Digest = Annotated[str, AfterValidator(_digest)]
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+Currency = Annotated[str, AfterValidator(_currency)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 ModelPath = Annotated[str, AfterValidator(_model)]

@@ -14,13 +14,16 @@ from sixgig.engines import EngineProcess, Fleet
 from sixgig.errors import EngineLostError, ServingError, SixgigError
 from sixgig.ledger import LOCAL
 from sixgig.server.admission import Admission
-from sixgig.server.answer import Answer, StreamBrokenError
+from sixgig.server.answer import Answer, RefusedError, StreamBrokenError
 from sixgig.server.call import Call
 
 _LOST_S = 1.0  # a process that has died is known to be dead within this time
 _JSON = "application/json"
 _HEADERS = {"content-type": _JSON}
 _ERROR_EVENTS = (b'data: {"error":', b"event: error\n")
+# What the engine answers with 500 for a fault of its own. Its other 500s and 501s are about the request: tools
+# without a name, an image for a model that sees none, a text to embed that is longer than a batch.
+_OWN_FAULTS = ("Compute error", "Invalid input batch", "Context size has been exceeded", "failed to")
 
 
 class Local:
@@ -90,15 +93,17 @@ async def _explained(engine: EngineProcess, response: httpx.Response) -> AsyncIt
 
 
 async def _failed(engine: EngineProcess, response: httpx.Response) -> SixgigError:
-    """Why the engine answered with a status of its own making: what the disk said, else its own words."""
+    """Why the engine answered with 5xx: what the disk said, else its own words."""
     failure = await engine.failure()
     if failure is not None:
         return failure
     try:
-        told = json.loads(await response.aread())["error"]["message"]
+        told = str(json.loads(await response.aread())["error"]["message"])[:200]
     except (httpx.HTTPError, ValueError, LookupError, TypeError):
-        told = f"status {response.status_code}"
-    return ServingError("the engine failed", str(told)[:200], "ask again")
+        return ServingError("the engine failed", f"status {response.status_code}", "ask again")
+    if told.startswith(_OWN_FAULTS):
+        return ServingError("the engine failed", told, "ask again")
+    return RefusedError(httpx.codes.BAD_REQUEST, "the model cannot answer this request", told)
 
 
 async def _why(engine: EngineProcess, error: httpx.HTTPError) -> SixgigError:

@@ -10,6 +10,7 @@ import time
 
 from starlette.routing import BaseRoute, Route
 
+from sixgig.errors import ServingError
 from sixgig.server.answer import Answer, RefusedError, StreamBrokenError
 from sixgig.server.gateway import Gateway
 from sixgig.server.ollama_answers import Form, Lines, engine_error, is_too_long, whole
@@ -92,14 +93,15 @@ class Ollama:
         await visit.say({"version": API_VERSION})
 
     async def _answer(self, visit: Visit, asked: AnswerRequest, form: Form, request: EngineRequest) -> None:
-        async with self._backend.answer(visit, asked, request) as (answer, load_ns):
+        loading = self._backend.loading(asked.model)
+        async with self._backend.answer(visit, asked, request) as answer:
             headers = answer.headers | told_ignored(asked)
             if answer.streamed and answer.status == _OK:
-                return await _stream(visit, answer, Lines(form, load_ns), headers)
+                return await _stream(visit, answer, Lines(form, loading.took_ns), headers)
             body = b"".join([piece async for piece in answer.body])
             if answer.status != _OK:
                 raise RefusedError(answer.status, engine_error(body), cure=_cure(body))
-            await visit.say(whole(form, load_ns, body), headers=headers)
+            await visit.say(whole(form, loading.took_ns, body), headers=headers)
 
 
 async def _stream(visit: Visit, answer: Answer, lines: Lines, headers: dict[str, str]) -> None:
@@ -108,10 +110,14 @@ async def _stream(visit: Visit, answer: Answer, lines: Lines, headers: dict[str,
     try:
         async for piece in answer.body:
             await visit.pass_on(lines.feed(piece))
+            if lines.broken:
+                break
     except StreamBrokenError as error:
         await visit.pass_on(error_event("ollama", error.reason), more=False)
         raise
     await visit.pass_on(lines.close(), more=False)
+    if lines.broken:
+        raise StreamBrokenError(ServingError("the engine ended its answer with an error"))
 
 
 def _cure(body: bytes) -> str:

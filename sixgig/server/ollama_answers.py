@@ -139,48 +139,50 @@ class _Heard:
 class Lines:
     """feed() it the engine's server-sent events in any pieces, then close() it; both give Ollama's lines.
 
-    An error in the stream becomes its last line. `ended`: nothing more will come.
+    An error in the stream, or its early end, becomes the last line. broken: that was it.
     """
 
     def __init__(self, form: Form, load_ns: int) -> None:
         self._form, self._load_ns = form, load_ns
         self._heard, self._rest = _Heard(), b""
-        self.ended = False
+        self.broken = False
 
     def feed(self, piece: bytes) -> bytes:
         """The lines that these bytes complete."""
+        if self.broken:
+            return b""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         if len(self._rest) > _LONGEST_LINE_BYTES:
-            return self._broken("a line of the engine's is too long")
+            self._rest = b""
+            return self._break("a line of the engine's is too long")
         return b"".join(self._line(line) for line in lines)
 
     def close(self) -> bytes:
         """What is left, and the last line."""
         rest = self.feed(b"\n") if self._rest else b""
-        if self.ended:
+        if self.broken:
             return rest
         if self._heard.finish is None:
-            return rest + self._broken("the answer broke off before its end")
-        self.ended = True
+            return rest + self._break("the answer broke off before its end")
         called, ending = self._heard.called(), self._heard.ending(self._form, self._load_ns)
         shown = ndjson(self._form.line(called)) if called.calls or called.text else b""
         return rest + shown + ndjson(self._form.line(Part(), **ending))
 
     def _line(self, line: bytes) -> bytes:
         name, _, value = line.strip().partition(b":")
-        if self.ended or name not in (b"data", b"error") or value.strip() in (b"", b"[DONE]"):
+        if self.broken or name not in (b"data", b"error") or value.strip() in (b"", b"[DONE]"):
             return b""
         try:
             document = _document(value)
         except ServingError as error:
-            return self._broken(error.what)
+            return self._break(error.what)
         if name == b"error" or "error" in document:
-            return self._broken(engine_error(value))
+            return self._break(engine_error(value))
         part = self._heard.hear(document)
         return ndjson(self._form.line(part)) if part != Part() else b""
 
-    def _broken(self, why: str) -> bytes:
-        self.ended = True
+    def _break(self, why: str) -> bytes:
+        self.broken = True
         return ndjson({"error": why})
 
 
@@ -193,11 +195,8 @@ def whole(form: Form, load_ns: int, body: bytes) -> dict[str, Any]:
     return form.line(part, **heard.ending(form, load_ns))
 
 
-def embeddings(body: bytes, dimensions: int | None) -> tuple[list[list[float]], int | None]:
-    """The vectors in the order of the inputs, cut to `dimensions` and of length 1 again; the tokens read.
-
-    Raises ServingError where the answer cannot be read.
-    """
+def embeddings(body: bytes) -> tuple[list[list[float]], int]:
+    """The vectors in the inputs' order, and the tokens read. Raises ServingError where it makes no sense."""
     document = _document(body)
     rows = [_mapping(row) for row in _list(document.get("data"))]
     try:
@@ -206,7 +205,16 @@ def embeddings(body: bytes, dimensions: int | None) -> tuple[list[list[float]], 
     except (KeyError, TypeError, ValueError) as error:
         raise ServingError("the engine's embeddings cannot be read", cure=_CURE) from error
     count = _mapping(document.get("usage")).get("prompt_tokens")
-    return [_cut(vector, dimensions) for vector in vectors], count if _is_count(count) else None
+    return vectors, count if isinstance(count, int) else 0
+
+
+def shortened(vector: list[float], dimensions: int | None) -> list[float]:
+    """Its first dimensions, of length 1 again."""
+    if not dimensions or dimensions >= len(vector):
+        return vector
+    kept = vector[:dimensions]
+    length = sum(value * value for value in kept) ** 0.5
+    return [value / length for value in kept] if length else kept
 
 
 def engine_error(body: bytes) -> str:
@@ -220,8 +228,8 @@ def engine_error(body: bytes) -> str:
 
 
 def is_too_long(body: bytes) -> bool:
-    """Whether an error says that the prompt is longer than the context, or an input than the batch."""
-    return b'"exceed_context_size_error"' in body or b"is too large to process" in body
+    """Whether an error says that the prompt is longer than the context."""
+    return b'"exceed_context_size_error"' in body
 
 
 def ndjson(line: dict[str, Any]) -> bytes:
@@ -233,14 +241,6 @@ def rfc3339(at_ns: int) -> str:
     """Nanoseconds since 1970 as "2026-01-31T12:00:00.123456789Z"."""
     seconds, rest_ns = divmod(at_ns, _NS)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"
-
-
-def _cut(vector: list[float], dimensions: int | None) -> list[float]:
-    if not dimensions or dimensions >= len(vector):
-        return vector
-    kept = vector[:dimensions]
-    length = sum(value * value for value in kept) ** 0.5
-    return [value / length for value in kept] if length else kept
 
 
 def _arguments(text: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from sixgig.engines import EngineProcess, ModelCard
+from sixgig.engines import EngineProcess, ModelCard, Seated
 from sixgig.errors import ServingError, UsageError
 from sixgig.server.answer import Answer, RefusedError
 from sixgig.server.gateway import Gateway
@@ -49,15 +49,17 @@ class Backend:
     @contextlib.asynccontextmanager
     async def answer(
         self, visit: Visit, asked: ModelRequest, request: EngineRequest
-    ) -> AsyncIterator[tuple[Answer, int]]:
-        """The answer for the time of the block, and the nanoseconds for which its model was loaded first."""
-        name = self.name(asked.model)
-        before = self._engine(name)
+    ) -> AsyncIterator[Answer]:
+        """The answer, for the time of the block. Raises SixgigError before its first byte."""
         try:
-            async with self._exchange.answer(visit.call(asked, name, request)) as answer:
-                yield answer, self._loading_ns(name, before)
+            async with self._exchange.answer(visit.call(asked, self.name(asked.model), request)) as answer:
+                yield answer
         except RefusedError as error:
             raise _not_found(asked.model) if error.status == _MISSING else error from None
+
+    def loading(self, asked: str) -> Loading:
+        """To be asked before the answer, and again with it."""
+        return Loading(self._fleet.models.get(self.name(asked)))
 
     async def load(self, asked: ModelRequest) -> str:
         """Load the model, or send it away where it is kept for no time; which of them, in Ollama's word."""
@@ -68,19 +70,30 @@ class Backend:
         async with self._fleet.lease(name, asked.keep_alive):
             return "load"
 
-    async def cut_to_fit(self, asked: str, texts: list[str]) -> list[list[int]]:
-        """Each text's tokens, as many as the engine takes at once; the mark that ends an input is kept."""
-        async with self._fleet.lease(self.card(asked).name) as engine:
-            limit = min(engine.order.context, engine.order.ubatch)
-            return [await _tokens(engine, text, limit) for text in texts]
+    async def fitted(self, asked: str, texts: list[str], may_cut: bool) -> list[str | list[int]]:
+        """Each text as it is, or the tokens of as much of it as the engine takes at once.
 
-    def _engine(self, name: str) -> EngineProcess | None:
-        seated = self._fleet.models.get(name)
-        return None if seated is None else seated.engine
+        Raises UsageError for one too long where it may not be cut. What goes elsewhere stays as it is.
+        """
+        name = self.name(asked)
+        if name not in self._fleet.models:
+            return list(texts)
+        async with self._fleet.lease(name) as engine:
+            return [await _fitted(engine, text, may_cut) for text in texts]
 
-    def _loading_ns(self, name: str, before: EngineProcess | None) -> int:
-        engine = self._engine(name)
-        return 0 if engine is None or engine is before else round(engine.loading_s * 1e9)
+
+class Loading:
+    """How long a model was loaded for a request: made when it comes."""
+
+    def __init__(self, seated: Seated | None) -> None:
+        self._seated = seated
+        self._before = None if seated is None else seated.engine
+
+    @property
+    def took_ns(self) -> int:
+        """0 where it was there before, or is elsewhere."""
+        engine = None if self._seated is None else self._seated.engine
+        return 0 if engine is None or engine is self._before else round(engine.loading_s * 1e9)
 
 
 def _not_found(asked: str) -> RefusedError:
@@ -88,10 +101,15 @@ def _not_found(asked: str) -> RefusedError:
     return RefusedError(_MISSING, f"model '{asked[:100]}' not found")
 
 
-async def _tokens(engine: EngineProcess, text: str, limit: int) -> list[int]:
+async def _fitted(engine: EngineProcess, text: str, may_cut: bool) -> str | list[int]:
+    """What ends every input of this model (add_special) stays at the end."""
+    limit = min(engine.order.context, engine.order.ubatch)
     whole = await _tokenized(engine, text, add_special=True)
     if len(whole) <= limit:
-        return whole
+        return text
+    if not may_cut:
+        cure = 'shorten it, or let "truncate" be true'
+        raise UsageError("an input is too long", f"{len(whole)} tokens, {limit} fit", cure)
     bare = await _tokenized(engine, text, add_special=False)
     end = whole[-1:] if whole[-1] != bare[-1] else []
     return whole[: limit - len(end)] + end

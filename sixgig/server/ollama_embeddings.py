@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sixgig.errors import UsageError
 from sixgig.server.answer import RefusedError
-from sixgig.server.ollama_answers import Form, embeddings, engine_error, is_too_long
+from sixgig.server.ollama_answers import Form, embeddings, engine_error, shortened
 from sixgig.server.ollama_backend import Backend
 from sixgig.server.ollama_fields import EmbeddingsRequest, EmbedRequest, ModelRequest, parse
 from sixgig.server.ollama_requests import embed_request
@@ -22,45 +21,34 @@ class Embeddings:
     async def embed(self, visit: Visit) -> None:
         """POST /api/embed."""
         asked = parse(EmbedRequest, visit.body)
-        form, load_ns, body = Form(asked.model, chat=False), 0, b""
-        if asked.texts:
-            body, load_ns = await self._embedded(visit, asked, asked.texts, asked.truncate is not False)
-        else:
-            await self._backend.load(asked)
-        vectors, count = embeddings(body, asked.dimensions) if body else ([], 0)
-        figures = {"total_duration": form.took_ns(), "load_duration": load_ns}
-        counted = {} if count is None else {"prompt_eval_count": count}
-        answer = {"model": asked.model, "embeddings": vectors} | figures | counted
-        await visit.say(answer, headers=told_ignored(asked))
+        form, loading = Form(asked.model, chat=False), self._backend.loading(asked.model)
+        vectors, count = await self._vectors(visit, asked, asked.texts, asked.truncate is not False)
+        document = {
+            "model": asked.model,
+            "embeddings": [shortened(vector, asked.dimensions) for vector in vectors],
+            "total_duration": form.took_ns(),
+            "load_duration": loading.took_ns,
+            "prompt_eval_count": count,
+        }
+        await visit.say(document, told_ignored(asked))
 
     async def old_embeddings(self, visit: Visit) -> None:
         """POST /api/embeddings."""
         asked = parse(EmbeddingsRequest, visit.body)
-        if not asked.prompt:
-            await self._backend.load(asked)
-            return await visit.say({"embedding": []})
-        body, _ = await self._embedded(visit, asked, [asked.prompt], may_cut=True)
-        vectors, _ = embeddings(body, None)
-        await visit.say({"embedding": vectors[0] if vectors else []}, headers=told_ignored(asked))
+        vectors, _ = await self._vectors(visit, asked, [asked.prompt] if asked.prompt else [], may_cut=True)
+        await visit.say({"embedding": vectors[0] if vectors else []}, told_ignored(asked))
 
-    async def _embedded(
+    async def _vectors(
         self, visit: Visit, asked: ModelRequest, texts: list[str], may_cut: bool
-    ) -> tuple[bytes, int]:
-        """The engine's answer and the time of loading; asked again with less where it was too much."""
+    ) -> tuple[list[list[float]], int]:
+        """One for each text, and the tokens read."""
         self._backend.require(asked.model, embeds=True)
-        status, body, load_ns = await self._ask(visit, asked, texts)
-        if status != _OK and is_too_long(body):
-            if not may_cut:
-                raise UsageError("an input is too long", engine_error(body), 'let "truncate" be true')
-            tokens = await self._backend.cut_to_fit(asked.model, texts)
-            status, body, _ = await self._ask(visit, asked, tokens)
-        if status != _OK:
-            raise RefusedError(status, engine_error(body))
-        return body, load_ns
-
-    async def _ask(
-        self, visit: Visit, asked: ModelRequest, inputs: list[str] | list[list[int]]
-    ) -> tuple[int, bytes, int]:
-        request = embed_request(asked.model, inputs)
-        async with self._backend.answer(visit, asked, request) as (answer, load_ns):
-            return answer.status, b"".join([piece async for piece in answer.body]), load_ns
+        if not texts:
+            await self._backend.load(asked)
+            return [], 0
+        inputs = await self._backend.fitted(asked.model, texts, may_cut)
+        async with self._backend.answer(visit, asked, embed_request(asked.model, inputs)) as answer:
+            body = b"".join([piece async for piece in answer.body])
+        if answer.status != _OK:
+            raise RefusedError(answer.status, engine_error(body))
+        return embeddings(body)

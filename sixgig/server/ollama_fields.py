@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -10,6 +10,8 @@ from sixgig.errors import UsageError
 from sixgig.server.durations import parse_duration
 
 _SHOWN_ERRORS, _LONGEST_PLACE = 3, 80
+# The engine keeps so many tokens for every request that asks for it, outside of its budget.
+_MOST_REPEATED = 1 << 16
 _SEEDS = 1 << 32  # the engine's seeds have 32 bits; -1 becomes its own mark for a random one
 
 
@@ -68,6 +70,9 @@ class Options(_Loose):
         predict = given.pop("num_predict", 0)
         if "seed" in given:
             given["seed"] %= _SEEDS
+        if "repeat_last_n" in given:  # below zero: the whole context
+            last = given["repeat_last_n"]
+            given["repeat_last_n"] = min(last, _MOST_REPEATED) if last >= 0 else _MOST_REPEATED
         return given | ({limit: predict} if predict > 0 else {})
 
 
@@ -83,6 +88,25 @@ class ToolCall(_Loose):
 
     function: Function
     id: str | None = None
+
+
+class ToolFunction(_Loose):
+    """What the model may call; parameters: a JSON schema."""
+
+    name: str = Field(min_length=1)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(_Loose):
+    """A tool on offer."""
+
+    type: Literal["function"] = "function"
+    function: ToolFunction
+
+    def engine_tool(self) -> dict[str, Any]:
+        """As given, with its type."""
+        return {"type": self.type} | self.model_dump(exclude_unset=True)
 
 
 class Message(_Loose):
@@ -135,7 +159,7 @@ class ChatRequest(AnswerRequest):
     """POST /api/chat."""
 
     messages: list[Message] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[Tool] | None = None
 
 
 class GenerateRequest(AnswerRequest):

@@ -35,7 +35,8 @@ def chat_request(request: ChatRequest) -> EngineRequest:
     if any(message.images for message in messages):
         raise _no_images(request.model)
     fields = _chat_fields(request, _engine_messages(messages))
-    return EngineRequest(CHAT_PATH, fields | ({"tools": request.tools} if request.tools else {}))
+    tools = [tool.engine_tool() for tool in request.tools or ()]
+    return EngineRequest(CHAT_PATH, fields | ({"tools": tools} if tools else {}))
 
 
 def generate_request(request: GenerateRequest, has_template: bool) -> EngineRequest:
@@ -56,8 +57,8 @@ def generate_request(request: GenerateRequest, has_template: bool) -> EngineRequ
     return EngineRequest(CHAT_PATH, _chat_fields(request, _engine_messages([*system, turn])))
 
 
-def embed_request(model: str, inputs: list[str] | list[list[int]]) -> EngineRequest:
-    """Texts, or tokens."""
+def embed_request(model: str, inputs: list[str | list[int]]) -> EngineRequest:
+    """Texts, or their tokens."""
     return EngineRequest(EMBEDDINGS_PATH, {"model": model, "input": inputs})
 
 
@@ -73,7 +74,7 @@ def _chat_fields(request: AnswerRequest, messages: list[dict[str, Any]]) -> dict
         schema = {"name": "answer", "schema": request.format}
         fields["response_format"] = {"type": "json_schema", "json_schema": schema}
     if request.logprobs:
-        fields |= {"logprobs": True, "top_logprobs": request.top_logprobs or 0}
+        fields |= {"logprobs": True, "top_logprobs": request.top_logprobs or 1}
     return fields
 
 

@@ -16,7 +16,7 @@ from sixgig.server.call import Call
 from sixgig.server.ollama_answers import NDJSON, ndjson
 from sixgig.server.ollama_fields import ModelRequest
 from sixgig.server.ollama_requests import EngineRequest
-from sixgig.server.sending import send_error, until_left
+from sixgig.server.sending import send_error, start, until_left
 
 IGNORED_HEADER = "x-sixgig-ignored"
 _OK = 200

@@ -58,7 +58,7 @@ class Page(StaticFiles):
 
 
 def page_routes() -> list[BaseRoute]:
-    """``/`` and, below ``/page``, what it loads. All of it is public: it tells nothing of this server."""
+    """``/`` and, below ``/page``, what it loads."""
     page = Page()
 
     async def index(request: Request) -> Response:

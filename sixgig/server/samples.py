@@ -11,7 +11,7 @@ WINDOW_S = 5.0
 
 @dataclass(frozen=True)
 class Sample:
-    """total: growth since the first sample. rate: growth a second, over the window that ends at `at_s`."""
+    """total: the highest so far. rate: its growth a second, over the window that ends at `at_s`."""
 
     at_s: float
     total: float
@@ -29,15 +29,13 @@ class Samples:
     def __init__(self, length: int = LENGTH, window_s: float = WINDOW_S) -> None:
         self._window_s = window_s
         self._samples: deque[Sample] = deque(maxlen=length)
-        self._last_raw: float | None = None
 
     def take(
         self, now_s: float, total: float, hit_rate: float | None = None, watts: float | None = None
     ) -> None:
-        """Keep `total` as of `now_s`. One below the last began anew at 0: its counter was started again."""
-        before = self._samples[-1].total if self._samples else 0.0
-        grown = before + self._growth(total)
-        self._samples.append(Sample(now_s, grown, self._rate(now_s, grown), hit_rate, watts))
+        """Keep `total` as of `now_s`. One below the last, a count that was corrected, adds nothing."""
+        highest = max(total, self._samples[-1].total) if self._samples else total
+        self._samples.append(Sample(now_s, highest, self._rate(now_s, highest), hit_rate, watts))
 
     def rate(self, now_s: float) -> float:
         """What was added a second over the last window (less while younger); 0 before the second sample."""
@@ -54,12 +52,6 @@ class Samples:
             "hit_rate": [sample.hit_rate for sample in self._samples],
             "watts": [sample.watts for sample in self._samples],
         }
-
-    def _growth(self, total: float) -> float:
-        last, self._last_raw = self._last_raw, total
-        if last is None:
-            return 0.0
-        return total - last if total >= last else total
 
     def _rate(self, now_s: float, total: float) -> float:
         base = self._base(now_s - self._window_s)

@@ -33,6 +33,9 @@ async def send_answer(send: Send, answer: Answer, api: Api) -> None:
 
     Raises StreamBrokenError then.
     """
+    if not answer.streamed:
+        await _send_whole(send, answer)
+        return
     await start(send, answer.status, answer.content_type, answer.headers)
     try:
         async for piece in answer.body:
@@ -56,6 +59,13 @@ async def start(send: Send, status: int, content_type: str, headers: dict[str, s
     pairs = {"content-type": content_type, "cache-control": "no-store", **headers}
     raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in pairs.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+async def _send_whole(send: Send, answer: Answer) -> None:
+    body = b"".join([piece async for piece in answer.body])
+    headers = answer.headers | {"content-length": str(len(body))}
+    await start(send, answer.status, answer.content_type, headers)
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _left(receive: Receive) -> None:

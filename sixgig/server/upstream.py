@@ -45,7 +45,8 @@ class Upstreams:
     @contextlib.asynccontextmanager
     async def answer(self, call: Call, attempt: Attempt, watch: UsageWatch) -> AsyncIterator[Answer]:
         """The upstream's answer, seen by `watch` as it came. Raises UpstreamError before its first byte."""
-        assert is_permitted(attempt.permit, call.id), "nothing leaves without its own permit"
+        if not is_permitted(attempt.permit, call.id):
+            raise ValueError("nothing leaves without its own permit")
         upstream = attempt.upstream
         request = self._client.build_request(
             "POST",

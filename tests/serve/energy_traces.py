@@ -1,6 +1,7 @@
 """A clock that stands still, and readings made by hand."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 from sixgig.energy import Reading, ReplayMeter
 from sixgig.hardware.machine import Absent
@@ -35,6 +36,24 @@ class Sensor(ReplayMeter):
         self.clock.now_s += seconds
         assert not isinstance(self.joules, Absent)
         self.joules += seconds * watts
+
+
+class SlowMeter(ReplayMeter):
+    """Once armed, a reading waits until it may proceed."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__([])
+        self.clock = clock
+        self.armed, self.reading, self.proceed = False, threading.Event(), threading.Event()
+        self.n_reads = 0
+
+    def read(self) -> Reading:
+        now_s = self.clock()
+        if self.armed:
+            self.n_reads += 1
+            self.reading.set()
+            assert self.proceed.wait(60)
+        return Reading(now_s, {"chip": now_s})
 
 
 def joules_of(reading: Reading | Absent) -> dict[str, float | Absent]:

@@ -30,6 +30,7 @@ def residency(id: str = "r", **values: Any) -> Residency:
     return Residency(id=id, **(usual | values))
 
 
-def rows(path: Path, table: str = "entries") -> list[tuple[object, ...]]:
+def rows(path: Path, table: str = "entries", columns: str = "*") -> list[Any]:
+    """All of a table, as tuples."""
     with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
+        return connection.execute(f"SELECT {columns} FROM {table} ORDER BY id").fetchall()

@@ -140,7 +140,12 @@ def _large() -> dict[str, Any]:
         resident_bytes=int(14.6 * GIB),
         mode="paged",
         tiers=tiers(
-            process=120, program_files=64, dense_weights=4260, KV_cache=1536, compute_buffers=412, expert_cache=8940
+            process=120,
+            program_files=64,
+            dense_weights=4260,
+            KV_cache=1536,
+            compute_buffers=412,
+            expert_cache=8940,
         ),
         hit_rate=0.913,
         bytes_read=812 * GIB,
@@ -210,7 +215,8 @@ def _history() -> dict[str, list[float | None]]:
         ]
         + [0.913],
         "watts": [
-            None if 70 <= second < 75 else 18.2 + 43 * work[second] + 1.8 * sway[second] for second in range(119)
+            None if 70 <= second < 75 else 18.2 + 43 * work[second] + 1.8 * sway[second]
+            for second in range(119)
         ]
         + [61.3],
     }

@@ -8,17 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sixgig.energy import EMPTY, Accounts, Interval
+from sixgig.energy.accounts import SETTLE_S
 from sixgig.energy.idle import LEAST_S, MOST_SETS, RECENT, IdlePower
 from sixgig.hardware.machine import Absent
 
 A, B, AB = frozenset("a"), frozenset("b"), frozenset("ab")
 
 
+def rest(accounts: Accounts, models: frozenset[str], watts: Any, seconds: Any = 2) -> None:
+    """Settles for half a second, then rests."""
+    lengths: list[Any] = [Fraction(SETTLE_S), seconds]
+    for length in lengths:
+        accounts.add(Interval(length, watts * length, models))
+
+
 def rested(*sets: tuple[frozenset[str], Any], seconds: Any = 2) -> Accounts:
     """Accounts that saw each set of models rest at so many watts."""
     accounts = Accounts()
     for models, watts in sets:
-        accounts.add(Interval(seconds, watts * seconds, models))
+        rest(accounts, models, watts, seconds)
     return accounts
 
 
@@ -39,7 +47,7 @@ def test_no_idle_power_makes_a_request_absent_not_zero() -> None:
 def test_what_was_absent_for_a_while_stays_absent() -> None:
     accounts = Accounts()
     accounts.add(Interval(1, 100, A, {"early": 1}))
-    accounts.add(Interval(2, 32, A))
+    rest(accounts, A, 16)
     accounts.add(Interval(1, 100, A, {"early": 1, "late": 1}))
     assert isinstance(accounts.take("early"), Absent)
     assert accounts.take("late") == 42
@@ -80,16 +88,16 @@ def test_staying_loaded_is_learned_before_or_after_the_load(first: frozenset[str
     accounts = rested((first, watts[first]))
     assert isinstance(accounts.staying_watts("a"), Absent)
     second = A if first == EMPTY else EMPTY
-    accounts.add(Interval(2, watts[second] * 2, second))
+    rest(accounts, second, watts[second])
     assert accounts.staying_watts("a") == 4
-    assert accounts.staying_joules("a") == 8
+    assert accounts.staying_joules("a") == 4 * 2.5
     assert accounts.idle_watts(EMPTY) == 10
 
 
 def test_a_second_model_is_told_from_the_first() -> None:
     accounts = rested((EMPTY, 10), (A, 14), (AB, 30))
     assert (accounts.staying_watts("a"), accounts.staying_watts("b")) == (4, 16)
-    assert (accounts.staying_joules("a"), accounts.staying_joules("b")) == (4 * 4, 16 * 2)
+    assert (accounts.staying_joules("a"), accounts.staying_joules("b")) == (4 * 5, 16 * 2.5)
 
 
 def test_sets_that_differ_by_two_models_tell_neither() -> None:
@@ -102,7 +110,19 @@ def test_sets_that_differ_by_two_models_tell_neither() -> None:
 def test_staying_loaded_counts_while_requests_run() -> None:
     accounts = rested((EMPTY, 10), (A, 14))
     accounts.add(Interval(8, 1000, A, {"r": 8}))
-    assert accounts.staying_joules("a") == 4 * (2 + 8)
+    assert accounts.staying_joules("a") == 4 * (2.5 + 8)
+
+
+def test_a_model_that_seems_to_save_power_costs_nothing() -> None:
+    assert rested((EMPTY, 14), (A, 10)).staying_watts("a") == 0
+
+
+def test_nothing_is_learned_until_the_machine_has_settled() -> None:
+    accounts = rested((A, 16))
+    for _ in range(100):
+        accounts.add(Interval(1, 100, A, {"r": 1}))
+        accounts.add(Interval(SETTLE_S, 1000, A))
+    assert accounts.idle_watts(A) == 16
 
 
 def test_declared_idle_power_needs_no_rest_but_tells_no_staying() -> None:

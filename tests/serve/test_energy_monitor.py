@@ -1,21 +1,27 @@
 """Requests that overlap, models that come and go, and meters that fail, on a sensor played by hand."""
 
 import threading
-from collections.abc import Callable
 from itertools import count, permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.energy import Energy, EnergyMonitor, Reading, ReplayMeter, WallMeter
+from sixgig.energy import Energy, EnergyMonitor, ReplayMeter, WallMeter
 from sixgig.energy.monitor import YOUNG_S
 from sixgig.hardware.energy import EnergyReading
 from sixgig.hardware.machine import Absent
-from tests.serve.energy_traces import Clock, Sensor
+from tests.serve.energy_traces import Clock, Sensor, SlowMeter
 
 MODELS = frozenset(["m"])
 IDLE, BUSY = 16, 80
+
+
+def rest(sensor: Sensor, monitor: EnergyMonitor, watts: float) -> None:
+    """Two seconds, the first to settle."""
+    for _ in range(2):
+        sensor.after(1, watts)
+        monitor.tick()
 
 
 def at_rest() -> tuple[Sensor, EnergyMonitor]:
@@ -23,8 +29,7 @@ def at_rest() -> tuple[Sensor, EnergyMonitor]:
     sensor = Sensor(Clock())
     monitor = EnergyMonitor(sensor, sensor.clock)
     monitor.loaded(MODELS)
-    sensor.after(2, IDLE)
-    monitor.tick()
+    rest(sensor, monitor, IDLE)
     return sensor, monitor
 
 
@@ -121,7 +126,7 @@ def test_the_first_request_after_a_load_is_absent_the_next_is_not() -> None:
     monitor.begin("first")
     sensor.after(1, BUSY)
     assert isinstance(monitor.end("first").joules, Absent)
-    sensor.after(2, IDLE)
+    rest(sensor, monitor, IDLE)
     monitor.begin("next")
     sensor.after(1, BUSY)
     assert monitor.end("next").joules == BUSY - IDLE
@@ -156,9 +161,9 @@ def test_a_change_of_models_cuts_the_interval_however_young() -> None:
 def test_three_figures_are_kept_apart() -> None:
     sensor = Sensor(Clock())
     monitor = EnergyMonitor(sensor, sensor.clock)
-    sensor.after(2, 8)
+    rest(sensor, monitor, 8)
     monitor.loaded(MODELS)
-    sensor.after(2, 16)
+    rest(sensor, monitor, 16)
     monitor.begin("r")
     sensor.after(4, 80)
     joules = monitor.end("r").joules
@@ -184,6 +189,18 @@ def test_a_device_that_fails_makes_requests_absent_and_recovers() -> None:
     monitor.begin("after")
     sensor.after(1, BUSY)
     assert monitor.end("after").joules == BUSY - IDLE
+
+
+def test_a_request_shorter_than_the_meter_tells_is_absent_not_zero() -> None:
+    sensor, monitor = at_rest()
+    sensor.lag_s = 0.125
+    monitor.begin("short")
+    monitor.begin("long enough")
+    sensor.after(0.5, IDLE)
+    short = monitor.end("short").joules
+    sensor.after(0.125, BUSY)
+    assert isinstance(short, Absent) and "0.625 s" in short.reason
+    assert monitor.end("long enough").joules == 0.125 * (BUSY - IDLE)
 
 
 def test_a_meter_that_goes_back_is_absent_not_negative() -> None:
@@ -241,24 +258,6 @@ def test_a_request_cannot_begin_twice_or_end_unbegun() -> None:
         monitor.begin("r")
     with pytest.raises(KeyError):
         monitor.end("other")
-
-
-class SlowMeter(ReplayMeter):
-    """Once armed, a reading waits until it may proceed."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__([])
-        self.clock = clock
-        self.armed, self.reading, self.proceed = False, threading.Event(), threading.Event()
-        self.n_reads = 0
-
-    def read(self) -> Reading:
-        now_s = self.clock()
-        if self.armed:
-            self.n_reads += 1
-            self.reading.set()
-            assert self.proceed.wait(60)
-        return Reading(now_s, {"chip": now_s})
 
 
 def test_requests_that_end_during_a_reading_share_the_next_one() -> None:

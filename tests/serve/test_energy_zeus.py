@@ -81,7 +81,7 @@ def test_a_gpu_counts_from_the_opening(install: Install) -> None:
     meter = opened()
     gpu.millijoules = 1_002_500
     assert joules_of(meter.read()) == {"NVIDIA H100": 2.5}
-    assert meter.name == "Zeus: NVIDIA H100" and not meter.estimated
+    assert meter.name == "Zeus: NVIDIA H100" and not meter.estimated and meter.lag_s == 0.1
     assert meter.absent == {"RAPL": Absent("RAPL unavailable")}
 
 
@@ -138,6 +138,7 @@ def test_processor_files_are_read_with_their_wraps_and_without_the_platform(
     package.write_text("1000000\n")
     dram.write_text("500000\n")
     assert joules_of(meter.read()) == {"RAPL package-0": 2, "RAPL dram-0": 0.5}
+    assert meter.lag_s == 0.001
 
 
 def test_the_daemon_is_asked_where_zeus_uses_it(install: Install) -> None:

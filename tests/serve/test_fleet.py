@@ -286,7 +286,7 @@ def pauses(monkeypatch):
 
 @in_loop
 async def test_an_engine_that_crashes_is_started_anew_after_growing_pauses(monkeypatch, pauses):
-    async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
+    async with fleet_of(monkeypatch, card("a")) as (fleet, _engines):
         engine = await fleet.use("a")
         for n in range(1, 9):
             engine.crash()

@@ -33,8 +33,8 @@ def use(
         return Sum(total, 0 if total is None else 1, 1)
 
     served = Served(
-        requests=1, prompt_tokens=whole(tokens_in), completion_tokens=whole(tokens_out), energy_micros=whole(energy)
-    )  # fmt: skip
+        1, 1, 0, 0, 1.0, whole(tokens_in), whole(None), whole(tokens_out), energy_micros=whole(energy)
+    )
     tokens = (tokens_in or 0) + (tokens_out or 0)
     return LocalUse(served, Loaded(energy_micros=whole(loaded)), tokens if metered is None else metered, days)
 

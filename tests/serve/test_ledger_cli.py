@@ -7,15 +7,16 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sixgig.cli.main import main
-from sixgig.ledger import Ledger, default_path
+from sixgig.ledger import Entry, Ledger, Residency, default_path
 from tests.serve.ledger_rows import entry, residency
 
 Capture = pytest.CaptureFixture[str]
-AWAY = {"served_by": "up", "joules": None, "energy_source": "", "energy_cost_micros": None}
+AWAY: dict[str, Any] = {"served_by": "up", "joules": None, "energy_source": "", "energy_cost_micros": None}
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def at(day: int, hour: int = 12) -> float:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Three days in November."""
-    rows = [
+    rows: list[Entry | Residency] = [
         entry("a", began_at=at(1, 0), joules=36.0, model="small"),
         entry("b", began_at=at(1, 23), joules=None, energy_cost_micros=None, key=""),
         entry("c", began_at=at(2), upstream_cost_micros=2_500_000, outcome="failed", **AWAY),

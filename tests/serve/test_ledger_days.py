@@ -1,6 +1,6 @@
 """Days and months of a time zone, through every change of its clocks."""
 
-from datetime import date
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -41,6 +41,13 @@ def test_a_later_moment_is_never_of_an_earlier_day(at: float, later: float, zone
 def test_a_day_is_as_long_as_its_zone_makes_it(zone: str, day: date, hours: int) -> None:
     seconds = day_start(next_day(day), ZoneInfo(zone)) - day_start(day, ZoneInfo(zone))
     assert seconds == 3600 * hours
+
+
+def test_an_hour_shown_again_belongs_to_the_day_that_had_begun() -> None:
+    st_johns = ZoneInfo("America/St_Johns")
+    again = day_start(date(2006, 10, 29), st_johns) + 1800
+    assert datetime.fromtimestamp(again, st_johns).date() == date(2006, 10, 28)
+    assert local_day(again, st_johns) == date(2006, 10, 29)
 
 
 def test_months_follow_one_another() -> None:

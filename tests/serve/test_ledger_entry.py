@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields
 from math import inf, nan
+from typing import Any
 
 import pytest
 
@@ -15,15 +16,17 @@ from tests.serve.ledger_rows import entry, residency
 @pytest.mark.parametrize("value", [-1, nan, inf, -inf, MOST + 1, pytest.param(10**400, id="huge")])
 @pytest.mark.parametrize("name", ["prompt_tokens", "joules", "seconds", "upstream_cost_micros"])
 def test_a_figure_that_could_not_be_summed_is_refused(name: str, value: float) -> None:
+    values: dict[str, Any] = {name: value}
     with pytest.raises(ValueError, match=name):
-        entry(**{name: value})
+        entry(**values)
 
 
 @pytest.mark.parametrize("text", ["x" * (MOST_CHARACTERS + 1), "\ud800"])
 @pytest.mark.parametrize("name", ["id", "model", "key", "served_by", "energy_source"])
 def test_a_text_that_could_not_be_stored_is_refused(name: str, text: str) -> None:
+    values: dict[str, Any] = {name: text}
     with pytest.raises(ValueError, match=name):
-        entry(**{name: text})
+        entry(**values)
 
 
 @pytest.mark.parametrize("moment", [-1.0, nan, LATEST + 1])
@@ -50,9 +53,8 @@ def test_what_is_not_known_and_what_is_extreme_may_stand() -> None:
     ],
 )
 def test_a_column_has_its_fields_name_and_there_is_no_other(table: str, row: type, more: list[str]) -> None:
-    columns = re.findall(
-        r"^    (\w+) ", TABLES.split(f"CREATE TABLE {table} (")[1].split(");")[0], re.MULTILINE
-    )
+    declared = TABLES.split(f"CREATE TABLE {table} (")[1].split(");")[0]
+    columns = re.findall(r"^    (\w+) ", declared, re.MULTILINE)
     assert columns == [field.name for field in fields(row)] + more
 
 

@@ -71,12 +71,12 @@ def test_what_was_acknowledged_outlives_thirty_kills(tmp_path: Path) -> None:
     acknowledged = {kind: {what for word, what in said if word == kind} for kind, _ in said}
     assert len(acknowledged["pid"]) == KILLS < len(acknowledged["recorded"])
 
-    batches = Counter(str(row[2]) for row in rows(path))
-    sizes = {str(row[2]): row[9] for row in rows(path)}
+    found = rows(path, "entries", "model, prompt_tokens")
+    batches, sizes = Counter(batch for batch, _ in found), dict(found)
     assert batches.keys() >= acknowledged["recorded"]
     assert batches == sizes, "a batch is there in part"
 
-    reserved = {row[0]: row[6] for row in rows(path, "reservations")}
+    reserved = dict(rows(path, "reservations", "id, settled_micros"))
     assert reserved.keys() >= acknowledged["reserved"]
     assert all(reserved[batch] == 7 for batch in acknowledged["settled"])
     with Ledger.open(path) as ledger:
@@ -85,7 +85,7 @@ def test_what_was_acknowledged_outlives_thirty_kills(tmp_path: Path) -> None:
 
 
 def test_killed_while_it_begins_it_is_whole_or_not_there(tmp_path: Path) -> None:
-    for number in range(5):
+    for number in range(2):
         path = tmp_path / str(number) / "l"
         assert [word for word, _ in killed(path, [0, 0, 0])].count("pid") == 3
         with Ledger.open(path):

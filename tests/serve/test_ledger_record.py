@@ -4,6 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -67,16 +68,13 @@ def test_a_commit_is_synced_and_only_the_owner_reads_the_file(tmp_path: Path) ->
 
 def test_threads_may_share_it(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "l") as ledger:
-        threads = [
-            threading.Thread(
-                target=lambda n=n: [ledger.record([entry(f"{n}-{i}"), entry(f"all-{i}")]) for i in range(20)]
-            )
-            for n in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+
+        def write(thread: int) -> None:
+            for number in range(20):
+                ledger.record([entry(f"{thread}-{number}"), entry(f"all-{number}")])
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(write, range(4)))
     assert len(rows(tmp_path / "l")) == 4 * 20 + 20
 
 
@@ -95,6 +93,19 @@ def test_two_ledgers_begun_at_once_are_one(tmp_path: Path, monkeypatch: pytest.M
     opened[0].close()
     assert len(rows(tmp_path / "l")) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["l"]
+
+
+def test_six_that_begin_it_together_lose_nothing(tmp_path: Path) -> None:
+    together = threading.Barrier(6)
+
+    def begin(number: int) -> None:
+        together.wait()
+        with Ledger.open(tmp_path / "l") as ledger:
+            ledger.record([entry(str(number))])
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(begin, range(6)))
+    assert len(rows(tmp_path / "l")) == 6
 
 
 def test_a_ledger_that_cannot_be_begun_leaves_nothing(

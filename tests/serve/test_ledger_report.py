@@ -1,4 +1,4 @@
-"""Reports add up to what a plain recount gives, and neither wait for a writer nor see half of what it writes."""
+"""Reports add up to a plain recount; they neither wait for a writer nor see half of what it writes."""
 
 import dataclasses
 import sqlite3
@@ -27,8 +27,9 @@ BERLIN = ZoneInfo("Europe/Berlin")
 moments = st.sampled_from([0.0, NOON, NOON + 40_000, NOON + 90_000, 4e9]) | st.floats(NOON, NOON + 3e5)
 amounts, maybe = st.integers(0, 10**6), st.none() | st.integers(0, 10**6)
 shared: dict[str, Any] = dict(
-    began_at=moments, model=st.sampled_from(["m", "n", "ö"]), joules=st.none() | st.integers(0, 1000).map(float),
-    energy_estimated=st.booleans(), energy_cost_micros=maybe, seconds=st.integers(0, 1000).map(float),
+    began_at=moments, model=st.sampled_from(["m", "n", "ö"]), seconds=st.integers(0, 1000).map(float),
+    joules=st.none() | st.integers(0, 1000).map(float), energy_estimated=st.booleans(),
+    energy_cost_micros=maybe,
 )  # fmt: skip
 entries = st.builds(
     entry, **shared, key=st.sampled_from(["", "anna"]), served_by=st.sampled_from(["local", "up", "far"]),
@@ -54,14 +55,21 @@ def recount(name: str, rows: list[Entry], stays: list[Residency]) -> Totals:
     def here(row: Entry) -> bool:
         return row.served_by == "local"
 
+    ok, failed, cancelled = (
+        sum(row.outcome == outcome for row in rows) for outcome in ("ok", "failed", "cancelled")
+    )
     served = Served(
-        len(rows),
-        *(sum(row.outcome == outcome for row in rows) for outcome in ("ok", "failed", "cancelled")),
-        sum(row.seconds for row in rows),
-        *(counted(rows, f"{kind}_tokens") for kind in ("prompt", "cached", "completion")),
-        counted(rows, "joules", here),
-        counted(rows, "energy_cost_micros", here),
-        counted(rows, "upstream_cost_micros", lambda row: not here(row)),
+        requests=len(rows),
+        ok=ok,
+        failed=failed,
+        cancelled=cancelled,
+        busy_s=sum(row.seconds for row in rows),
+        prompt_tokens=counted(rows, "prompt_tokens"),
+        cached_tokens=counted(rows, "cached_tokens"),
+        completion_tokens=counted(rows, "completion_tokens"),
+        joules=counted(rows, "joules", here),
+        energy_micros=counted(rows, "energy_cost_micros", here),
+        upstream_micros=counted(rows, "upstream_cost_micros", lambda row: not here(row)),
     )
     loaded = Loaded(
         sum(stay.seconds for stay in stays), counted(stays, "joules"), counted(stays, "energy_cost_micros")
@@ -112,7 +120,8 @@ def test_a_report_is_what_a_plain_recount_gives(
             use = reader.local_use(*span)
     here = [row for row in rows if row.served_by == "local"]
     assert (use.served, use.loaded) == (recount("", here, []).served, recount("", [], stays).loaded)
-    assert use.days == len({local_day(row.began_at, zone) for row in [*here, *stays]})
+    moments_here = [row.began_at for row in here] + [stay.began_at for stay in stays]
+    assert use.days == len({local_day(moment, zone) for moment in moments_here})
     assert use.metered_tokens == sum(
         (row.prompt_tokens or 0) + (row.completion_tokens or 0)
         for row in here
@@ -153,6 +162,12 @@ def test_any_name_will_do(tmp_path: Path, name: str) -> None:
         ledger.record([entry()])
         with Reader.open(tmp_path / name, None) as reader:
             assert reader.report("key").total.served.requests == 1
+
+
+def test_a_report_cannot_write(tmp_path: Path) -> None:
+    Ledger.open(tmp_path / "l").close()
+    with Reader.open(tmp_path / "l", None) as reader, pytest.raises(sqlite3.Error, match="readonly"):
+        reader._connection.execute("DELETE FROM entries")
 
 
 def test_reading_does_not_wait_for_a_transaction_nor_see_it(tmp_path: Path) -> None:

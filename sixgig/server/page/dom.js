@@ -32,12 +32,10 @@ export function attribute(node, name, value) {
 export function writeOrAbsent(node, text, reason) {
   node.classList.toggle("absent", text === null);
   write(node, text ?? "–");
-  if (text === null) {
-    attribute(node, "title", reason);
-    attribute(node, "aria-label", reason);
-  } else {
-    node.removeAttribute("title");
-    node.removeAttribute("aria-label");
+  const said = { title: reason, role: "img", "aria-label": reason };
+  for (const [name, value] of Object.entries(said)) {
+    if (text === null) attribute(node, name, value);
+    else node.removeAttribute(name);
   }
 }
 

@@ -7,8 +7,9 @@ import { cell, nameCell } from "./models.js";
 function entriesOf(status) {
   const { today } = status.ledger;
   const { absent_reason: noSensor, price_per_kwh: price, currency } = status.energy;
-  const measured = `measured for ${count(today.measured_requests)} of ${count(today.requests)} requests`;
-  const noCost = price === null ? "no price per kWh is set" : noSensor ?? "nothing was measured";
+  const measured = `measured for ${count(today.measured_requests)} of ${count(today.requests)}`;
+  const unmeasured = noSensor === null ? "nothing was measured" : `no sensor: ${noSensor}`;
+  const noCost = price === null ? "no price per kWh is set" : unmeasured;
   return [
     { name: "Requests", value: count(today.requests), note: `${count(today.failed)} failed` },
     {
@@ -16,9 +17,19 @@ function entriesOf(status) {
       value: tokens(today.prompt_tokens + today.completion_tokens),
       note: `${tokens(today.prompt_tokens)} read, ${tokens(today.completion_tokens)} written`,
     },
-    orAbsent("Energy", today.joules, energy, measured, noSensor ?? "nothing was measured"),
-    orAbsent("Energy cost", today.energy_cost_micros, (micros) => money(micros, currency), `at ${price} ${currency}/kWh`, noCost),
-    { name: "Upstreams", value: money(today.upstream_cost_micros, currency), note: "spent on answers from elsewhere" },
+    orAbsent("Energy", today.joules, energy, measured, unmeasured),
+    orAbsent(
+      "Energy cost",
+      today.energy_cost_micros,
+      (micros) => money(micros, currency),
+      `at ${price} ${currency}/kWh`,
+      noCost,
+    ),
+    {
+      name: "Upstream cost",
+      value: money(today.upstream_cost_micros, currency),
+      note: "for answers from elsewhere",
+    },
   ];
 }
 
@@ -36,16 +47,29 @@ function updateEntry(node, entry) {
 }
 
 function createUpstream() {
-  const spending = (column) => cell(column, "spending", make("span", "spent"), make("span", "cap", make("i")));
+  const spending = (column) =>
+    cell(column, "spending", make("span", "spent"), make("span", "cap", make("i")));
   const requests = cell("Requests", "number", make("span"));
-  const row = make("tr", "", nameCell("Upstream"), requests, spending("Spent today"), spending("Spent this month"));
+  const row = make(
+    "tr",
+    "",
+    nameCell("Upstream"),
+    requests,
+    spending("Spent today"),
+    spending("Spent this month"),
+  );
   attribute(row, "role", "row");
   return row;
 }
 
 function showSpending(node, spent, cap, currency) {
   const [text, bar] = node.children;
-  write(text, cap === null ? `${money(spent, currency)}, no cap` : `${money(spent, currency)} of ${money(cap, currency)}`);
+  write(
+    text,
+    cap === null
+      ? `${money(spent, currency)}, no cap`
+      : `${money(spent, currency)} of ${money(cap, currency)}`,
+  );
   bar.hidden = cap === null;
   bar.classList.toggle("full", cap !== null && spent >= cap);
   bar.firstChild.style.width = cap ? `${Math.min(100, (100 * spent) / cap)}%` : "100%";

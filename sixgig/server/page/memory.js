@@ -1,5 +1,5 @@
-// The budget as one bar: gateway, each model's uses in shades of its colour, what is free. Below it, thin, what
-// each process was measured to hold.
+// The budget as one bar: gateway, each model's uses in shades of its colour, what is free. The thin line below
+// is what each process was measured to hold.
 
 import { attribute, byId, keyed, make, write } from "./dom.js";
 import { size } from "./format.js";
@@ -15,155 +15,162 @@ function hueOf(name) {
 
 const sum = (parts) => parts.reduce((total, part) => total + part.bytes, 0);
 
-function modelParts(model) {
-  const uses = model.tiers
-    .filter((tier) => tier.kind !== "vram")
-    .map((tier) => ({ name: tier.name, bytes: tier.size_bytes }))
-    .sort((one, other) => other.bytes - one.bytes);
-  const rest = model.granted_bytes - sum(uses);
-  if (rest > 0) uses.push({ name: uses.length ? "margin" : "granted", bytes: rest });
-  return uses;
+const partsOf = (tiers) => tiers.map((tier) => ({ name: tier.name, bytes: tier.size_bytes }));
+
+// What has no model's colour: gateway, free space.
+function plain(kind, bytes) {
+  return { key: kind, name: kind, kind, ram: [{ name: kind, bytes }], vram: [], resident: null };
 }
 
-function deviceParts(model) {
-  return model.tiers
-    .filter((tier) => tier.kind === "vram")
-    .map((tier) => ({ name: tier.name, bytes: tier.size_bytes }));
-}
-
-function ownersOf(status) {
-  const loaded = status.models.filter((model) => model.state !== "unloaded");
-  const models = loaded.map((model) => ({
+function ownerOf(model) {
+  const ram = partsOf(model.tiers.filter((tier) => tier.kind !== "vram"));
+  ram.sort((one, other) => other.bytes - one.bytes);
+  const rest = model.granted_bytes - sum(ram);
+  if (rest > 0) ram.push({ name: ram.length ? "margin" : "granted", bytes: rest });
+  return {
     key: `model ${model.name}`,
     name: model.name,
+    kind: "model",
     hue: hueOf(model.name),
-    parts: modelParts(model),
-    device: deviceParts(model),
+    ram,
+    vram: partsOf(model.tiers.filter((tier) => tier.kind === "vram")),
     resident: model.resident_bytes,
+  };
+}
+
+function poolOf(name, bytes, owners, partsIn) {
+  const shares = owners.map((owner) => ({ owner, parts: partsIn(owner) }));
+  const free = plain("free", Math.max(0, bytes - sum(shares.flatMap((share) => share.parts))));
+  return { name, bytes, shares: [...shares, { owner: free, parts: free.ram }] };
+}
+
+// One part of an owner's memory, with the shade that tells it from its neighbours.
+function shaded(owner, parts) {
+  return parts.map((part, index) => ({
+    owner,
+    part,
+    key: `${owner.key} ${index}`,
+    kind: part.kind ?? owner.kind,
+    step: parts.length > 1 ? index / (parts.length - 1) : 0,
   }));
-  const gateway = { bytes: status.budget.gateway_bytes, name: "gateway" };
-  return [{ key: "gateway", name: "Gateway", kind: "gateway", parts: [gateway], device: [], resident: null }, ...models];
 }
 
-function free(bytes) {
-  return { key: "free", name: "Free", kind: "free", parts: [{ name: "free", bytes }], device: [], resident: null };
-}
-
-function shade(node, owner, index, length) {
-  node.style.setProperty("--hue", owner.hue ?? 0);
-  node.style.setProperty("--step", length > 1 ? index / (length - 1) : 0);
-}
-
-function segments(owner, parts) {
-  return parts.map((part, index) => ({ owner, part, index, length: parts.length }));
-}
-
-function updateSegment(node, { owner, part, index, length }) {
-  node.className = `segment ${owner.kind ?? "model"}`;
-  node.style.flexGrow = part.bytes;
-  shade(node, owner, index, length);
-  attribute(node, "title", `${owner.name}: ${part.name}, ${size(part.bytes)}`);
+function paint(node, hue, step) {
+  node.style.setProperty("--hue", hue ?? 0);
+  node.style.setProperty("--step", step);
 }
 
 function createPool() {
   const bar = make("div", "bar");
   attribute(bar, "role", "img");
-  const scale = make("div", "scale");
-  attribute(scale, "aria-hidden", "true");
-  const measured = make("div", "measured");
-  attribute(measured, "aria-hidden", "true");
+  const [measured, scale] = [make("div", "measured"), make("div", "scale")];
+  for (const node of [measured, scale]) attribute(node, "aria-hidden", "true");
   return make("div", "pool", make("p", "pool-name"), bar, measured, scale);
 }
 
-function updatePool(node, pool) {
-  const [name, bar, measured, scale] = node.children;
-  name.hidden = pool.alone;
-  write(name, pool.name);
-  const all = pool.owners.flatMap((owner) => segments(owner, owner[pool.field]));
-  const keyOf = (item) => `${item.owner.key} ${item.index}`;
-  keyed(bar, all, keyOf, () => make("span"), updateSegment);
-  const told = pool.owners.map((owner) => `${owner.name} ${size(sum(owner[pool.field]))}`);
-  attribute(bar, "aria-label", `${pool.name}, ${size(pool.bytes)}: ${told.join(", ")}`);
-  keyed(measured, pool.field === "parts" ? pool.owners : [], (owner) => owner.key, createMeasured, updateMeasured);
-  const quarters = [0, 1, 2, 3, 4].map((quarter) => (quarter * pool.bytes) / 4);
-  keyed(scale, quarters, (_, index) => index, () => make("span"), (mark, bytes) => write(mark, bytes ? size(bytes) : "0"));
+function updatePool(node, { name, bytes, shares, alone }) {
+  const [title, bar, measured, scale] = node.children;
+  title.hidden = alone;
+  write(title, name);
+  const segments = shares.flatMap(({ owner, parts }) => shaded(owner, parts));
+  keyed(
+    bar,
+    segments,
+    (segment) => segment.key,
+    () => make("span"),
+    updateSegment,
+  );
+  const told = shares.map(({ owner, parts }) => `${owner.name} ${size(sum(parts))}`);
+  attribute(bar, "aria-label", `${name}, ${size(bytes)}: ${told.join(", ")}`);
+  keyed(measured, name === "RAM" ? shares : [], ({ owner }) => owner.key, createMeasured, updateMeasured);
+  const quarters = [0, 1, 2, 3, 4].map((quarter) => (quarter * bytes) / 4);
+  keyed(
+    scale,
+    quarters,
+    (_, index) => index,
+    () => make("span"),
+    updateMark,
+  );
+}
+
+function updateSegment(node, { owner, part, kind, step }) {
+  node.className = `segment ${kind}`;
+  node.style.flexGrow = part.bytes;
+  paint(node, owner.hue, step);
+  const whose = kind === "model" ? `${owner.name}: ` : "";
+  attribute(node, "title", `${whose}${part.name}, ${size(part.bytes)}`);
 }
 
 const createMeasured = () => make("span", "", make("i"));
 
-function updateMeasured(node, owner) {
-  const planned = sum(owner.parts);
-  node.style.flexGrow = planned;
-  shade(node.firstChild, owner, 0, 1);
-  node.firstChild.style.width = owner.resident === null ? "0" : `${Math.min(100, (100 * owner.resident) / planned)}%`;
+function updateMeasured(node, { owner, parts }) {
+  const share = owner.resident === null ? 0 : owner.resident / sum(parts);
+  node.style.flexGrow = sum(parts);
+  paint(node.firstChild, owner.hue, 0);
+  node.firstChild.style.width = `${Math.min(100, 100 * share)}%`;
 }
 
+const updateMark = (node, bytes) => write(node, bytes ? size(bytes) : "0");
+
 function createOwner() {
-  const head = make("h3", "", make("span", "swatch"), make("bdi", "name"), make("span", "amount"));
+  const head = make("h3", "", make("span"), make("bdi", "name"), make("span", "amount"));
   return make("div", "owner", head, make("p", "note resident", make("i"), make("span")), make("ul", "uses"));
 }
 
 function updateOwner(node, owner) {
   const [head, resident, list] = node.children;
   const [swatch, name, amount] = head.children;
-  const planned = sum(owner.parts);
-  swatch.className = `swatch ${owner.kind ?? "model"}`;
-  shade(swatch, owner, 0, 1);
-  shade(resident.firstChild, owner, 0, 1);
+  swatch.className = `swatch ${owner.kind}`;
+  paint(swatch, owner.hue, 0);
   write(name, owner.name);
   attribute(name, "title", owner.name);
-  write(amount, size(planned));
-  resident.hidden = owner.kind !== undefined;
-  resident.classList.toggle("unmeasured", owner.resident === null);
-  resident.classList.toggle("over", owner.resident > planned);
-  write(resident.lastChild, owner.resident === null ? "not measured yet" : `measured ${size(owner.resident)}`);
-  keyed(list, usesOf(owner), (_, index) => index, createUse, updateUse);
+  write(amount, size(sum(owner.ram)));
+  updateResident(resident, owner);
+  const inDevice = owner.vram.map((part) => ({ ...part, name: `${part.name}, VRAM` }));
+  const uses = [...shaded(owner, owner.ram), ...shaded(owner, inDevice)];
+  keyed(list, uses, (_, index) => index, createUse, updateUse);
 }
 
-function usesOf(owner) {
-  const inDevice = owner.device.map((part) => ({ ...part, name: `${part.name}, VRAM` }));
-  return [...segments(owner, owner.parts), ...segments(owner, inDevice)];
+function updateResident(node, owner) {
+  const [line, text] = node.children;
+  const known = owner.resident !== null;
+  const over = known && owner.resident > sum(owner.ram);
+  node.hidden = owner.kind !== "model";
+  node.classList.toggle("over", over);
+  line.hidden = !known;
+  paint(line, owner.hue, 0);
+  const measured = known ? `measured ${size(owner.resident)}` : "not measured yet";
+  write(text, over ? `${measured}, above the plan` : measured);
 }
 
 const createUse = () => make("li", "", make("span"), make("span", "name"), make("span", "amount"));
 
-function updateUse(node, { owner, part, index, length }) {
+function updateUse(node, { owner, part, kind, step }) {
   const [swatch, name, amount] = node.children;
-  swatch.className = `swatch ${part.kind ?? "model"}`;
-  shade(swatch, owner, index, length);
+  swatch.className = `swatch ${kind}`;
+  paint(swatch, owner.hue, step);
   write(name, part.name);
   write(amount, size(part.bytes));
 }
 
-// The whole first, so that gateway and free space need no place of their own.
-function budgetOwner(owners) {
-  const [gateway, ...others] = owners;
-  const parts = [
-    { ...gateway.parts[0], kind: "gateway" },
-    { name: "models", bytes: others.slice(0, -1).reduce((total, owner) => total + sum(owner.parts), 0), kind: "none" },
-    { ...others.at(-1).parts[0], kind: "free" },
+// The whole, in which gateway and free space need no place of their own.
+function budgetOf(pool, models) {
+  const ram = [
+    { name: "gateway", bytes: sum(pool.shares[0].parts), kind: "gateway" },
+    { name: "models", bytes: sum(models.flatMap((model) => model.ram)), kind: "none" },
+    { name: "free", bytes: sum(pool.shares.at(-1).parts), kind: "free" },
   ];
-  return { key: "budget", name: "Budget", kind: "none", parts, device: [], resident: null };
-}
-
-function poolsOf(status, owners) {
-  const { ram_bytes: ram, vram_bytes: vram } = status.budget;
-  const taken = (field) => owners.reduce((total, owner) => total + sum(owner[field]), 0);
-  const pools = [{ name: "RAM", bytes: ram, field: "parts", owners: [...owners, free(Math.max(0, ram - taken("parts")))] }];
-  if (vram) {
-    const left = { ...free(0), device: [{ name: "free", bytes: Math.max(0, vram - taken("device")) }] };
-    pools.push({ name: "VRAM", bytes: vram, field: "device", owners: [...owners.filter((o) => o.device.length), left] });
-  }
-  return pools.map((pool) => ({ ...pool, alone: !vram }));
+  return { key: "budget", name: "Budget", kind: "none", ram, vram: [], resident: null };
 }
 
 export function showMemory(status) {
-  const owners = ownersOf(status);
-  const pools = poolsOf(status, owners);
-  const free = pools[0].owners.at(-1);
-  write(byId("memory-note"), `${size(sum(free.parts))} of ${size(status.budget.ram_bytes)} free`);
-  keyed(byId("pools"), pools, (pool) => pool.name, createPool, updatePool);
-  const models = pools[0].owners.slice(1, -1);
-  const legend = [budgetOwner(pools[0].owners), ...models];
-  keyed(byId("owners"), legend, (owner) => owner.key, createOwner, updateOwner);
+  const { ram_bytes: ram, vram_bytes: vram, gateway_bytes: gateway } = status.budget;
+  const models = status.models.filter((model) => model.state !== "unloaded").map(ownerOf);
+  const pools = [poolOf("RAM", ram, [plain("gateway", gateway), ...models], (owner) => owner.ram)];
+  if (vram) pools.push(poolOf("VRAM", vram, models, (owner) => owner.vram));
+  const budget = budgetOf(pools[0], models);
+  write(byId("memory-note"), `${size(budget.ram[2].bytes)} of ${size(ram)} free`);
+  const shown = pools.map((pool) => ({ ...pool, alone: !vram }));
+  keyed(byId("pools"), shown, (pool) => pool.name, createPool, updatePool);
+  keyed(byId("owners"), [budget, ...models], (owner) => owner.key, createOwner, updateOwner);
 }

@@ -3,10 +3,20 @@
 import { attribute, byId, keyed, make, write, writeOrAbsent } from "./dom.js";
 import { count, duration, percent, rate } from "./format.js";
 
-const COLUMNS = ["Name", "State", "Mode", "Context", "Parallel", "Users", "Hit rate", "Tokens/s", "Leaves in"];
+const COLUMNS = [
+  "Name",
+  "State",
+  "Mode",
+  "Context",
+  "Parallel",
+  "Users",
+  "Hit rate",
+  "Tokens/s",
+  "Leaves in",
+];
 const NUMBERS = new Set(["Context", "Parallel", "Users", "Hit rate", "Tokens/s", "Leaves in"]);
 
-// Roles are given in so many words: on a narrow screen rows are laid out as blocks, which takes a table's own away.
+// Roles in so many words: on a narrow screen rows are laid out as blocks, which takes a table's own away.
 export function cell(column, className, ...children) {
   const node = make("td", className, ...children);
   attribute(node, "role", "cell");
@@ -23,7 +33,9 @@ export function nameCell(column) {
 }
 
 function createRow() {
-  const cells = COLUMNS.slice(1).map((column) => cell(column, NUMBERS.has(column) ? "number" : "", make("span")));
+  const cells = COLUMNS.slice(1).map((column) =>
+    cell(column, NUMBERS.has(column) ? "number" : "", make("span")),
+  );
   const name = nameCell("Name");
   name.append(make("p", "lost"));
   const row = make("tr", "", name, ...cells);
@@ -33,7 +45,7 @@ function createRow() {
 
 function stateOf(model) {
   if (model.state !== "loading") return model.state;
-  return `loading ${Math.floor(100 * (model.loaded_fraction ?? 0))} %`;
+  return `loading ${Math.floor(100 * model.loaded_fraction)}%`;
 }
 
 function leaving(model) {
@@ -59,24 +71,30 @@ function updateRow(row, model) {
   name.lastChild.hidden = !model.losses;
   write(state, stateOf(model));
   attribute(state, "class", `state ${model.state}`);
-  writeOrAbsent(context, model.context === null ? null : count(model.context), "the model's own, known once it is loaded");
+  writeOrAbsent(
+    context,
+    model.context === null ? null : count(model.context),
+    "the model's own, known once it is loaded",
+  );
   writeOrAbsent(parallel, model.parallel === null ? null : count(model.parallel), "not known");
   writeOrAbsent(users, loaded ? count(model.users) : null, "not loaded");
   writeOrAbsent(mode, model.mode, loaded ? "not decided yet" : "not loaded");
-  writeOrAbsent(hits, model.hit_rate === null ? null : `${percent(model.hit_rate)} %`, "no experts are paged");
+  writeOrAbsent(hits, model.hit_rate === null ? null : `${percent(model.hit_rate)}%`, "no experts are paged");
   writeOrAbsent(speed, model.state === "ready" ? rate(model.tokens_per_s) : null, "not loaded");
   writeOrAbsent(leaves, ...leaving(model));
 }
 
-function summary(models) {
-  const loaded = models.filter((model) => model.state !== "unloaded").length;
-  if (!models.length) return "None: the server was started without a model.";
-  if (!loaded) return "None is loaded. The first request for one loads it.";
-  return `${loaded} of ${models.length} loaded`;
+function emptiness(models, loaded) {
+  if (!models.length) return "No model is configured: requests can only go to upstreams.";
+  return loaded ? "" : "No model is loaded. The first request for one loads it.";
 }
 
 export function showModels(status) {
-  write(byId("models-note"), summary(status.models));
+  const loaded = status.models.filter((model) => model.state !== "unloaded").length;
+  const empty = emptiness(status.models, loaded);
+  write(byId("models-note"), empty ? "" : `${loaded} of ${status.models.length} loaded`);
+  write(byId("models-empty"), empty);
+  byId("models-empty").hidden = !empty;
   byId("models").hidden = !status.models.length;
   keyed(byId("model-rows"), status.models, (model) => model.name, createRow, updateRow);
 }

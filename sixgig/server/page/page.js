@@ -9,7 +9,6 @@ import { showModels } from "./models.js";
 
 const EVERY_MS = 1000;
 const PATIENCE_MS = 4000;
-const KEY = "sixgig-key";
 
 let seenAt = null;
 let reachable = true;
@@ -26,23 +25,41 @@ function showFigures(status) {
   const { queue } = status;
   const hits = status.history.hit_rate.at(-1) ?? null;
   showFigure("speed", rate(status.tokens_per_s), "", `${rate(status.prompt_tokens_per_s)} prompt tokens/s`);
-  showFigure("queue", count(queue.waiting), `of ${count(queue.bound)}`, `${count(queue.running)} running, ${count(queue.rejected)} rejected`);
-  showFigure("hits", hits === null ? null : percent(hits), "%", hits === null ? "no experts are paged" : "of experts were in memory");
+  showFigure(
+    "queue",
+    count(queue.waiting),
+    `of ${count(queue.bound)}`,
+    `${count(queue.running)} running, ${count(queue.rejected)} rejected`,
+  );
+  showFigure(
+    "hits",
+    hits === null ? null : percent(hits),
+    "%",
+    hits === null ? "no experts are paged" : "of experts were in memory",
+  );
   showPower(status.energy);
+}
+
+function powerNote(energy) {
+  const idle = energy.idle_watts === null ? "" : `, ${watts(energy.idle_watts)} W idle`;
+  const estimated = energy.estimated ? ", estimated" : "";
+  const missing = energy.absent_reason === null ? "" : `; without ${energy.absent_reason}`;
+  return energy.source + estimated + idle + missing;
 }
 
 function showPower(energy) {
   const without = energy.absent_reason === null ? "not measured yet" : `no sensor: ${energy.absent_reason}`;
-  const idle = energy.idle_watts === null ? "" : `, ${watts(energy.idle_watts)} W idle`;
-  const source = energy.estimated ? `${energy.source}, estimated` : energy.source;
   const known = energy.watts !== null;
-  showFigure("power", known ? watts(energy.watts) : null, "W", known ? source + idle : without);
+  showFigure("power", known ? watts(energy.watts) : null, "W", known ? powerNote(energy) : without);
 }
 
 function showHeader(status) {
   write(byId("version"), status.version);
-  showLink(status.draining ? "draining" : "up", status.draining ? "Draining, no new requests" : "Up");
-  write(byId("since"), duration(status.uptime_s));
+  showLink(
+    status.draining ? "draining" : "up",
+    status.draining ? "Draining, takes no new requests" : "Serving",
+  );
+  write(byId("since"), `up ${duration(status.uptime_s)}`);
 }
 
 function show(status) {
@@ -62,41 +79,26 @@ function showLink(state, text) {
 
 function showLost() {
   showLink("lost", "Not reachable");
-  write(byId("since"), seenAt === null ? "never seen" : `last seen ${duration((performance.now() - seenAt) / 1000)} ago`);
-}
-
-function askForKey() {
-  showLink("lost", "Key needed");
-  write(byId("since"), "");
-  byId("key-form").hidden = false;
+  write(
+    byId("since"),
+    seenAt === null ? "never seen" : `last seen ${duration((performance.now() - seenAt) / 1000)} ago`,
+  );
 }
 
 async function ask() {
-  const key = sessionStorage.getItem(KEY);
-  const headers = key === null ? {} : { Authorization: `Bearer ${key}` };
-  const answer = await fetch("status.json", { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
-  if (answer.status === 401) return null;
+  const answer = await fetch("status.json", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   return answer.json();
 }
 
 async function poll() {
   const status = await ask().catch(() => undefined);
-  if (status === null) return askForKey();
   setTimeout(poll, EVERY_MS);
   reachable = status !== undefined;
   if (!reachable) return showLost();
   seenAt = performance.now();
   show(status);
 }
-
-byId("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(KEY, byId("key").value);
-  byId("key").value = "";
-  byId("key-form").hidden = true;
-  poll();
-});
 
 // An answer may be long in coming: how long ago the last one came is counted on meanwhile.
 setInterval(() => {

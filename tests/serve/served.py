@@ -1,0 +1,105 @@
+"""`sixgig serve` as its users start it: a process on a free port, and models whose answers can be told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.serve.ollama_server import DEMO, rewritten
+from tests.tiny.models import build
+
+ROOT = Path(__file__).parents[2]
+STARTED_S, STOPPED_S = 60, 30
+_ADDRESS = re.compile(r"at (http://\S+)")
+# Short form of the format in which Qwen and Hermes models are told of tools, and call them.
+TOOL_TEMPLATE = """\
+{%- if tools %}<|im_start|>system
+You may call tools: {% for tool in tools %}{{ tool | tojson }}
+{% endfor %}Call one as <tool_call>{"name": NAME, "arguments": ARGUMENTS}</tool_call>.<|im_end|>
+{% endif %}
+{%- for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content or '' }}
+{%- for call in message.tool_calls or [] %}
+<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>
+{%- endfor %}<|im_end|>
+{% endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server. log: what it said so far, a line an event."""
+
+    url: str
+    process: subprocess.Popen[str]
+    log: list[str]
+
+    def status(self) -> dict:
+        return httpx.get(f"{self.url}/status.json").json()
+
+
+@contextlib.contextmanager
+def sixgig_serve(folder: Path, configuration: str) -> Iterator[Served]:
+    """The command with this configuration, its ledger below `folder`; it must end well when it is told to."""
+    path = folder / "serve.toml"
+    path.write_text(configuration)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sixgig", "serve", "--config", str(path), "--port", "0"],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(folder / "data")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log: list[str] = []
+    listening = threading.Event()
+    reader = threading.Thread(target=_read, args=(process, log, listening))
+    reader.start()
+    try:
+        assert listening.wait(STARTED_S) and process.poll() is None, "".join(log)
+        yield Served(_address(log), process, log)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOPPED_S) == 0, "".join(log)
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        process.stderr.close()
+
+
+def models(folder: Path) -> str:
+    """The [models] of a configuration: a chat, one that embeds, one whose template knows tools, one slot."""
+    paths = {
+        "demo": DEMO,
+        "embedder": build("qwen3", folder / "embedder.gguf", "Q8_0", n_layers=2),
+        "tools": rewritten(folder / "tools.gguf", {"tokenizer.chat_template": TOOL_TEMPLATE}),
+        "single": DEMO,
+    }
+    extra = {"embedder": 'pooling = "mean"\ncontext = 512', "single": "parallel = 1\ncontext = 2048"}
+    return "\n".join(
+        f"[models.{name}]\npath = {json.dumps(str(path))}\n{extra.get(name, '')}" for name, path in paths.items()
+    )
+
+
+def _read(process: subprocess.Popen[str], log: list[str], listening: threading.Event) -> None:
+    for line in process.stderr:
+        log.append(line)
+        if "Application startup complete" in line:
+            listening.set()
+    listening.set()
+
+
+def _address(log: list[str]) -> str:
+    return next(found[1] for line in log if (found := _ADDRESS.search(line)))

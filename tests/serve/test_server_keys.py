@@ -1,0 +1,65 @@
+"""API keys: only the secret itself opens, and it is not kept."""
+
+import hmac
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sixgig.server.keys import Keyring, new_key
+from sixgig.server.settings import KeySettings
+
+PAIRS = [new_key() for _ in range(3)]
+KEYS = [KeySettings(name=f"key{number}", sha256=digest) for number, (_, digest) in enumerate(PAIRS)]
+
+
+def test_a_new_key_is_random_long_and_recognisable() -> None:
+    secret, digest = new_key()
+    assert secret.startswith("sg-") and len(secret) == 3 + 43  # 32 bytes in base64 without padding
+    assert digest == sha256(secret.encode()).hexdigest()
+    assert len({new_key()[0] for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_secret_finds_its_own_key(number: int) -> None:
+    assert Keyring(KEYS).find(PAIRS[number][0]) is KEYS[number]
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [None, "", " ", PAIRS[0][1], PAIRS[0][0][:-1], PAIRS[0][0] + " ", PAIRS[0][0].upper(), "é\ud800"],
+)
+def test_anything_else_finds_none(secret: str | None) -> None:
+    assert Keyring(KEYS).find(secret) is None
+
+
+def test_the_digest_of_nothing_opens_nothing() -> None:
+    nothing = KeySettings(name="empty", sha256=sha256(b"").hexdigest())
+    assert Keyring([nothing]).find("") is None
+    assert Keyring([nothing]).find(None) is None
+
+
+@given(st.text())
+def test_no_text_opens_by_chance(secret: str) -> None:
+    assert Keyring(KEYS).find(secret) is None
+
+
+def test_every_key_is_compared_wherever_the_right_one_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes] = []
+
+    def counting(known: bytes, digest: bytes) -> bool:
+        compared.append(known)
+        return known == digest
+
+    ring = Keyring(KEYS)
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+    for secret in (PAIRS[0][0], PAIRS[2][0], "wrong", None):
+        compared.clear()
+        ring.find(secret)
+        assert compared == [bytes.fromhex(key.sha256) for key in KEYS]
+
+
+def test_a_ring_is_false_without_keys_only() -> None:
+    assert not Keyring()
+    assert Keyring(KEYS[:1])
