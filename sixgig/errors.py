@@ -9,6 +9,7 @@
     ├── ReadError        the disk failed while a model was running
     ├── TrainingError    a run of tuning cannot go on
     │   └── DivergedError   its loss is no number any more
+    ├── LedgerError      the ledger cannot be opened, read or written (sixgig.ledger)
     ├── ServingError     a request cannot be served now
     │   └── EngineLostError   the process that served it has ended
     └── UsageError       a bad option value

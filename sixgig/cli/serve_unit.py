@@ -24,8 +24,8 @@ def systemd_unit(
     """The whole file, which says itself where to put it; for systemd 245 or later.
 
     arguments: what follows `sixgig serve`, paths absolute. ram_bytes: as --ram. stop_s: how long requests may
-    go on once it is told to stop. program: begins with an absolute path. user: who runs it, default the caller;
-    root gives way to a user that systemd makes up.
+    go on once it is told to stop. program: begins with an absolute path, in which systemd suffers no quotes.
+    user: who runs it, default the caller; root gives way to one that systemd makes up.
     """
     command = " ".join(_quoted(word) for word in (*program, "serve", *arguments))
     return _UNIT.format(
@@ -81,7 +81,8 @@ _UNIT = """\
 #
 # For yourself, without root (the kernel may refuse some of the protection, which systemd then leaves out):
 #   mkdir -p ~/.config/systemd/user
-#   sed '/^# Root only/,/^# End/d; s/multi-user/default/' sixgig.service > ~/.config/systemd/user/sixgig.service
+#   sed '/^# Root only/,/^# End/d; s/multi-user/default/' sixgig.service \\
+#       > ~/.config/systemd/user/sixgig.service
 #   systemctl --user daemon-reload
 #   systemctl --user enable --now sixgig
 #   loginctl enable-linger                                 it stays when you log out

@@ -1,6 +1,6 @@
 """The same model on vLLM, on a machine with a larger GPU: how to start it, and how requests get there.
 
-The flags and what is said of GGUF: vLLM's documentation, docs.vllm.ai (0.9.2, 0.30.0, and the main branch of 2026).
+Flags, and what is said of GGUF: vLLM's documentation, docs.vllm.ai (0.9.2, 0.30.0, main branch in 2026).
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class _Request:
 def vllm_setup(path: Path, name: str, context: int, parallel: int) -> str:
     """The command, a compose file, and the blocks for sixgig's configuration, as one text.
 
-    path: the GGUF here. context: tokens of a request here; there it gets room for an answer beside a prompt of
-    that length, where the model was trained for so much. Raises ModelFileError.
+    path: the GGUF here. context: tokens of a request here; there it gets room for an answer beside a prompt
+    of that length, where the model was trained for so much. Raises ModelFileError.
     """
     model = open_model(path)
     output = min(_MOST_OUTPUT, max(1, context // 2))
@@ -90,7 +90,7 @@ def find_source(model: ModelFile, path: Path) -> Source:
 
 
 def _candidates(model: ModelFile, path: Path) -> Iterator[Source]:
-    """base_model is what a model was made from: itself for a mere quantisation, its parent for a fine-tune."""
+    """base_model is what a model was made from: of a quantisation itself, of a fine-tune its parent."""
     keys = {
         "general.source.huggingface.repository": "the file names it as its source",
         "general.source.repo_url": "the file names it as its source",
@@ -103,9 +103,9 @@ def _candidates(model: ModelFile, path: Path) -> Iterator[Source]:
     for key, remark in keys.items():
         if repository := _repository(model.metadata.text(key) or ""):
             yield Source(repository, remark)
-    if cached := _CACHED.search(str(path.absolute())):
-        if repository := _repository(f"{cached[1]}/{cached[2]}"):
-            yield Source(repository, "guessed from the name of the repository that the file was fetched from")
+    cached = _CACHED.search(str(path.absolute()))
+    if cached and (repository := _repository(f"{cached[1]}/{cached[2]}")):
+        yield Source(repository, "guessed from the name of the repository that the file was fetched from")
 
 
 def _repository(text: str) -> str | None:
@@ -132,9 +132,10 @@ def _heading(model: ModelFile, asked: _Request) -> str:
 #   {asked.source.remark}.
 #   They are the original ones: its answers are not those of the quantised file here.
 # GPU memory: about {format_bytes(weights + cache)}, an estimate from the file's header.
-#   Weights {format_bytes(weights)} ({n_parameters / 1e9:.3g} billion parameters in BF16), cache {format_bytes(cache)}
-#   ({asked.parallel} sequences of {asked.longest} tokens). What vLLM itself needs comes on top.
-#   Where one GPU is too small, add --tensor-parallel-size N; where there is room, raise --max-num-seqs.
+#   Weights {format_bytes(weights)} ({n_parameters / 1e9:.3g} billion parameters in BF16),
+#   cache {format_bytes(cache)} ({asked.parallel} sequences of {asked.longest} tokens).
+#   What vLLM itself needs comes on top. Where one GPU is too small, add --tensor-parallel-size N;
+#   where there is room, raise --max-num-seqs.
 """
 
 
@@ -155,10 +156,11 @@ def _command(model: ModelFile, asked: _Request) -> str:
 export {KEY_VARIABLE}="$(openssl rand -hex 32)"    # a secret that both machines need
 {shlex.join(words)}
 
-# vLLM and the GGUF file itself: experimental, by vLLM's own word. Up to 0.9.2 at least it takes a single file only;
-# later the support moved into a package of its own, vllm-gguf-plugin. {_files(model)}
-# To try: pip install vllm-gguf-plugin
-#   vllm serve FILE.gguf --tokenizer {asked.source.repository} --hf-config-path {asked.source.repository} --dtype float16
+# The GGUF file itself on vLLM is experimental, by vLLM's own word. Versions up to 0.9.2, if not later, take a
+# single file only; later ones need a package of its own, vllm-gguf-plugin. {_files(model)}
+#   pip install vllm-gguf-plugin
+#   vllm serve FILE.gguf --dtype float16 --tokenizer {asked.source.repository} \\
+#       --hf-config-path {asked.source.repository}
 """
 
 

@@ -99,7 +99,8 @@ class Serving:
     def _arguments(self) -> list[str]:
         options = [(f"--{name.replace('_', '-')}", str(value)) for name, value in self.options.items()]
         config = [] if self.config is None else ["--config", str(Path(self.config).absolute())]
-        return [*self.named, *config, *(word for option in options for word in option)]
+        named = [name if name.startswith("hf:") else str(Path(name).absolute()) for name in self.named]
+        return [*named, *config, *(word for option in options for word in option)]
 
     def _gateway(self, sockets: Path, stack: contextlib.ExitStack) -> Gateway:
         server, energy = self.settings.server, self.settings.energy

@@ -121,7 +121,7 @@ def _die_with_parent() -> None:
 
 
 def _share_one_heap() -> None:
-    """The server's threads would each keep a heap of what their requests once took (glibc; elsewhere nothing)."""
+    """Each of the server's threads would keep a heap as large as its requests once were (glibc does that)."""
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 

@@ -37,7 +37,7 @@ ONLY_ERRORS = 1  # the server's log level: warnings may quote a request
 class Serving:
     """socket: where the server listens; at most 107 bytes, ending in .sock.
 
-    name: what it calls the model in its answers. report_fd: gets the progress of loading, a line of JSON a step.
+    name: what it calls the model in its answers. report_fd: gets the progress of loading, in lines of JSON.
     """
 
     socket: Path
@@ -46,7 +46,7 @@ class Serving:
 
 
 def serving_tiers(model: ModelFile, options: EngineOptions) -> tuple[Tier, ...]:
-    """What the server holds besides the engine: itself, requests, checkpoints of what cannot be rolled back."""
+    """What the server holds besides the engine: itself, requests, checkpoints of what is not rolled back."""
     task = Task(context=options.context, ubatch=options.ubatch, type_k=options.type_k, type_v=options.type_v)
     kept = CHECKPOINTS * options.sequences * checkpoint_bytes(anatomy(model), task)
     return (

@@ -8,12 +8,14 @@ import secrets
 import time
 from collections import deque
 from decimal import Decimal
+from logging import ERROR
 
 from sixgig.energy import Energy, EnergyMonitor, micro_units
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import Entry, Exceeded, Ledger, LedgerError, Limits, Residency
 from sixgig.ledger.days import day_start, local_day
 from sixgig.router import Attempt, Spent
+from sixgig.server import logs
 
 TICK_S, SLICE_S, RETRY_S = 0.5, 3600.0, 5.0
 MOST_PENDING = 100_000  # entries of a few hundred bytes each, while the disk takes nothing
@@ -70,16 +72,24 @@ class Books:
         """
         if not attempt.worst_case_micros:
             return ()
-        return await asyncio.to_thread(
-            self._ledger.reserve_within,
-            _reservation(attempt),
-            time.time(),
-            attempt.upstream.name,
-            key,
-            model,
-            attempt.worst_case_micros,
-            limits,
+        reserving = asyncio.create_task(
+            asyncio.to_thread(
+                self._ledger.reserve_within,
+                _reservation(attempt),
+                time.time(),
+                attempt.upstream.name,
+                key,
+                model,
+                attempt.worst_case_micros,
+                limits,
+            )
         )
+        try:
+            return await asyncio.shield(reserving)
+        except asyncio.CancelledError:  # nothing was sent yet
+            await asyncio.wait({reserving})
+            await self.settle(attempt, 0)
+            raise
 
     async def settle(self, attempt: Attempt, micros: int) -> None:
         """What it came to. Where the disk takes nothing the worst case goes on counting."""
@@ -121,9 +131,10 @@ class Books:
         self._loaded_s = dict.fromkeys(models, now_s)
 
     async def close(self) -> None:
-        """Write what waits, if the disk takes it, and close both."""
+        """Write what waits, if the disk takes it, say what is lost, and close both."""
         self.loaded(frozenset())
-        await self._write()
+        if not await self._write() or self.lost:
+            logs.event("ledger_lost", ERROR, entries=self.pending + self.lost, reason=self.failing)
         await asyncio.to_thread(self.monitor.close)
         with contextlib.suppress(LedgerError):
             self._ledger.close()
@@ -135,8 +146,12 @@ class Books:
         try:
             await asyncio.to_thread(self._ledger.record, list(self._writing))
         except LedgerError as error:
+            if not self.failing:
+                logs.event("ledger_failing", ERROR, reason=str(error))
             self.failing = str(error)
             return False
+        if self.failing:
+            logs.event("ledger_written_again", entries=len(self._writing))
         self._writing.clear()
         self.failing = None
         return True

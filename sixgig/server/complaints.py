@@ -70,20 +70,18 @@ def _steps(location: Sequence[int | str], document: Any, absent: bool) -> list[i
     """The way to the field through the document; pydantic's own has members of unions, too."""
     steps: list[int | str] = []
     for step in location:
-        inner = _entries(document)
-        if step in inner:
-            document = inner[step]
+        if _has(document, step):
+            document = document[step]
         elif not (absent and step == location[-1]):
             continue
         steps.append(step)
     return steps
 
 
-def _entries(document: Any) -> Mapping[int | str, Any]:
-    """Of a table or a list; anything else has none."""
+def _has(document: Any, step: int | str) -> bool:
     if isinstance(document, list):
-        return dict(enumerate(document))
-    return document if isinstance(document, dict) else {}
+        return isinstance(step, int) and step < len(document)
+    return isinstance(document, dict) and step in document
 
 
 def _place(steps: Sequence[int | str]) -> str:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from sixgig.errors import SixgigError
 from sixgig.hardware.machine import Absent
@@ -35,12 +35,14 @@ from sixgig.router import (
     upper_bound_tokens,
 )
 from sixgig.router import Local as StayHere
+from sixgig.server import logs
 from sixgig.server.answer import Answer, RefusedError
 from sixgig.server.books import Books
 from sixgig.server.call import Call
 from sixgig.server.local import Local
 from sixgig.server.record import Record
 from sixgig.server.upstream import UpstreamError, Upstreams
+from sixgig.server.usage import UsageWatch
 
 _NO_MONEY = Spent(0, 0)
 
@@ -71,7 +73,8 @@ class Dispatch:
             case StayHere() as stay if stay.on_slow is not None:
                 answer = await self._race(call, stay, stay.on_slow, record, stack)
             case StayHere() as stay:
-                answer = await self._here_first(call, stay, record, stack)
+                here = self._here(call, record, stack)
+                answer = await self._here_first(call, here, stay.on_failure, record, stack)
         answer.notes = answer.notes or stay.notes
         return answer
 
@@ -118,15 +121,21 @@ class Dispatch:
         return await stack.enter_async_context(self.local.answer(call, waited, began))
 
     async def _here_first(
-        self, call: Call, stay: StayHere, record: Record, stack: contextlib.AsyncExitStack
+        self,
+        call: Call,
+        here: Awaitable[Answer],
+        on_failure: Attempt | None,
+        record: Record,
+        stack: contextlib.AsyncExitStack,
     ) -> Answer:
+        """Where `here` fails before its first byte, elsewhere."""
         try:
-            return await self._here(call, record, stack)
+            return await here
         except SixgigError as error:
-            if stay.on_failure is None:
+            if on_failure is None:
                 raise
             await record.end(self.books)
-            answer = await self._elsewhere(call, stay.on_failure, record, stack)
+            answer = await self._elsewhere(call, on_failure, record, stack)
             answer.notes = (f"failed here: {error}",)
             return answer
 
@@ -151,39 +160,39 @@ class Dispatch:
         record: Record,
         stack: contextlib.AsyncExitStack,
     ) -> Answer:
-        """Here; where that takes too long, elsewhere, while it goes on here in case the other fails."""
-        own = await stack.enter_async_context(contextlib.AsyncExitStack())
-        here = asyncio.create_task(self._here_first(call, stay, record, own))
-        elsewhere: Answer | None = None
-        try:
-            done, _ = await asyncio.wait({here}, timeout=stay.after_s)
-            if not done:
-                with contextlib.suppress(UpstreamError, LedgerError, RefusedError):
-                    elsewhere = await self._elsewhere(call, on_slow, record, stack)
-            return elsewhere or await here
-        finally:
-            if elsewhere is not None or not here.done():
-                here.cancel()
-                await asyncio.gather(here, return_exceptions=True)
-                await own.aclose()
+        """Here; where that takes too long, elsewhere as well: the first answer is taken, the other let go."""
+        here = await stack.enter_async_context(_Try(lambda own: self._here(call, record, own)))
+        await asyncio.wait({here.task}, timeout=stay.after_s)
+        if here.task.done():
+            return await self._here_first(call, here.task, stay.on_failure, record, stack)
+        there = await stack.enter_async_context(_Try(lambda own: self._elsewhere(call, on_slow, record, own)))
+        if not await _first_answer(there.task, here.task) is there.task:
+            await there.drop()
+            return await self._here_first(call, here.task, _other(stay.on_failure, on_slow), record, stack)
+        await here.drop()
+        await record.end(self.books)
+        return there.task.result()
 
     async def _elsewhere(
         self, call: Call, attempt: Attempt, record: Record, stack: contextlib.AsyncExitStack
     ) -> Answer:
         """The upstream's answer, once its worst case is set aside; that counts in full until it is settled."""
-        over = await self.books.reserve(attempt, call.key or "", call.model, self.limits)
+        try:
+            over = await self.books.reserve(attempt, call.key or "", call.model, self.limits)
+        except LedgerError as error:
+            raise RefusedError(503, "no spending can be put down now", cure="ask again later") from error
         if over:
             raise RefusedError(402, "the spending cap is reached", _exceeded(over), "wait, or raise the cap")
-        record.upstream_micros = attempt.worst_case_micros
+        record.owe(attempt.worst_case_micros)
+        watch = UsageWatch(call.stream)
         try:
-            answer = await stack.enter_async_context(self.upstreams.answer(call, attempt, record.watch))
+            answer = await stack.enter_async_context(self.upstreams.answer(call, attempt, watch))
         except UpstreamError as error:
             if not error.spent:
-                record.upstream_micros = 0
-                await self.books.settle(attempt, 0)
+                record.owe(-attempt.worst_case_micros)
+                await asyncio.shield(self.books.settle(attempt, 0))
             raise
-        await record.end(self.books)
-        record.served_by = attempt.upstream.name
+        record.served_by, record.watch = attempt.upstream.name, watch
         stack.push_async_callback(self._settle, attempt, record)
         answer.headers["x-sixgig-cost-at-most"] = format_micros(attempt.worst_case_micros)
         return answer
@@ -191,8 +200,46 @@ class Dispatch:
     async def _settle(self, attempt: Attempt, record: Record) -> None:
         """By what the upstream reported; an answer that was cut short counts as the worst case."""
         paid = cost(attempt, record.usage.reported)
-        record.upstream_micros = paid.micros
+        if paid.remark and attempt.worst_case_micros:
+            logs.event("upstream_cost", id=record.call.id, micros=paid.micros, remark=paid.remark)
+        record.owe(paid.micros - attempt.worst_case_micros)
         await asyncio.shield(self.books.settle(attempt, paid.micros))
+
+
+class _Try:
+    """One of two who are asked: a task, and what its answer holds on to until the block ends."""
+
+    def __init__(self, ask: Callable[[contextlib.AsyncExitStack], Coroutine[Any, Any, Answer]]) -> None:
+        self._stack = contextlib.AsyncExitStack()
+        self.task = asyncio.create_task(ask(self._stack))
+
+    async def drop(self) -> None:
+        """Let go of it all, its answer included."""
+        self.task.cancel()
+        await asyncio.wait({self.task})
+        await self._stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_why: object) -> None:
+        await self.drop()
+
+
+async def _first_answer(*tasks: asyncio.Task[Answer]) -> asyncio.Task[Answer] | None:
+    """The first task that has an answer; None when all have failed."""
+    waiting = set(tasks)
+    while waiting:
+        _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done() and task.exception() is None:
+                return task
+    return None
+
+
+def _other(attempt: Attempt | None, tried: Attempt) -> Attempt | None:
+    """None where it would ask the same upstream once more."""
+    return None if attempt is None or attempt.upstream == tried.upstream else attempt
 
 
 def _upstream_path(call: Call) -> UpstreamPath | Absent:

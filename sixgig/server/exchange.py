@@ -28,12 +28,14 @@ class Exchange:
         self, dispatch: Dispatch, books: Books, tally: Tally, ended: Callable[[Record], object]
     ) -> None:
         self._dispatch, self._books, self._tally, self._ended = dispatch, books, tally, ended
+        self._under_way, self._one_less = 0, asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def answer(self, call: Call) -> AsyncIterator[Answer]:
         """The answer, for the time of the block. Raises SixgigError before its first byte."""
-        record = Record(call)
+        record, told = Record(call), False
         self._tally.began(record)
+        self._under_way += 1
         try:
             async with self._dispatch.answer(call, record) as answer:
                 record.status = answer.status
@@ -42,9 +44,10 @@ class Exchange:
                     await self._whole(answer, record)
                 answer.headers |= {"x-served-by": answer.served_by, "x-request-id": call.id}
                 yield answer
-            record.outcome = "ok" if answer.status < _BAD else "failed"
+                record.outcome, told = ("ok" if answer.status < _BAD else "failed"), True
         except (asyncio.CancelledError, GeneratorExit):
-            record.status, record.outcome = record.status or _CLIENT_LEFT, "cancelled"
+            record.status = record.status or _CLIENT_LEFT
+            record.outcome = record.outcome if told else "cancelled"  # who has all of the answer may go
             raise
         except Exception as error:
             known = isinstance(error, SixgigError)
@@ -52,6 +55,12 @@ class Exchange:
             raise
         finally:
             await asyncio.shield(self._close(record))
+
+    async def all_ended(self) -> None:
+        """Returns when no call is under way any more, and all are put down."""
+        while self._under_way:
+            self._one_less.clear()
+            await self._one_less.wait()
 
     async def _whole(self, answer: Answer, record: Record) -> None:
         """All of a body that is no stream; what it took can be told with it."""
@@ -65,10 +74,14 @@ class Exchange:
         answer.body = _once(body)
 
     async def _close(self, record: Record) -> None:
-        await record.end(self._books)
-        self._books.record(record.entry(self._books))
-        self._tally.ended(record)
-        self._ended(record)
+        try:
+            await record.end(self._books)
+            self._books.record(record.entry(self._books))
+        finally:
+            self._under_way -= 1
+            self._one_less.set()
+            self._tally.ended(record)
+            self._ended(record)
 
 
 def _costs(record: Record, books: Books) -> dict[str, str]:

@@ -31,6 +31,7 @@ from sixgig.server.upstream import Upstreams
 
 _MICROS = 10**6
 SAMPLE_S = 1.0
+LAST_WORDS_S = 5.0  # for calls that were cut off to be put down
 
 
 class Gateway:
@@ -106,6 +107,8 @@ class Gateway:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.fleet.close()
             await self.upstreams.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.exchange.all_ended(), LAST_WORDS_S)
             await self.books.close()
 
     def _models_changed(self) -> None:

@@ -18,6 +18,7 @@ from sixgig.server.answer import Answer, RefusedError, StreamBrokenError
 from sixgig.server.call import Call
 
 _LOST_S = 1.0  # a process that has died is known to be dead within this time
+_BROKEN = (httpx.HTTPError, RuntimeError)  # the latter of a connection that the fleet has closed already
 _JSON = "application/json"
 _HEADERS = {"content-type": _JSON}
 _ERROR_EVENTS = (b'data: {"error":', b"event: error\n")
@@ -60,11 +61,13 @@ class Local:
         """Tokens of a chat's prompt by the model's own template and tokenizer; None where it cannot tell."""
         if not call.path.endswith("/chat/completions"):
             return None
-        async with self.fleet.lease(call.model) as engine:
-            response = await engine.client.post(
-                f"{call.path}/input_tokens", content=call.body, headers=_HEADERS
-            )
-        tokens = response.json().get("input_tokens") if response.status_code == httpx.codes.OK else None
+        try:
+            async with self.fleet.lease(call.model) as engine:
+                path = f"{call.path}/input_tokens"
+                response = await engine.client.post(path, content=call.body, headers=_HEADERS)
+                tokens = response.raise_for_status().json().get("input_tokens")
+        except (SixgigError, *_BROKEN, ValueError):  # it is asked again, and then whoever may answers
+            return None
         return tokens if isinstance(tokens, int) else None
 
 
@@ -73,7 +76,7 @@ async def _sent(engine: EngineProcess, call: Call) -> AsyncIterator[httpx.Respon
     request = engine.client.build_request("POST", call.path, content=call.body, headers=_HEADERS)
     try:
         response = await engine.client.send(request, stream=True)
-    except httpx.HTTPError as error:
+    except _BROKEN as error:
         raise await _why(engine, error) from error
     try:
         yield response
@@ -88,7 +91,7 @@ async def _explained(engine: EngineProcess, response: httpx.Response) -> AsyncIt
             if piece.startswith(_ERROR_EVENTS) and (failure := await engine.failure()):
                 raise StreamBrokenError(failure)
             yield piece
-    except httpx.HTTPError as error:
+    except _BROKEN as error:
         raise StreamBrokenError(await _why(engine, error)) from error
 
 
@@ -99,14 +102,14 @@ async def _failed(engine: EngineProcess, response: httpx.Response) -> SixgigErro
         return failure
     try:
         told = str(json.loads(await response.aread())["error"]["message"])[:200]
-    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+    except (*_BROKEN, ValueError, LookupError, TypeError):
         return ServingError("the engine failed", f"status {response.status_code}", "ask again")
     if told.startswith(_OWN_FAULTS):
         return ServingError("the engine failed", told, "ask again")
     return RefusedError(httpx.codes.BAD_REQUEST, "the model cannot answer this request", told)
 
 
-async def _why(engine: EngineProcess, error: httpx.HTTPError) -> SixgigError:
+async def _why(engine: EngineProcess, error: Exception) -> SixgigError:
     """The process's own end, where it has ended; it may be known a moment after its socket closes."""
     with contextlib.suppress(TimeoutError):
         return await _loss(engine)

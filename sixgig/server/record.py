@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ _LONGEST_NAME = 200
 class Record:
     """Times are seconds since the call came. pieces: of its body, passed on so far.
 
-    energy: None until an engine here has ended with it."""
+    energy: None until an engine here has ended with it. upstream_micros: of all upstreams that were asked.
+    """
 
     call: Call
     private: bool = True
@@ -33,8 +35,9 @@ class Record:
     upstream_micros: int | None = None
     began_at: float = field(default_factory=time.time)
     began_s: float = field(default_factory=time.monotonic)
-    running: bool = False
     pieces: int = 0
+    _beginning: asyncio.Task[None] | None = None
+    _ending: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.watch = UsageWatch(self.call.stream)
@@ -55,15 +58,21 @@ class Record:
         return time.monotonic() - self.began_s
 
     async def begin(self, books: Books) -> None:
-        """An engine here works for it from now on."""
-        self.running = True
-        await books.begin(self.call.id)
+        """An engine here works for it from now on. To be called once."""
+        self._beginning = asyncio.create_task(books.begin(self.call.id))
+        await asyncio.shield(self._beginning)
 
     async def end(self, books: Books) -> None:
-        """No engine here works for it any more; safe to call twice."""
-        if self.running:
-            self.running = False
-            self.energy = await books.end(self.call.id)
+        """No engine here works for it any more; safe to call twice. Who is cancelled here leaves it running."""
+        if self._beginning is None:
+            return
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(books, self._beginning))
+        await asyncio.shield(self._ending)
+
+    def owe(self, micros: int) -> None:
+        """So much more, or less, to an upstream."""
+        self.upstream_micros = (self.upstream_micros or 0) + micros
 
     async def metered(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The same bytes; an upstream's were watched before they were changed."""
@@ -81,7 +90,7 @@ class Record:
         return Entry(
             id=self.call.id,
             began_at=self.began_at,
-            model=self.call.model[:_LONGEST_NAME],
+            model=_storable(self.call.model),
             key=self.call.key or "",
             path=self.call.path,
             served_by=self.served_by,
@@ -100,3 +109,12 @@ class Record:
             energy_cost_micros=books.energy_cost_micros(self.joules),
             upstream_cost_micros=self.upstream_micros,
         )
+
+    async def _end(self, books: Books, beginning: asyncio.Task[None]) -> None:
+        await beginning  # each reads the meter in a thread of its own, in either order
+        self.energy = await books.end(self.call.id)
+
+
+def _storable(name: str) -> str:
+    """As asked, if that can be written down: JSON's strings may hold halves of characters."""
+    return name[:_LONGEST_NAME].encode("utf-8", "replace").decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -16,16 +15,16 @@ from sixgig.server.shapes import error_body, error_event, error_headers, status_
 
 
 async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
-    """Await `answering`; cancel it when the client leaves."""
+    """Await `answering`; cancel it when the client leaves, or when this is. Returns when it has ended."""
     task, leaving = asyncio.create_task(answering), asyncio.create_task(_left(receive))
     try:
         await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         leaving.cancel()
-        if not task.done():
-            task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+        task.cancel()
+        await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
 
 
 async def send_answer(send: Send, answer: Answer, api: Api) -> None:

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import AsyncIterator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
@@ -19,8 +21,10 @@ from sixgig.server.usage import UsageWatch
 
 CONNECT_S = 10.0
 _LONGEST_ANSWER = 64 << 20
-_JSON, _EVENT_END = "application/json", b"\n\n"
-_TAIL = 4096
+_IDLE_CONNECTIONS = 32
+_JSON, _PLAIN = "application/json", "identity"
+_EVENT_END = re.compile(rb"(\r?\n\r?\n)")
+_TAIL, _LONGEST_EVENT = 4096, 1 << 20
 
 
 class UpstreamError(ServingError):
@@ -35,8 +39,13 @@ class Upstreams:
     """Their connections. Nothing of a client's headers ever reaches them."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        timeout = httpx.Timeout(None, connect=CONNECT_S)
-        self._client = httpx.AsyncClient(timeout=timeout, transport=transport, follow_redirects=False)
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(None, connect=CONNECT_S),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=_IDLE_CONNECTIONS),
+            transport=transport,
+            follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        )
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -55,18 +64,18 @@ class Upstreams:
             headers=_headers(upstream.api_key_env),
         )
         deadline_s = asyncio.get_running_loop().time() + upstream.timeout_s
-        response = await self._response(request, attempt)
+        response = await self._response(call, request, attempt)
         try:
             pieces = _guarded(attempt, response, deadline_s, watch)
             yield await _checked(call, attempt, response, pieces)
         finally:
             await response.aclose()
 
-    async def _response(self, request: httpx.Request, attempt: Attempt) -> httpx.Response:
+    async def _response(self, call: Call, request: httpx.Request, attempt: Attempt) -> httpx.Response:
         """One with a good status, in time."""
         name = attempt.upstream.name
         try:
-            async with asyncio.timeout(attempt.upstream.first_token_timeout_s):
+            async with asyncio.timeout(_first_byte_s(call, attempt)):
                 response = await self._client.send(request, stream=True)
         except (TimeoutError, httpx.HTTPError) as error:
             unspent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
@@ -77,8 +86,15 @@ class Upstreams:
         return response
 
 
+def _first_byte_s(call: Call, attempt: Attempt) -> float:
+    """An answer that is no stream comes when all of it is done."""
+    return attempt.upstream.first_token_timeout_s if call.stream else attempt.upstream.timeout_s
+
+
 def _words(error: Exception) -> str:
-    return "no first token in time" if isinstance(error, TimeoutError) else type(error).__name__
+    if isinstance(error, StreamBrokenError):
+        return error.numbers
+    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
 
 
 def _asked(call: Call, attempt: Attempt) -> dict[str, Any]:
@@ -100,7 +116,8 @@ def _asked_for_usage(call: Call) -> bool:
 
 def _headers(api_key_env: str | None) -> dict[str, str]:
     secret = os.environ.get(api_key_env, "") if api_key_env else ""
-    return {"content-type": _JSON} | ({"authorization": f"Bearer {secret}"} if secret else {})
+    own = {"content-type": _JSON, "accept-encoding": _PLAIN}
+    return own | ({"authorization": f"Bearer {secret}"} if secret else {})
 
 
 async def _checked(
@@ -111,16 +128,16 @@ async def _checked(
     wanted = STREAM if call.stream else _JSON
     if not kind.startswith(wanted):
         raise UpstreamError(name, f"it answered {kind[:60]!a}, not {wanted}", spent=True)
+    if (coding := response.headers.get("content-encoding", _PLAIN)) != _PLAIN:
+        raise UpstreamError(name, f"it packed its answer, {coding[:60]!a}, unasked", spent=True)
     try:
-        async with asyncio.timeout(attempt.upstream.first_token_timeout_s):
-            first = await anext(pieces, b"")
+        async with asyncio.timeout(_first_byte_s(call, attempt)):
+            first = await (anext(pieces, b"") if call.stream else _whole(attempt, pieces))
     except (TimeoutError, StreamBrokenError) as error:
         raise UpstreamError(name, _words(error), spent=True) from error
-    if not call.stream:
-        return Answer(response.status_code, kind, name, _whole(attempt, first, pieces))
-    body = _to_the_end(attempt, first, pieces)
-    if not _asked_for_usage(call) and call.path.endswith("completions"):
-        body = _without_usage(body)
+    body = _to_the_end(attempt, first, pieces) if call.stream else _once(first)
+    if call.stream and not _asked_for_usage(call) and call.path.endswith("completions"):
+        body = _without_usage(attempt, body)
     return Answer(response.status_code, kind, name, body)
 
 
@@ -135,47 +152,59 @@ async def _to_the_end(attempt: Attempt, first: bytes, pieces: AsyncIterator[byte
         raise _broken(attempt, "its stream stops before its end")
 
 
-async def _without_usage(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _without_usage(attempt: Attempt, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Without the last event, which carries no choice but the usage that we, not the client, asked for."""
     rest = b""
     async for piece in body:
-        *events, rest = (rest + piece).split(_EVENT_END)
-        kept = [event for event in events if not _is_usage_alone(event)]
+        *parts, rest = _EVENT_END.split(rest + piece)
+        kept = b"".join(
+            event + end
+            for event, end in zip(parts[::2], parts[1::2], strict=True)
+            if not _is_usage_alone(event)
+        )
         if kept:
-            yield _EVENT_END.join([*kept, b""])
+            yield kept
+        if len(rest) > _LONGEST_EVENT:
+            raise _broken(attempt, f"an event of its stream is longer than {_LONGEST_EVENT} bytes")
     if rest:
         yield rest
 
 
 def _is_usage_alone(event: bytes) -> bool:
-    if not event.startswith(b"data: {") or b'"usage"' not in event:
-        return False
+    return b'"usage"' in event and _document(event.removeprefix(b"data:")).get("choices") == []
+
+
+def _document(text: bytes) -> dict[str, Any]:
+    """A JSON object; an empty one for anything else."""
     try:
-        document = json.loads(event[len(b"data: ") :])
-    except ValueError:
-        return False
-    return isinstance(document, dict) and document.get("choices") == []
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
-async def _whole(attempt: Attempt, first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """All at once, when it is known to be JSON."""
-    body = bytearray(first)
+async def _whole(attempt: Attempt, pieces: AsyncIterator[bytes]) -> bytes:
+    """All of a body that is an answer: with status 200 some tell of an error."""
+    body = bytearray()
     async for piece in pieces:
         body += piece
         if len(body) > _LONGEST_ANSWER:
             raise _broken(attempt, f"its answer is longer than {_LONGEST_ANSWER} bytes")
-    try:
-        json.loads(body)
-    except ValueError as error:
-        raise _broken(attempt, "its answer is no JSON") from error
-    yield bytes(body)
+    document = _document(bytes(body))
+    if not document or document.get("error"):
+        raise _broken(attempt, "its answer is an error" if document else "its answer is no JSON object")
+    return bytes(body)
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def _guarded(
     attempt: Attempt, response: httpx.Response, deadline_s: float, watch: UsageWatch
 ) -> AsyncIterator[bytes]:
     """The bytes, until the upstream's time is over."""
-    pieces = response.aiter_bytes()
+    pieces = response.aiter_raw()
     while True:
         try:
             async with asyncio.timeout_at(deadline_s):

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import httpx
 
+from sixgig.modelfile import open_model
 from tests.serve.ollama_server import DEMO, rewritten
 from tests.tiny.models import build
 
 ROOT = Path(__file__).parents[2]
 STARTED_S, STOPPED_S = 60, 30
 _ADDRESS = re.compile(r"at (http://\S+)")
+CALL = "<tool_call>"  # one token of the model with tools: a bias towards it makes a call of any text
 # Short form of the format in which Qwen and Hermes models are told of tools, and call them.
 TOOL_TEMPLATE = """\
 {%- if tools %}<|im_start|>system
@@ -31,9 +33,7 @@ You may call tools: {% for tool in tools %}{{ tool | tojson }}
 {%- for message in messages %}<|im_start|>{{ message.role }}
 {{ message.content or '' }}
 {%- for call in message.tool_calls or [] %}
-<tool_call>
-{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
-</tool_call>
+<tool_call>{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}</tool_call>
 {%- endfor %}<|im_end|>
 {% endfor %}
 {%- if add_generation_prompt %}<|im_start|>assistant
@@ -84,13 +84,19 @@ def models(folder: Path) -> str:
     paths = {
         "demo": DEMO,
         "embedder": build("qwen3", folder / "embedder.gguf", "Q8_0", n_layers=2),
-        "tools": rewritten(folder / "tools.gguf", {"tokenizer.chat_template": TOOL_TEMPLATE}),
+        "tools": rewritten(folder / "tools.gguf", {"tokenizer.chat_template": TOOL_TEMPLATE} | call_token()),
         "single": DEMO,
     }
     extra = {"embedder": 'pooling = "mean"\ncontext = 512', "single": "parallel = 1\ncontext = 2048"}
     return "\n".join(
         f"[models.{name}]\npath = {json.dumps(str(path))}\n{extra.get(name, '')}" for name, path in paths.items()
     )
+
+
+def call_token() -> dict[str, object]:
+    """A change to the demo model's header: its last token is CALL."""
+    words = open_model(DEMO).metadata.array("tokenizer.ggml.tokens")
+    return {"tokenizer.ggml.tokens": [*words[:-1], CALL]}
 
 
 def _read(process: subprocess.Popen[str], log: list[str], listening: threading.Event) -> None:

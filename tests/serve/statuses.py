@@ -215,7 +215,7 @@ def _history() -> dict[str, list[float | None]]:
         ]
         + [0.913],
         "watts": [
-            None if 70 <= second < 75 else 18.2 + 43 * work[second] + 1.8 * sway[second]
+            None if 70 <= second < 73 else 18.2 + 43 * work[second] + 1.8 * sway[second]
             for second in range(119)
         ]
         + [61.3],

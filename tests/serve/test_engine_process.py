@@ -23,7 +23,7 @@ from tests.tune.adapters import ATTENTION, random_lora, written
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "sixgig" / "demo" / "pep-moe-31m.gguf"
-# Where windows slide the server divides a prompt otherwise near its end, for its checkpoints: one ubatch there.
+# Where windows slide the server divides a prompt near its end, for its checkpoints: one ubatch there.
 PROMPTS = {"qwen35moe": PROMPT, "qwen3moe": PROMPT, "llama": PROMPT, "gpt-oss": PROMPT[:60]}
 
 
@@ -146,7 +146,8 @@ async def test_a_killed_engine_breaks_its_stream_and_says_by_what(tiny):
 @in_loop
 async def test_an_engine_that_ends_while_loading_is_lost(tiny, tmp_path):
     def kill(_fraction):
-        children()[0].kill()
+        for child in children():
+            child.kill()
 
     with pytest.raises(EngineLostError, match="killed by SIGKILL"):
         await EngineProcess.start(order(tiny("qwen3"), tmp_path), kill)

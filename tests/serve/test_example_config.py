@@ -53,7 +53,8 @@ def test_with_a_digest_it_may_be_reached_from_outside(tmp_path: Path, text: str)
 
 def test_nothing_in_it_leaves_the_machine(tmp_path: Path, text: str) -> None:
     settings = loaded(tmp_path, text)
-    assert settings.upstreams == settings.rules == ()
+    assert not settings.upstreams
+    assert not settings.rules
 
 
 def test_what_is_commented_out_is_valid_too(tmp_path: Path, text: str) -> None:

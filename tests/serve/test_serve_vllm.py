@@ -1,4 +1,4 @@
-"""What `sixgig serve --print-vllm` prints: three texts that their readers accept, and an origin that is honest."""
+"""What `sixgig serve --print-vllm` prints: texts that their readers accept, and an honest origin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from sixgig.cli.serve_vllm import PLACEHOLDER, find_source, vllm_setup
 from sixgig.modelfile import open_model
@@ -25,14 +25,16 @@ NAME = "org/some-model:q4"
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that writes a model with these metadata, whose name is "Some Model"."""
 
-    def make(metadata: Mapping[str, str | int], path: Path = tmp_path / "model.gguf", **sizes: int) -> Path:
+    def make(metadata: Mapping[str, str | int], path: Path = tmp_path / "model.gguf", **sizes: Any) -> Path:
         common = Sheet.common_metadata
 
         def more(sheet: Sheet, *, context: int = 4096) -> None:
             common(sheet, context=context)
             for key, value in {"general.name": "Some Model", **metadata}.items():
-                add = sheet.writer.add_uint32 if isinstance(value, int) else sheet.writer.add_string
-                add(key, value)  # type: ignore[operator]
+                if isinstance(value, int):
+                    sheet.writer.add_uint32(key, value)
+                else:
+                    sheet.writer.add_string(key, value)
 
         monkeypatch.setattr(Sheet, "common_metadata", more)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +137,7 @@ def test_command_and_container_serve_the_same_under_the_same_name(model: Any) ->
 
 @pytest.mark.parametrize(("context", "longest"), [(1024, 1536), (4096, 4096), (3000, 4096)])
 def test_there_a_prompt_that_fits_here_has_room_for_an_answer(model: Any, context: int, longest: int) -> None:
-    """vLLM refuses prompt and max_tokens beyond --max-model-len, and that beyond what the model was trained for."""
+    """vLLM refuses prompt and max_tokens beyond --max-model-len, and that beyond the training context."""
     command, _, blocks = parts(vllm_setup(model({}), NAME, context, 4))
     typed, (upstream,) = words(command), blocks["upstreams"]
     assert int(typed[typed.index("--max-model-len") + 1]) == upstream["context"] == longest

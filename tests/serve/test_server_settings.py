@@ -296,3 +296,14 @@ def test_any_document_is_settings_or_clauses_without_jargon(document: dict[str, 
             message = str(error)
             assert message.isprintable()
             assert "Input should" not in message and "[key]" not in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        UPSTREAM + "context = 'any-form-of-secret'",
+        f"[[keys]]\nname = 'a'\nsha256 = '{DIGEST}'\nprivate = 'any-form-of-secret'",
+    ],
+)
+def test_what_stands_where_secrets_may_be_is_never_repeated(file: Path, text: str) -> None:
+    assert "any-form" not in complaint(file, text)

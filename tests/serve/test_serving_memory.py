@@ -12,9 +12,7 @@ MIB = 1 << 20
 CONTEXT, SEQUENCES = 1024, 4
 SCHEMA = {
     "type": "object",
-    "properties": {
-        f"f{i}": {"type": "array", "items": {"enum": [f"v{j}" for j in range(30)]}} for i in range(20)
-    },
+    "properties": {f"f{i}": {"enum": [f"v{j}" for j in range(40)]} for i in range(20)},
     "required": [f"f{i}" for i in range(20)],
 }
 TOOLS = [{"type": "function", "function": {"name": f"tool{i}", "parameters": SCHEMA}} for i in range(4)]
@@ -50,15 +48,15 @@ async def too_long(engine):
 
 
 async def many(engine):
-    for round_ in range(25):
+    for round_ in range(12):
         chats = [[{"role": "user", "content": f"{round_} {n}"}] for n in range(SEQUENCES)]
         await asyncio.gather(*(post(engine, "/v1/chat/completions", messages=c, max_tokens=4) for c in chats))
 
 
-LOADS = (full_contexts, tools, log_probabilities, too_long, many)
+LOADS = (full_contexts, tools, log_probabilities, too_long)
 
 
-@pytest.mark.parametrize("kind", ["demo", "qwen35moe", "paged"])
+@pytest.mark.parametrize("kind", ["demo", "paged"])
 @in_loop
 async def test_all_kinds_of_requests_stay_within_budget_and_prediction(tiny, kind):
     path = DEMO if kind == "demo" else tiny("qwen35moe", n_experts=32)
@@ -79,6 +77,6 @@ async def test_requests_leave_nothing_behind():
     async with running(DEMO, context=256, sequences=4) as engine:
         await many(engine)
         before = engine.memory.resident_bytes
-        for _ in range(3):
+        for _ in range(2):
             await many(engine)
         assert engine.memory.resident_bytes - before < 2 * MIB

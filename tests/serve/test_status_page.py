@@ -141,10 +141,17 @@ def test_what_is_absent_is_a_reason_and_no_number(browser: Chrome, serve: Serve)
     assert "0 W" not in figures and "0 J" not in figures and "NaN" not in figures and "null" not in figures
 
 
-def test_a_line_breaks_where_nothing_was_measured(browser: Chrome, serve: Serve) -> None:
-    opened(browser, serve(busy))
+def test_a_line_breaks_where_a_value_or_a_sample_is_missing(browser: Chrome, serve: Serve) -> None:
+    def gap() -> dict[str, Any]:
+        history = {name: column[:40] + column[50:] for name, column in busy()["history"].items()}
+        return busy() | {"history": history}
+
+    server = serve(busy)
+    opened(browser, server)
     lines = "[...document.querySelectorAll('.chart')].map((chart) => chart.querySelectorAll('.line').length)"
-    assert until(browser, lines) == [1, 1, 2]
+    assert browser.execute_script(f"return {lines}") == [1, 1, 2]
+    server.status = gap
+    assert until(browser, f"{lines}[0] > 1 && {lines}") == [2, 2, 3]
 
 
 def test_without_models_the_page_says_so(browser: Chrome, serve: Serve) -> None:

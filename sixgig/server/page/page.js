@@ -95,12 +95,12 @@ async function poll() {
   const status = await ask().catch(() => undefined);
   setTimeout(poll, EVERY_MS);
   reachable = status !== undefined;
-  if (!reachable) return showLost();
+  if (!reachable) return;
   seenAt = performance.now();
   show(status);
 }
 
-// An answer may be long in coming: how long ago the last one came is counted on meanwhile.
+// By its own clock: an answer may be long in coming, and how long ago the last one came is counted meanwhile.
 setInterval(() => {
   if (!reachable) showLost();
 }, EVERY_MS);
