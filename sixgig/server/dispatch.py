@@ -166,7 +166,7 @@ class Dispatch:
         if here.task.done():
             return await self._here_first(call, here.task, stay.on_failure, record, stack)
         there = await stack.enter_async_context(_Try(lambda own: self._elsewhere(call, on_slow, record, own)))
-        if not await _first_answer(there.task, here.task) is there.task:
+        if await _first_answer(there.task, here.task) is not there.task:
             await there.drop()
             return await self._here_first(call, here.task, _other(stay.on_failure, on_slow), record, stack)
         await here.drop()
@@ -176,7 +176,7 @@ class Dispatch:
     async def _elsewhere(
         self, call: Call, attempt: Attempt, record: Record, stack: contextlib.AsyncExitStack
     ) -> Answer:
-        """The upstream's answer, once its worst case is set aside; that counts in full until it is settled."""
+        """The upstream's answer, once its worst case is set aside; that counts until it is settled."""
         try:
             over = await self.books.reserve(attempt, call.key or "", call.model, self.limits)
         except LedgerError as error:

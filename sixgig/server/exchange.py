@@ -50,8 +50,9 @@ class Exchange:
             record.outcome = record.outcome if told else "cancelled"  # who has all of the answer may go
             raise
         except Exception as error:
-            known = isinstance(error, SixgigError)
-            record.status = record.status or (status_of(error) if known else _OUR_BUG)
+            record.status = record.status or (
+                status_of(error) if isinstance(error, SixgigError) else _OUR_BUG
+            )
             raise
         finally:
             await asyncio.shield(self._close(record))

@@ -29,7 +29,6 @@ from sixgig.server.tally import Tally
 from sixgig.server.today import Today
 from sixgig.server.upstream import Upstreams
 
-_MICROS = 10**6
 SAMPLE_S = 1.0
 LAST_WORDS_S = 5.0  # for calls that were cut off to be put down
 
@@ -166,8 +165,7 @@ def _line(record: Record) -> logs.RequestLine:
 def _limits(spending: Spending) -> Limits:
     """The owner's caps in micro-units, by the days of this machine's own zone."""
     zone = datetime.now().astimezone().tzinfo
-    caps = (None if cap is None else int(cap * _MICROS) for cap in (spending.per_day, spending.per_month))
-    return Limits(*caps, zone=zone)
+    return Limits(spending.per_day_micros, spending.per_month_micros, zone)
 
 
 def _gate(settings: Settings) -> Gate:

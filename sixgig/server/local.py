@@ -22,8 +22,8 @@ _BROKEN = (httpx.HTTPError, RuntimeError)  # the latter of a connection that the
 _JSON = "application/json"
 _HEADERS = {"content-type": _JSON}
 _ERROR_EVENTS = (b'data: {"error":', b"event: error\n")
-# What the engine answers with 500 for a fault of its own. Its other 500s and 501s are about the request: tools
-# without a name, an image for a model that sees none, a text to embed that is longer than a batch.
+# What the engine answers with 500 for a fault of its own. Its other 500s and 501s are about the request:
+# tools without a name, an image for a model that sees none, a text to embed that is longer than a batch.
 _OWN_FAULTS = ("Compute error", "Invalid input batch", "Context size has been exceeded", "failed to")
 
 

@@ -63,7 +63,7 @@ class Record:
         await asyncio.shield(self._beginning)
 
     async def end(self, books: Books) -> None:
-        """No engine here works for it any more; safe to call twice. Who is cancelled here leaves it running."""
+        """No engine here works for it any more. Safe to call twice; goes on where its caller is cancelled."""
         if self._beginning is None:
             return
         if self._ending is None:

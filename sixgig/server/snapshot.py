@@ -119,18 +119,27 @@ def _energy(gateway: Gateway) -> dict[str, Any]:
 
 
 def _upstreams(gateway: Gateway) -> list[dict[str, Any]]:
-    caps = gateway.limits
-    return [
-        {
-            "name": upstream.name,
-            "requests": gateway.tally.upstream_requests[upstream.name],
-            "spent_today_micros": gateway.today.spent_day.get(upstream.name, 0),
-            "spent_month_micros": gateway.today.spent_month.get(upstream.name, 0),
-            "per_day_micros": caps.per_day_micros,
-            "per_month_micros": caps.per_month_micros,
-        }
-        for upstream in gateway.settings.upstreams
-    ]
+    """One row each; the caps hold for all together, so several get a row for that before them."""
+    names = [upstream.name for upstream in gateway.settings.upstreams]
+    rows = [_upstream(gateway, name, [name]) for name in names]
+    if len(rows) > 1:
+        rows.insert(0, _upstream(gateway, "all together", names))
+    for row in rows[:1]:
+        row["per_day_micros"] = gateway.limits.per_day_micros
+        row["per_month_micros"] = gateway.limits.per_month_micros
+    return rows
+
+
+def _upstream(gateway: Gateway, title: str, names: list[str]) -> dict[str, Any]:
+    today = gateway.today
+    return {
+        "name": title,
+        "requests": sum(gateway.tally.upstream_requests[name] for name in names),
+        "spent_today_micros": sum(today.spent_day.get(name, 0) for name in names),
+        "spent_month_micros": sum(today.spent_month.get(name, 0) for name in names),
+        "per_day_micros": None,
+        "per_month_micros": None,
+    }
 
 
 def _known(figure: float | Absent) -> float | None:

@@ -46,7 +46,8 @@ class Tally:
         usage, tally = record.usage, self.of(record.call.model)
         tally.requests[record.outcome] += 1
         tally.prompt_tokens += usage.prompt_tokens or 0
-        tally.completion_tokens += usage.completion_tokens or 0
+        known = usage.completion_tokens
+        tally.completion_tokens += (record.pieces if record.call.stream else 0) if known is None else known
 
     def sample(self, now_s: float, hit_rate: float | None, watts: float | None) -> None:
         """To be called once a second."""

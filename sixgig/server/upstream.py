@@ -135,6 +135,8 @@ async def _checked(
             first = await (anext(pieces, b"") if call.stream else _whole(attempt, pieces))
     except (TimeoutError, StreamBrokenError) as error:
         raise UpstreamError(name, _words(error), spent=True) from error
+    if _document(_EVENT_END.split(first)[0].removeprefix(b"data:")).get("error"):
+        raise UpstreamError(name, "its answer is an error", spent=True)
     body = _to_the_end(attempt, first, pieces) if call.stream else _once(first)
     if call.stream and not _asked_for_usage(call) and call.path.endswith("completions"):
         body = _without_usage(attempt, body)
@@ -191,8 +193,8 @@ async def _whole(attempt: Attempt, pieces: AsyncIterator[bytes]) -> bytes:
         if len(body) > _LONGEST_ANSWER:
             raise _broken(attempt, f"its answer is longer than {_LONGEST_ANSWER} bytes")
     document = _document(bytes(body))
-    if not document or document.get("error"):
-        raise _broken(attempt, "its answer is an error" if document else "its answer is no JSON object")
+    if not document:
+        raise _broken(attempt, "its answer is no JSON object")
     return bytes(body)
 
 
@@ -204,7 +206,7 @@ async def _guarded(
     attempt: Attempt, response: httpx.Response, deadline_s: float, watch: UsageWatch
 ) -> AsyncIterator[bytes]:
     """The bytes, until the upstream's time is over."""
-    pieces = response.aiter_raw()
+    pieces = response.aiter_bytes()
     while True:
         try:
             async with asyncio.timeout_at(deadline_s):

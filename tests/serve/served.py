@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
 
 from sixgig.modelfile import open_model
 from tests.serve.ollama_server import DEMO, rewritten
@@ -23,7 +24,7 @@ from tests.tiny.models import build
 ROOT = Path(__file__).parents[2]
 STARTED_S, STOPPED_S = 60, 30
 _ADDRESS = re.compile(r"at (http://\S+)")
-CALL = "<tool_call>"  # one token of the model with tools: a bias towards it makes a call of any text
+CALL, BEGINNING = "<tool_call>", "Copyright"
 # Short form of the format in which Qwen and Hermes models are told of tools, and call them.
 TOOL_TEMPLATE = """\
 {%- if tools %}<|im_start|>system
@@ -84,7 +85,7 @@ def models(folder: Path) -> str:
     paths = {
         "demo": DEMO,
         "embedder": build("qwen3", folder / "embedder.gguf", "Q8_0", n_layers=2),
-        "tools": rewritten(folder / "tools.gguf", {"tokenizer.chat_template": TOOL_TEMPLATE} | call_token()),
+        "tools": tool_caller(folder / "tools.gguf"),
         "single": DEMO,
     }
     extra = {"embedder": 'pooling = "mean"\ncontext = 512', "single": "parallel = 1\ncontext = 2048"}
@@ -93,10 +94,20 @@ def models(folder: Path) -> str:
     )
 
 
-def call_token() -> dict[str, object]:
-    """A change to the demo model's header: its last token is CALL."""
+def tool_caller(path: Path) -> Path:
+    """The demo model with TOOL_TEMPLATE and an urge: its last token is CALL, likelier than how it used to begin."""
     words = open_model(DEMO).metadata.array("tokenizer.ggml.tokens")
-    return {"tokenizer.ggml.tokens": [*words[:-1], CALL]}
+    changes = {"tokenizer.ggml.tokens": [*words[:-1], CALL], "tokenizer.chat_template": TOOL_TEMPLATE}
+    tensors = open_model(rewritten(path, changes)).tensors
+    head = next(tensor for tensor in tensors if tensor.name == "output.weight")
+    row_bytes = head.size_bytes // len(words)
+    with path.open("r+b") as file:
+        file.seek(head.offset + words.index(BEGINNING) * row_bytes)
+        row = np.frombuffer(file.read(row_bytes), np.uint8).copy()
+        row[-2:].view(np.float16)[:] *= 2  # the scale of the row's one block
+        file.seek(head.offset + head.size_bytes - row_bytes)
+        file.write(row.tobytes())
+    return path
 
 
 def _read(process: subprocess.Popen[str], log: list[str], listening: threading.Event) -> None:

@@ -64,12 +64,8 @@ function createUpstream() {
 
 function showSpending(node, spent, cap, currency) {
   const [text, bar] = node.children;
-  write(
-    text,
-    cap === null
-      ? `${money(spent, currency)}, no cap`
-      : `${money(spent, currency)} of ${money(cap, currency)}`,
-  );
+  const paid = money(spent, currency);
+  write(text, cap === null ? paid : `${paid} of ${money(cap, currency)}`);
   bar.hidden = cap === null;
   bar.classList.toggle("full", cap !== null && spent >= cap);
   bar.firstChild.style.width = cap ? `${Math.min(100, (100 * spent) / cap)}%` : "100%";
