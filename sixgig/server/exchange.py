@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from sixgig.errors import SixgigError
 from sixgig.ledger import LOCAL
 from sixgig.router import format_micros
+from sixgig.server import logs
 from sixgig.server.answer import Answer, StreamBrokenError
 from sixgig.server.books import Books
 from sixgig.server.call import Call
@@ -35,6 +36,7 @@ class Exchange:
         """The answer, for the time of the block. Raises SixgigError before its first byte."""
         record, told = Record(call), False
         self._tally.began(record)
+        logs.prompt(call.id, call.body)
         self._under_way += 1
         try:
             async with self._dispatch.answer(call, record) as answer:

@@ -1,6 +1,6 @@
 """What the server tells its owner on stderr: one event a line, JSON for programs, words on a terminal.
 
-Nothing here takes a body, a prompt or an answer but `text`, which is silent unless the owner asks for it.
+Nothing here takes a body, a prompt or an answer but `prompt`, which is silent unless the owner asks for it.
 """
 
 from __future__ import annotations
@@ -52,9 +52,11 @@ def request(line: RequestLine) -> None:
     event("request", **asdict(line))
 
 
-def text(request_id: str, kind: str, content: str) -> None:
-    """A prompt or an answer, whole; nothing unless `start` was told log_prompts."""
-    _TEXTS.info("text", extra={"fields": {"id": request_id, "kind": kind, "content": content}})
+def prompt(request_id: str, body: bytes) -> None:
+    """What a client asked, whole; nothing unless `start` was told log_prompts."""
+    if not _TEXTS.disabled:
+        content = body.decode("utf-8", "replace")
+        _TEXTS.info("prompt", extra={"fields": {"id": request_id, "content": content}})
 
 
 def start(

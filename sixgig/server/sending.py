@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from starlette.types import Receive, Send
@@ -12,6 +12,8 @@ from sixgig.errors import SixgigError
 from sixgig.server.answer import Answer, StreamBrokenError
 from sixgig.server.call import Api
 from sixgig.server.shapes import error_body, error_event, error_headers, status_of
+
+_EVENT_END, _LONGEST_EVENT = b"\n\n", 1 << 20
 
 
 async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
@@ -37,8 +39,8 @@ async def send_answer(send: Send, answer: Answer, api: Api) -> None:
         return
     await start(send, answer.status, answer.content_type, answer.headers)
     try:
-        async for piece in answer.body:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        async for events in _whole_events(answer.body):
+            await send({"type": "http.response.body", "body": events, "more_body": True})
     except StreamBrokenError as error:
         await send({"type": "http.response.body", "body": error_event(api, error.reason)})
         raise
@@ -58,6 +60,22 @@ async def start(send: Send, status: int, content_type: str, headers: dict[str, s
     pairs = {"content-type": content_type, "cache-control": "no-store", **headers}
     raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in pairs.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+async def _whole_events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes, never cut within an event: what says that a stream broke must begin one."""
+    rest = b""
+    async for piece in body:
+        end = (rest := rest + piece).rfind(_EVENT_END)
+        if end >= 0:
+            end += len(_EVENT_END)
+            yield rest[:end]
+            rest = rest[end:]
+        elif len(rest) > _LONGEST_EVENT:
+            yield rest
+            rest = b""
+    if rest:
+        yield rest
 
 
 async def _send_whole(send: Send, answer: Answer) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from sixgig.errors import BudgetError, ServingError, SixgigError, UsageError
+from sixgig.server.admission import QueueFullError
 from sixgig.server.answer import RefusedError, StreamBrokenError
 from sixgig.server.call import Api
 
@@ -63,7 +64,9 @@ def error_headers(error: SixgigError) -> dict[str, str]:
     status = status_of(error)
     headers = {"Content-Type": "application/json"}
     if status in _TRANSIENT:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+        headers["Retry-After"] = str(
+            error.retry_after_s if isinstance(error, QueueFullError) else RETRY_AFTER_S
+        )
     elif status >= 500:
         headers["X-Should-Retry"] = "false"
     return headers

@@ -95,18 +95,20 @@ def models(folder: Path) -> str:
 
 
 def tool_caller(path: Path) -> Path:
-    """The demo model with TOOL_TEMPLATE and an urge: its last token is CALL, likelier than how it used to begin."""
-    words = open_model(DEMO).metadata.array("tokenizer.ggml.tokens")
+    """The demo model with TOOL_TEMPLATE and urges: to end at once, and where a grammar forbids that, to CALL.
+
+    Its last token is CALL; both are made likelier than the word it used to begin with.
+    """
+    metadata = open_model(DEMO).metadata
+    words = metadata.array("tokenizer.ggml.tokens")
     changes = {"tokenizer.ggml.tokens": [*words[:-1], CALL], "tokenizer.chat_template": TOOL_TEMPLATE}
     tensors = open_model(rewritten(path, changes)).tensors
     head = next(tensor for tensor in tensors if tensor.name == "output.weight")
-    row_bytes = head.size_bytes // len(words)
-    with path.open("r+b") as file:
-        file.seek(head.offset + words.index(BEGINNING) * row_bytes)
-        row = np.frombuffer(file.read(row_bytes), np.uint8).copy()
-        row[-2:].view(np.float16)[:] *= 2  # the scale of the row's one block
-        file.seek(head.offset + head.size_bytes - row_bytes)
-        file.write(row.tobytes())
+    rows = np.memmap(path, np.uint8, "r+", head.offset, (len(words), head.size_bytes // len(words)))
+    for token, factor in ((len(words) - 1, 2), (metadata.integer("tokenizer.ggml.eos_token_id"), 4)):
+        rows[token] = rows[words.index(BEGINNING)]
+        rows[token, -2:].view(np.float16)[:] *= factor  # the scale of a row's one block
+    rows.flush()
     return path
 
 

@@ -30,7 +30,7 @@ SCHEMA = {
     "additionalProperties": False,
 }
 WEATHER = {"type": "function", "function": {"name": "weather", "description": "Now.", "parameters": SCHEMA}}
-CALLING = {"model": "tools", "temperature": 0, "max_tokens": 100, "tools": [WEATHER], "tool_choice": "required"}
+CALLING = {"model": "tools", "temperature": 0, "max_tokens": 400, "tools": [WEATHER], "tool_choice": "required"}
 
 
 class City(Enum):
@@ -112,12 +112,12 @@ def test_a_completion_goes_on_where_the_prompt_ends(client, tokenizer):
 
 def test_an_answer_keeps_to_a_json_schema(client):
     form = {"type": "json_schema", "json_schema": {"name": "weather", "strict": True, "schema": SCHEMA}}
-    document = json.loads(chat(client, response_format=form, max_tokens=100).choices[0].message.content)
+    document = json.loads(chat(client, response_format=form, max_tokens=400).choices[0].message.content)
     assert document["city"] in ("Oslo", "Lima") and document["warm"] in (True, False) and len(document) == 2
 
 
 def test_an_answer_is_parsed_into_a_pydantic_model(client):
-    options = GREEDY | {"max_tokens": 100}
+    options = GREEDY | {"max_tokens": 400}
     answer = client.chat.completions.parse(messages=HELLO, response_format=Weather, **options)
     assert isinstance(answer.choices[0].message.parsed, Weather)
 
@@ -153,7 +153,7 @@ def test_log_probabilities_are_those_of_the_tokens_said(client):
 def test_several_answers_at_once(client):
     answer = chat(client, n=2)
     assert [choice.index for choice in answer.choices] == [0, 1]
-    assert answer.usage.completion_tokens == 16
+    assert {choice.message.content for choice in answer.choices} == {chat(client).choices[0].message.content}
 
 
 def test_an_answer_ends_before_a_stop_text(client):
@@ -212,8 +212,6 @@ def test_a_streamed_response_comes_in_typed_events(client):
     assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
     said = "".join(event.delta for event in events if event.type == "response.output_text.delta")
     assert said == events[-1].response.output_text == client.responses.create(**asked).output_text
-    with client.responses.stream(**asked) as stream:
-        assert stream.get_final_response().output_text == said
 
 
 def test_an_unknown_model_is_not_found_and_the_message_helps(client):

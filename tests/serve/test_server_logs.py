@@ -120,7 +120,7 @@ def test_json_stays_json_without_a_number(value: float) -> None:
 @pytest.mark.parametrize("log_prompts", [False, True])
 def test_texts_are_told_only_where_the_owner_asks(log_prompts: bool) -> None:
     stream = started(log_prompts=log_prompts)
-    logs.text("1f", "prompt", "my\nsecret " * 100)
+    logs.prompt("1f", b"my\nsecret " * 100)
     lines = stream.getvalue().splitlines()
     assert len(lines) == int(log_prompts)
     if log_prompts:
@@ -129,7 +129,7 @@ def test_texts_are_told_only_where_the_owner_asks(log_prompts: bool) -> None:
 
 def test_texts_are_silent_before_the_logs_are_started(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        logs.text("1f", "prompt", "secret")
+        logs.prompt("1f", b"secret")
     assert not caplog.records
 
 
