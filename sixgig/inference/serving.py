@@ -30,6 +30,8 @@ MIB = 1 << 20
 CHECKPOINTS = 2  # of each sequence: before its last message, and near the prompt's end
 # Measured (LOG.md): the server's module, threads and parsers; and what one request in flight holds at most.
 SERVER_BYTES, REQUEST_BYTES = 16 * MIB, 3 * MIB // 2
+# For each token of the vocabulary: a grammar looks at all of them; each sequence keeps a candidate.
+GRAMMAR_BYTES, CANDIDATE_BYTES = 128, 16
 ONLY_ERRORS = 1  # the server's log level: warnings may quote a request
 
 
@@ -49,8 +51,11 @@ def serving_tiers(model: ModelFile, options: EngineOptions) -> tuple[Tier, ...]:
     """What the server holds besides the engine: itself, requests, checkpoints of what is not rolled back."""
     task = Task(context=options.context, ubatch=options.ubatch, type_k=options.type_k, type_v=options.type_v)
     kept = CHECKPOINTS * options.sequences * checkpoint_bytes(anatomy(model), task)
+    vocabulary = anatomy(model).n_vocab
+    itself = SERVER_BYTES + GRAMMAR_BYTES * vocabulary
+    requests = options.sequences * (REQUEST_BYTES + CANDIDATE_BYTES * vocabulary)
     return (
-        Tier("server", SERVER_BYTES + options.sequences * REQUEST_BYTES),
+        Tier("server", itself + requests),
         Tier("context checkpoints", kept, phase="running"),
     )
 

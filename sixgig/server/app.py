@@ -18,6 +18,7 @@ from sixgig.server.keys import Keyring
 from sixgig.server.metrics import CONTENT_TYPE
 from sixgig.server.models import model_list, one_model
 from sixgig.server.ollama import ollama_routes
+from sixgig.server.openapi import openapi_document
 from sixgig.server.page import page_routes
 from sixgig.server.passing import PATHS, PassThrough
 
@@ -52,7 +53,11 @@ def _own_routes(gateway: Gateway) -> list[BaseRoute]:
     async def metrics(_request: Request) -> Response:
         return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
 
+    async def document(_request: Request) -> Response:
+        return JSONResponse(openapi_document())
+
     return [
+        Route("/openapi.json", document),
         Route("/health", health),
         Route("/status.json", status),
         Route("/metrics", metrics),

@@ -34,30 +34,28 @@ class Exchange:
     @contextlib.asynccontextmanager
     async def answer(self, call: Call) -> AsyncIterator[Answer]:
         """The answer, for the time of the block. Raises SixgigError before its first byte."""
-        record, told = Record(call), False
+        record, stack = Record(call), contextlib.AsyncExitStack()
         self._tally.began(record)
         logs.prompt(call.id, call.body)
         self._under_way += 1
         try:
-            async with self._dispatch.answer(call, record) as answer:
-                record.status = answer.status
-                answer.body = record.metered(answer.body)
-                if not answer.streamed:
-                    await self._whole(answer, record)
-                answer.headers |= {"x-served-by": answer.served_by, "x-request-id": call.id}
-                yield answer
-                record.outcome, told = ("ok" if answer.status < _BAD else "failed"), True
+            answer = await stack.enter_async_context(self._dispatch.answer(call, record))
+            answer.body = record.metered(answer.body)
+            if not answer.streamed:
+                await self._whole(answer, record)
+            record.status = answer.status
+            answer.headers |= {"x-served-by": answer.served_by, "x-request-id": call.id}
+            yield answer
+            record.outcome = "ok" if answer.status < _BAD else "failed"
         except (asyncio.CancelledError, GeneratorExit):
-            record.status = record.status or _CLIENT_LEFT
-            record.outcome = record.outcome if told else "cancelled"  # who has all of the answer may go
+            record.status, record.outcome = record.status or _CLIENT_LEFT, "cancelled"
             raise
         except Exception as error:
-            record.status = record.status or (
-                status_of(error) if isinstance(error, SixgigError) else _OUR_BUG
-            )
+            status = status_of(error) if isinstance(error, SixgigError) else _OUR_BUG
+            record.status = record.status or status
             raise
         finally:
-            await asyncio.shield(self._close(record))
+            await asyncio.shield(self._close(record, stack))
 
     async def all_ended(self) -> None:
         """Returns when no call is under way any more, and all are put down."""
@@ -76,8 +74,10 @@ class Exchange:
         answer.headers |= _costs(record, self._books)
         answer.body = _once(body)
 
-    async def _close(self, record: Record) -> None:
+    async def _close(self, record: Record, stack: contextlib.AsyncExitStack) -> None:
+        """Let go of who answered and put it down, also where the client does not wait for that."""
         try:
+            await stack.aclose()
             await record.end(self._books)
             self._books.record(record.entry(self._books))
         finally:

@@ -13,7 +13,7 @@ from sixgig.server.answer import Answer, StreamBrokenError
 from sixgig.server.call import Api
 from sixgig.server.shapes import error_body, error_event, error_headers, status_of
 
-_EVENT_END, _LONGEST_EVENT = b"\n\n", 1 << 20
+_EVENT_ENDS, _LONGEST_EVENT = (b"\n\n", b"\r\n\r\n"), 1 << 20
 
 
 async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
@@ -66,9 +66,9 @@ async def _whole_events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The same bytes, never cut within an event: what says that a stream broke must begin one."""
     rest = b""
     async for piece in body:
-        end = (rest := rest + piece).rfind(_EVENT_END)
-        if end >= 0:
-            end += len(_EVENT_END)
+        rest += piece
+        end = max((rest.rfind(mark) + len(mark) for mark in _EVENT_ENDS if mark in rest), default=0)
+        if end:
             yield rest[:end]
             rest = rest[end:]
         elif len(rest) > _LONGEST_EVENT:

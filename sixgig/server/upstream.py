@@ -135,8 +135,8 @@ async def _checked(
             first = await (anext(pieces, b"") if call.stream else _whole(attempt, pieces))
     except (TimeoutError, StreamBrokenError) as error:
         raise UpstreamError(name, _words(error), spent=True) from error
-    if _document(_EVENT_END.split(first)[0].removeprefix(b"data:")).get("error"):
-        raise UpstreamError(name, "its answer is an error", spent=True)
+    if not first or _document(_EVENT_END.split(first)[0].removeprefix(b"data:")).get("error"):
+        raise UpstreamError(name, "its answer is an error" if first else "its answer is empty", spent=True)
     body = _to_the_end(attempt, first, pieces) if call.stream else _once(first)
     if call.stream and not _asked_for_usage(call) and call.path.endswith("completions"):
         body = _without_usage(attempt, body)

@@ -6,18 +6,26 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
 
+from sixgig.energy import EnergyMonitor
+from sixgig.engines import Budget, ModelCard
+from sixgig.hardware.machine import Absent
+from sixgig.ledger import Ledger
 from sixgig.modelfile import open_model
+from sixgig.server.gateway import Gateway
+from sixgig.server.settings import Settings
 from tests.serve.ollama_server import DEMO, rewritten
 from tests.tiny.models import build
 
@@ -80,6 +88,17 @@ def sixgig_serve(folder: Path, configuration: str) -> Iterator[Served]:
         process.stderr.close()
 
 
+@contextlib.contextmanager
+def gateway_of(cards: Sequence[ModelCard], room_bytes: int) -> Iterator[Gateway]:
+    """A gateway in this process, for make_app; not running yet."""
+    folder = Path(tempfile.mkdtemp(prefix="sixgig-"))
+    ledger, monitor = Ledger.open(folder / "ledger.db"), EnergyMonitor(Absent("none in a test"))
+    try:
+        yield Gateway(Settings(), cards, Budget(room_bytes), folder, ledger, monitor, threads=2)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def models(folder: Path) -> str:
     """The [models] of a configuration: a chat, one that embeds, one whose template knows tools, one slot."""
     paths = {
@@ -90,24 +109,20 @@ def models(folder: Path) -> str:
     }
     extra = {"embedder": 'pooling = "mean"\ncontext = 512', "single": "parallel = 1\ncontext = 2048"}
     return "\n".join(
-        f"[models.{name}]\npath = {json.dumps(str(path))}\n{extra.get(name, '')}" for name, path in paths.items()
+        f"[models.{name}]\npath = {json.dumps(str(path))}\n{extra.get(name, '')}"
+        for name, path in paths.items()
     )
 
 
 def tool_caller(path: Path) -> Path:
-    """The demo model with TOOL_TEMPLATE and urges: to end at once, and where a grammar forbids that, to CALL.
-
-    Its last token is CALL; both are made likelier than the word it used to begin with.
-    """
-    metadata = open_model(DEMO).metadata
-    words = metadata.array("tokenizer.ggml.tokens")
+    """The demo model with TOOL_TEMPLATE; its last token is CALL, with which it begins instead of BEGINNING."""
+    words = open_model(DEMO).metadata.array("tokenizer.ggml.tokens")
     changes = {"tokenizer.ggml.tokens": [*words[:-1], CALL], "tokenizer.chat_template": TOOL_TEMPLATE}
     tensors = open_model(rewritten(path, changes)).tensors
     head = next(tensor for tensor in tensors if tensor.name == "output.weight")
     rows = np.memmap(path, np.uint8, "r+", head.offset, (len(words), head.size_bytes // len(words)))
-    for token, factor in ((len(words) - 1, 2), (metadata.integer("tokenizer.ggml.eos_token_id"), 4)):
-        rows[token] = rows[words.index(BEGINNING)]
-        rows[token, -2:].view(np.float16)[:] *= factor  # the scale of a row's one block
+    rows[-1] = rows[words.index(BEGINNING)]
+    rows[-1, -2:].view(np.float16)[:] *= 2  # the scale of a row's one block
     rows.flush()
     return path
 

@@ -1,0 +1,316 @@
+"""A gateway in this process: engines and an upstream that do as they are told, clients at its door."""
+
+import asyncio
+import contextlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from sixgig.energy import EnergyMonitor
+from sixgig.engines import Budget, fleet
+from sixgig.errors import EngineLostError
+from sixgig.hardware.machine import Absent
+from sixgig.ledger import Ledger
+from sixgig.server.app import make_app
+from sixgig.server.gateway import Gateway
+from sixgig.server.settings import Settings
+from sixgig.server.upstream import Upstreams
+from tests.serve.fake_engines import card
+from tests.serve.ledger_rows import rows
+
+CHAT = "/v1/chat/completions"
+STREAM, JSON = {"content-type": "text/event-stream"}, {"content-type": "application/json"}
+USAGE = {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50}
+# Of CHATS[api], the bodies below: a chat of one word in each API's own way.
+CHATS = {
+    "openai": (CHAT, {"messages": [{"role": "user", "content": "hello"}]}),
+    "anthropic": ("/v1/messages", {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 9}),
+    "responses": ("/v1/responses", {"input": "hello"}),
+    "ollama": ("/api/chat", {"messages": [{"role": "user", "content": "hello"}]}),
+}
+
+
+def event(document, end=b"\n\n"):
+    return b"data: " + json.dumps(document).encode() + end
+
+
+def chunk(text):
+    return event({"choices": [{"index": 0, "delta": {"content": text}}]})
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+class Peer:
+    """Who answers "<name> says" with USAGE, an engine or an upstream. asked: what it was asked, bodies read.
+
+    answers: what it does instead, for each request to come: a response, an error, or a function of the
+    request. held: while set, streams go no further than their first word.
+    """
+
+    def __init__(self, name, n_prompt_tokens=3):
+        self.name, self.n_prompt_tokens = name, n_prompt_tokens
+        self.asked, self.answers = [], []
+        self.came, self.go_on = asyncio.Event(), asyncio.Event()
+        self.go_on.set()
+
+    async def __call__(self, request):
+        if request.url.path.endswith("/input_tokens"):
+            return httpx.Response(200, json={"input_tokens": self.n_prompt_tokens})
+        self.asked.append(request)
+        self.came.set()
+        answer = self.answers.pop(0) if self.answers else self.usual
+        if callable(answer):
+            answer = answer(request)
+        if isinstance(answer, Exception):
+            raise answer
+        return _coming(await answer if asyncio.iscoroutine(answer) else answer)
+
+    def usual(self, request):
+        if not json.loads(request.content).get("stream"):
+            message = {"role": "assistant", "content": f"{self.name} says"}
+            choice = {"index": 0, "finish_reason": "stop", "message": message}
+            return httpx.Response(200, json={"choices": [choice], "usage": USAGE})
+        return httpx.Response(200, headers=STREAM, content=self._words(request.url.path))
+
+    async def _words(self, path):
+        yield chunk(f"{self.name} ")
+        await self.go_on.wait()
+        yield event({"choices": [{"index": 0, "delta": {"content": "says"}, "finish_reason": "stop"}]})
+        yield event({"choices": [], "usage": USAGE})
+        yield event({"type": "response.completed"}) if path.endswith("/responses") else DONE
+
+    @property
+    def bodies(self):
+        return [json.loads(request.content) for request in self.asked]
+
+
+def _coming(answer):
+    """The same as it comes from a network: not read yet."""
+    if not answer.is_closed:
+        return answer
+
+    async def body():
+        yield answer.content
+
+    return httpx.Response(answer.status_code, headers=answer.headers, content=body())
+
+
+async def never(*_request):
+    """An answer that does not come."""
+    await asyncio.Event().wait()
+
+
+def streamed(*pieces):
+    """A stream of these; an exception among them is raised, None waits for ever."""
+
+    async def body():
+        for piece in pieces:
+            if piece is None:
+                await asyncio.Event().wait()
+            elif isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    return httpx.Response(200, headers=STREAM, content=body())
+
+
+class FakeEngine:
+    """Stands for an engine process; `peer` answers."""
+
+    pid, memory, loading_s = 1, None, 0.0
+
+    def __init__(self, order, peer):
+        self.order, self.plan = order, {}
+        self.ready_at_s = time.monotonic()
+        self.client = httpx.AsyncClient(transport=httpx.MockTransport(peer), base_url="http://engine")
+        self.lost = asyncio.get_running_loop().create_future()
+        self.failures = []
+
+    @property
+    def alive(self):
+        return not self.lost.done()
+
+    async def counters(self):
+        return None
+
+    async def failure(self):
+        return self.failures.pop(0) if self.failures else None
+
+    async def stop(self, at_once=False):
+        await self.client.aclose()
+        self.crash("stopped")
+
+    def crash(self, why="killed by SIGKILL"):
+        if self.alive:
+            self.lost.set_result(EngineLostError("the engine process has ended", why))
+
+
+class FakeEngines:
+    """Stands for the class. fails: errors of loads to come; may_load: cleared, loads wait."""
+
+    def __init__(self, peer):
+        self.peer, self.running, self.fails = peer, [], []
+        self.loading, self.may_load = asyncio.Event(), asyncio.Event()
+        self.may_load.set()
+
+    async def start(self, order, progress):
+        self.loading.set()
+        await self.may_load.wait()
+        if self.fails:
+            raise self.fails.pop(0)
+        self.running.append(FakeEngine(order, self.peer))
+        return self.running[-1]
+
+
+class Visit:
+    """One request at the app's door, sent at once. status, headers, body: what came back so far."""
+
+    def __init__(self, app, path, body, headers=()):
+        self.status, self.headers, self.body = None, {}, b""
+        self._left, self._news, self._sent = asyncio.Event(), asyncio.Event(), False
+        pairs = {"host": "127.0.0.1:8333", "content-type": "application/json"}
+        raw = [(n.encode(), v.encode("latin-1")) for n, v in [*pairs.items(), *headers]]
+        scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": raw}
+        scope |= {"query_string": b"", "scheme": "http", "server": ("127.0.0.1", 8333), "state": {}}
+        self._content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.task = asyncio.create_task(app(scope, self._receive, self._send))
+        self.task.add_done_callback(lambda _task: self._news.set())
+
+    def leave(self):
+        self._left.set()
+
+    async def until(self, said):
+        """The body so far, once it contains these bytes."""
+        while said not in self.body:
+            assert not self.task.done(), (self.status, self.body)
+            self._news.clear()
+            await self._news.wait()
+        return self.body
+
+    async def ended(self):
+        await self.task
+        return self
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def text(self):
+        """Of a chat's answer, streamed or whole, in OpenAI's shape."""
+        if self.headers["content-type"] == "application/json":
+            return self.json["choices"][0]["message"]["content"]
+        return "".join(
+            choice["delta"].get("content", "") for chunk in self.events for choice in chunk.get("choices", ())
+        )
+
+    @property
+    def events(self):
+        lines = self.body.replace(b"\r", b"").split(b"\n")
+        told = [line[6:] for line in lines if line.startswith(b"data: ") and line != b"data: [DONE]"]
+        return [json.loads(text) for text in told]
+
+    async def _receive(self):
+        if not self._sent:
+            self._sent = True
+            return {"type": "http.request", "body": self._content}
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message):
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {n.decode(): v.decode("latin-1") for n, v in message["headers"]}
+        else:
+            self.body += message.get("body", b"")
+            if not message.get("more_body"):
+                self._left.set()  # as servers do: after the answer there is no client
+        self._news.set()
+
+
+@dataclass
+class House:
+    """A running gateway and all around it. here, far: who answers, as an engine and as the upstream."""
+
+    gateway: Gateway
+    app: object
+    engines: FakeEngines
+    here: Peer
+    far: Peer
+
+    def chat(self, api="openai", stream=True, model="here", headers=(), **fields):
+        path, body = CHATS[api]
+        return Visit(self.app, path, {"model": model, "stream": stream, **body, **fields}, headers)
+
+    async def answered(self, *args, **fields):
+        """The whole answer, once it is put down."""
+        visit = await self.chat(*args, **fields).ended()
+        await self.gateway.exchange.all_ended()
+        return visit
+
+    async def written(self, columns, n=None):
+        """Rows of the ledger, those whose columns are asked for; n: once there are so many."""
+        found = rows(self.gateway.today._path, "entries", columns)
+        while n is not None and len(found) < n:
+            await asyncio.sleep(0.01)
+            found = rows(self.gateway.today._path, "entries", columns)
+        return found
+
+    @property
+    def reservations(self):
+        return rows(self.gateway.today._path, "reservations", "micros, settled_micros")
+
+    async def nothing_left(self):
+        """Once all calls have ended: no slot, lease, energy window or record is held any more."""
+        await self.gateway.exchange.all_ended()
+        seated = self.gateway.fleet.models.values()
+        monitor = self.gateway.books.monitor
+        return (
+            self.gateway.queue.running == self.gateway.queue.waiting == 0
+            and not any(one.users for one in seated)
+            and not monitor._began_s
+            and not self.gateway.tally._open
+        )
+
+
+def far_settings(*rules, input_price=2, output_price=10, per_day=100, **upstream):
+    """One upstream that serves every name as "their-<name>" or as it is."""
+    far = {
+        "name": "far",
+        "base_url": "http://far.test/v1",
+        "models": {"here": "their-here", "*": "*"},
+        "input_price": input_price,
+        "output_price": output_price,
+    }
+    return {
+        "upstreams": [far | upstream],
+        "rules": [{"upstream": "far", **rule} for rule in rules],
+        "spending": {"per_day": per_day},
+    }
+
+
+@contextlib.asynccontextmanager
+async def house(folder, settings=None, *, cards=None, monitor=None, upstreams=None, **server):
+    """The gateway runs for the block's time; its ledger is folder/l. far: stands behind every upstream."""
+    here, far = Peer("here"), Peer("far")
+    engines, real = FakeEngines(here), fleet.EngineProcess
+    fleet.EngineProcess = engines
+    gateway = Gateway(
+        Settings.model_validate({**(settings or {}), "server": server}),
+        cards or [card("here", sequences=2)],
+        Budget(100),
+        Path("/nowhere"),
+        Ledger.open(folder / "l"),
+        monitor or EnergyMonitor(Absent("none in a test")),
+        threads=1,
+        upstreams=upstreams or Upstreams(httpx.MockTransport(far)),
+    )
+    try:
+        async with gateway.running():
+            yield House(gateway, make_app(gateway), engines, here, far)
+    finally:
+        fleet.EngineProcess = real
