@@ -45,7 +45,8 @@ class ModelSpec:
 class ModelCard:
     """Facts and needs. whole_bytes: the budget to load all of it; paged_bytes: the least with paging.
 
-    Both estimated from the header, as `sixgig plan` does; the engine process has the last word.
+    Both are estimated from the header, as `sixgig plan` does; the engine process has the last word. ubatch: the
+    whole context where a text becomes one embedding, for it is evaluated at once.
     """
 
     spec: ModelSpec
@@ -55,6 +56,7 @@ class ModelCard:
     file_type: str
     context: int
     trained_context: int
+    ubatch: int
     pooling: str | None
     modified_ns: int
     whole_bytes: int
@@ -72,6 +74,8 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
     model = open_model(spec.path)
     trained = model.context_length or DEFAULT_CONTEXT
     context = spec.context or min(trained, DEFAULT_CONTEXT)
+    pooling = spec.pooling or _pooling(model)
+    ubatch = context if pooling else ubatch
     options = EngineOptions(context=context, sequences=spec.sequences, ubatch=ubatch)
     return ModelCard(
         spec=spec,
@@ -81,7 +85,8 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
         file_type=_file_type(model),
         context=context,
         trained_context=trained,
-        pooling=spec.pooling or _pooling(model),
+        ubatch=ubatch,
+        pooling=pooling,
         modified_ns=max(part.modified_ns for part in model.fingerprints),
         whole_bytes=_smallest(model, options, paged=False),
         paged_bytes=_smallest(model, options, paged=True) if model.routed_bytes else None,

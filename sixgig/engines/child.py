@@ -21,10 +21,8 @@ from sixgig.errors import SixgigError
 from sixgig.hardware import load_machine
 from sixgig.inference import Adapter, EngineOptions
 from sixgig.inference.budget import Arrangement, PagingOptions, arrange
-from sixgig.inference.serving import EngineServer, Serving, serving_tiers
-from sixgig.llamacpp import let_threads_sleep
+from sixgig.inference.serving import EngineServer, Serving, prepare_process, serving_tiers
 from sixgig.modelfile import ModelFile, open_model
-from sixgig.pager.server_loader import open_server_loader
 from sixgig.plan import Budgets, Placement, Planner, Task
 
 _PR_SET_PDEATHSIG, _M_ARENA_MAX = 1, -8
@@ -58,8 +56,7 @@ def failure(error: SixgigError) -> dict[str, Any]:
 
 
 def _serve(order: EngineOrder, events: BinaryIO) -> EngineServer:
-    open_server_loader()
-    let_threads_sleep()
+    prepare_process()
     model = open_model(Path(order.model))
     arrangement = _arranged(order, model, events)
     return EngineServer(arrangement, Serving(Path(order.socket), order.name, events.fileno()))
@@ -77,7 +74,7 @@ def _arranged(order: EngineOrder, model: ModelFile, events: BinaryIO) -> Arrange
         model,
         order.ram_bytes,
         options,
-        PagingOptions(always=order.always_page),
+        PagingOptions(always=order.always_page, never=order.never_page),
         placement=_placement(order, model),
         vram_bytes=order.vram_bytes,
         announce=lambda plan: _tell(events, event="plan", plan=plan.to_json()),

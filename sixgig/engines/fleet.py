@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,11 @@ class Fleet:
         *,
         keep_alive_s: float,
         threads: int,
-        ubatch: int = 512,
         changed: Callable[[], object] = lambda: None,
     ) -> None:
         self.budget = budget
         self._sockets, self._numbers = sockets, itertools.count()
-        self._keep_alive_s, self._threads, self._ubatch = keep_alive_s, threads, ubatch
+        self._keep_alive_s, self._threads = keep_alive_s, threads
         self.models = {card.name: Seated(card, keep_alive_s=self._keep_alive(card)) for card in cards}
         self._changed = changed
         self._seating = asyncio.Lock()
@@ -142,23 +141,26 @@ class Fleet:
             self._tell()
 
     async def _start(self, seated: Seated, granted_bytes: int) -> EngineProcess:
-        """Load with the grant; once more with a larger one where the estimate was too small."""
+        """Load with the grant; where the estimate was too small once more, larger if it may be, else paged."""
+        whole = granted_bytes >= seated.card.whole_bytes
         try:
-            return await self._spawn(seated, granted_bytes)
+            return await self._spawn(seated, granted_bytes, never_page=whole)
         except BudgetError as error:
             smallest = getattr(error, "smallest_bytes", None)
-            if not smallest or smallest > self._limit(seated.card):
+            if smallest and smallest <= self._limit(seated.card):
+                granted_bytes = await self._make_room(seated.card, Appetite(smallest, smallest, smallest))
+            elif not (whole and seated.card.paged_bytes):
                 raise
-            larger = Appetite(smallest, smallest, smallest)
-            return await self._spawn(seated, await self._make_room(seated.card, larger))
+        return await self._spawn(seated, granted_bytes)
 
-    async def _spawn(self, seated: Seated, granted_bytes: int) -> EngineProcess:
+    async def _spawn(self, seated: Seated, granted_bytes: int, never_page: bool = False) -> EngineProcess:
         def progress(fraction: float) -> None:
             seated.loaded_fraction = fraction
 
         seated.granted_bytes = granted_bytes
         try:
-            engine = await EngineProcess.start(self._order(seated.card, granted_bytes), progress)
+            order = replace(self._order(seated.card, granted_bytes), never_page=never_page)
+            engine = await EngineProcess.start(order, progress)
         except BaseException:
             seated.granted_bytes = 0
             raise
@@ -176,7 +178,7 @@ class Fleet:
             context=card.context,
             sequences=card.spec.sequences,
             threads=self._threads,
-            ubatch=self._ubatch,
+            ubatch=card.ubatch,
             vram_bytes=0 if taken else self.budget.vram_bytes,
             machine=None if self.budget.machine is None else str(self.budget.machine),
             pooling=card.pooling,

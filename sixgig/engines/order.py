@@ -26,6 +26,7 @@ class EngineOrder:
     vram_bytes: int = 0
     machine: str | None = None
     always_page: bool = False
+    never_page: bool = False
     pooling: str | None = None
     adapter: str | None = None
 

@@ -34,7 +34,7 @@ class Appetite:
 
         A model that must page is content with half the room that others may want as well.
         """
-        if whole_bytes <= room_bytes or paged_bytes is None:
+        if whole_bytes <= room_bytes or paged_bytes is None or paged_bytes >= whole_bytes:
             return cls(min(whole_bytes, paged_bytes or whole_bytes), whole_bytes, whole_bytes)
         return cls(
             paged_bytes, max(paged_bytes, (paged_bytes + room_bytes) // 2), max(paged_bytes, room_bytes)

@@ -38,11 +38,13 @@ from sixgig.units import format_bytes
 class PagingOptions:
     """How experts are paged.
 
-    always: page even a file that fits. policy: who leaves a full cache. readers: reader threads.
-    read_ahead: guess the next layer's experts. cache_bytes: a smaller cache than the budget leaves.
+    always: page even a file that fits; never: refuse rather than page. policy: who leaves a full cache.
+    readers: reader threads. read_ahead: guess the next layer's experts. cache_bytes: a smaller cache than the
+    budget leaves.
     """
 
     always: bool = False
+    never: bool = False
     policy: CachePolicy = CachePolicy.DECAYED_FREQUENCY
     readers: int = DEFAULT_READERS
     read_ahead: bool = True
@@ -153,7 +155,7 @@ def arrange(
         let_threads_sleep()
     task = _task(options, paging)
     budgets = Budgets(ram_bytes, vram_bytes if adapter is None else _without(adapter, ram_bytes, vram_bytes))
-    plan = None if paging.always else _plan_unpaged(model, budgets, options, task, adapter, beside)
+    plan = None if paging.always else _plan_unpaged(model, budgets, options, paging, task, adapter, beside)
     if plan is not None:
         announce(plan)
         return Arrangement(model, options, plan, adapter=adapter)
@@ -174,13 +176,14 @@ def _plan_unpaged(
     model: ModelFile,
     budgets: Budgets,
     options: EngineOptions,
+    paging: PagingOptions,
     task: Task,
     adapter: Adapter | None,
     beside: tuple[Tier, ...],
 ) -> MemoryPlan | None:
     """The plan to load everything; None when it does not fit but paging may help."""
-    can_page = model.routed_bytes > 0
-    if can_page and model.size_bytes > budgets.ram_bytes + budgets.vram_bytes:
+    may_page = model.routed_bytes > 0 and not paging.never
+    if may_page and model.size_bytes > budgets.ram_bytes + budgets.vram_bytes:
         return None
     measured = dry_load(model, options, adapter=adapter)
     require_room(measured, budgets.vram_bytes)
@@ -189,7 +192,7 @@ def _plan_unpaged(
     try:
         return plan_memory(needs.with_tiers(beside), budgets.ram_bytes, modes=("unpaged",))
     except BudgetError:
-        if can_page:
+        if may_page:
             return None
         raise
 
@@ -245,9 +248,7 @@ def _advising(progress: Progress | None) -> Progress:
     return report
 
 
-def _load(
-    arrangement: Arrangement, progress: Progress | None, observe: Watcher | None
-) -> BudgetedEngine:
+def _load(arrangement: Arrangement, progress: Progress | None, observe: Watcher | None) -> BudgetedEngine:
     """The engine with its weights, through a stream that passes over experts which are paged."""
     pager = arrangement.pager
     stream = ModelStream(arrangement.model, page=pager is not None)

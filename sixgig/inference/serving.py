@@ -17,7 +17,7 @@ from sixgig.errors import EngineError, SixgigError
 from sixgig.hardware.memory import give_back
 from sixgig.inference.budget import Arrangement
 from sixgig.inference.options import EngineOptions
-from sixgig.llamacpp import load_library
+from sixgig.llamacpp import let_threads_sleep, load_library
 from sixgig.llamacpp.structs import FLASH_ATTENTION, KV_TYPES, POOLING, PROGRESS_CALLBACK
 from sixgig.modelfile import ModelFile
 from sixgig.pager.native import load_native
@@ -45,6 +45,12 @@ class Serving:
     socket: Path
     name: str
     report_fd: int
+
+
+def prepare_process() -> None:
+    """Before anything opens the engine's library: ours comes first, and waiting threads are to sleep."""
+    open_server_loader()
+    let_threads_sleep()
 
 
 def serving_tiers(model: ModelFile, options: EngineOptions) -> tuple[Tier, ...]:

@@ -114,15 +114,16 @@ class Gateway:
         self._news.set()
 
     async def _follow_models(self) -> None:
-        """Tell the meter which models are loaded, whenever that changes."""
+        """Tell the meter and the books which models are loaded, whenever that changes."""
+        told: tuple[frozenset[str], bool] = frozenset(), False
         while True:
             await self._news.wait()
             self._news.clear()
             states = {name: seated.state for name, seated in self.fleet.models.items()}
             ready = frozenset(name for name, state in states.items() if state == "ready")
-            await asyncio.to_thread(
-                self.books.monitor.loaded, None if "loading" in states.values() else ready
-            )
+            if told == (told := (ready, "loading" in states.values())):
+                continue  # news of a request that has ended
+            await asyncio.to_thread(self.books.monitor.loaded, None if told[1] else ready)
             self.books.loaded(ready)
 
     async def _sample(self) -> None:

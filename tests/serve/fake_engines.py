@@ -24,6 +24,7 @@ def card(name, whole=60, paged=None, **spec):
         trained_context=64,
         pooling=None,
         modified_ns=0,
+        ubatch=64,
         whole_bytes=whole,
         paged_bytes=paged,
         chat_template=None,

@@ -22,7 +22,7 @@ async def fleet_of(*specs, ram_bytes=1 << 30, keep_alive_s=-1.0):
     changed = asyncio.Event()
     with tempfile.TemporaryDirectory(prefix="sixgig-") as folder:
         cards = [model_card(spec, ubatch=64) for spec in specs]
-        budget, options = Budget(ram_bytes), {"keep_alive_s": keep_alive_s, "threads": 2, "ubatch": 64}
+        budget, options = Budget(ram_bytes), {"keep_alive_s": keep_alive_s, "threads": 2}
         fleet = Fleet(cards, budget, Path(folder), changed=changed.set, **options)
         running = asyncio.create_task(fleet.run())
 

@@ -89,7 +89,7 @@ async def in_trouble(home, trouble, secret):
     return filling
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(
     api=st.sampled_from(list(CHATS)),
     stream=st.booleans(),
