@@ -14,6 +14,7 @@ from sixgig.energy import Energy, EnergyMonitor, micro_units
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import Entry, Exceeded, Ledger, LedgerError, Limits, Residency
 from sixgig.ledger.days import day_start, local_day
+from sixgig.ledger.entry import MOST_CHARACTERS
 from sixgig.router import Attempt, Spent
 from sixgig.server import logs
 
@@ -79,7 +80,7 @@ class Books:
                 time.time(),
                 attempt.upstream.name,
                 key,
-                model,
+                storable(model),
                 attempt.worst_case_micros,
                 limits,
             )
@@ -178,3 +179,8 @@ class Books:
 def _reservation(attempt: Attempt) -> str:
     """A request may try several upstreams."""
     return f"{attempt.request_id}/{attempt.upstream.name}"
+
+
+def storable(name: str) -> str:
+    """As far as it can be written down: a client's may be of any length, and hold halves of characters."""
+    return name[:MOST_CHARACTERS].encode("utf-8", "replace").decode()

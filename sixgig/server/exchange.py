@@ -78,6 +78,11 @@ class Exchange:
         """Let go of who answered and put it down, also where the client does not wait for that."""
         try:
             await stack.aclose()
+        finally:
+            await self._put_down(record)
+
+    async def _put_down(self, record: Record) -> None:
+        try:
             await record.end(self._books)
             self._books.record(record.entry(self._books))
         finally:

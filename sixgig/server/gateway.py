@@ -121,8 +121,10 @@ class Gateway:
             self._news.clear()
             states = {name: seated.state for name, seated in self.fleet.models.items()}
             ready = frozenset(name for name, state in states.items() if state == "ready")
-            if told == (told := (ready, "loading" in states.values())):
-                continue  # news of a request that has ended
+            news = ready, "loading" in states.values()
+            if news == told:  # a request has ended, no more
+                continue
+            told = news
             await asyncio.to_thread(self.books.monitor.loaded, None if told[1] else ready)
             self.books.loaded(ready)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -16,15 +19,19 @@ from sixgig.ledger import LOCAL
 from sixgig.server.admission import Admission
 from sixgig.server.answer import Answer, RefusedError, StreamBrokenError
 from sixgig.server.call import Call
+from sixgig.server.limits import check_limits
 
 _LOST_S = 1.0  # a process that has died is known to be dead within this time
 _BROKEN = (httpx.HTTPError, RuntimeError)  # the latter of a connection that the fleet has closed already
 _JSON = "application/json"
 _HEADERS = {"content-type": _JSON}
+_FRESH_S = 1.0  # a read that failed breaks every request of its batch, but the engine tells of it once
 _ERROR_EVENTS = (b'data: {"error":', b"event: error\n")
 # What the engine answers with 500 for a fault of its own. Its other 500s and 501s are about the request:
 # tools without a name, an image for a model that sees none, a text to embed that is longer than a batch.
 _OWN_FAULTS = ("Compute error", "Invalid input batch", "Context size has been exceeded", "failed to")
+
+_failures: WeakKeyDictionary[EngineProcess, tuple[SixgigError, float]] = WeakKeyDictionary()
 
 
 class Local:
@@ -42,7 +49,9 @@ class Local:
         waited: gets the seconds in the queue; began: awaited when the engine is there. Raises SixgigError
         before the first byte.
         """
-        slots = self.fleet.models[call.model].card.spec.sequences
+        card = self.fleet.models[call.model].card
+        check_limits(call, card)
+        slots = card.spec.sequences
         async with self.queue.enter(call.model, slots) as queue_s:
             waited(queue_s)
             async with self.fleet.lease(call.model, call.keep_alive_s) as engine:
@@ -88,8 +97,8 @@ async def _explained(engine: EngineProcess, response: httpx.Response) -> AsyncIt
     """The bytes as they come; an error event of the engine's gives way to what is known of its cause."""
     try:
         async for piece in response.aiter_raw():
-            if piece.startswith(_ERROR_EVENTS) and (failure := await engine.failure()):
-                raise StreamBrokenError(failure)
+            if piece.startswith(_ERROR_EVENTS):
+                raise StreamBrokenError(await _failure(engine) or _own_words(piece))
             yield piece
     except _BROKEN as error:
         raise StreamBrokenError(await _why(engine, error)) from error
@@ -97,7 +106,7 @@ async def _explained(engine: EngineProcess, response: httpx.Response) -> AsyncIt
 
 async def _failed(engine: EngineProcess, response: httpx.Response) -> SixgigError:
     """Why the engine answered with 5xx: what the disk said, else its own words."""
-    failure = await engine.failure()
+    failure = await _failure(engine)
     if failure is not None:
         return failure
     try:
@@ -109,12 +118,27 @@ async def _failed(engine: EngineProcess, response: httpx.Response) -> SixgigErro
     return RefusedError(httpx.codes.BAD_REQUEST, "the model cannot answer this request", told)
 
 
+async def _failure(engine: EngineProcess) -> SixgigError | None:
+    """What the disk did to it just now."""
+    failure = await engine.failure()
+    if failure is not None:
+        _failures[engine] = failure, time.monotonic()
+    known, told_s = _failures.get(engine, (None, 0.0))
+    return known if time.monotonic() - told_s < _FRESH_S else None
+
+
+def _own_words(event: bytes) -> SixgigError:
+    """Of an error event."""
+    found = re.search(rb'"message": ?("(?:[^"\\\\]|\\\\.)*")', event)
+    told = "" if found is None else str(json.loads(found[1]))[:200]
+    return ServingError("the engine failed", told, "ask again")
+
+
 async def _why(engine: EngineProcess, error: Exception) -> SixgigError:
     """The process's own end, where it has ended; it may be known a moment after its socket closes."""
     with contextlib.suppress(TimeoutError):
         return await _loss(engine)
-    failure = await engine.failure()
-    return failure or ServingError("the engine broke off", type(error).__name__, "ask again")
+    return await _failure(engine) or ServingError("the engine broke off", type(error).__name__, "ask again")
 
 
 async def _loss(engine: EngineProcess) -> EngineLostError:

@@ -1,7 +1,7 @@
 """What the server offers, as an OpenAPI 3.1 document. Pure.
 
-Covers what every client may rely on; engines take further fields, which pass through. What requests and answers
-hold is in `openapi_bodies`.
+Covers what every client may rely on; engines take further fields, which pass through. `openapi_bodies` has
+what requests and answers hold.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-from sixgig.server.openapi_bodies import ANSWERS, ERRORS, REQUESTS, Shape, reference
+from sixgig.server.openapi_bodies import ANSWERS, ERRORS, PARTS, PIECES, REQUESTS, Shape, reference
 
 _JSON, _EVENTS, _LINES, _TEXT = "application/json", "text/event-stream", "application/x-ndjson", "text/plain"
 _HTML = "text/html"
@@ -84,7 +84,7 @@ def openapi_document() -> Shape:
     paths: Shape = {}
     for operation in _OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
-    schemas = {f"{name}Request": shape for name, shape in REQUESTS.items()} | ANSWERS
+    schemas = {f"{name}Request": shape for name, shape in REQUESTS.items()} | PARTS | ANSWERS
     schemas |= {f"{api}Error": shape for api, shape in ERRORS.items()}
     keys = {
         "bearer": {"type": "http", "scheme": "bearer"},
@@ -117,7 +117,7 @@ def _answer(operation: _Operation) -> Shape:
     schema: Any = {} if operation.answer is None else {"schema": reference(operation.answer)}
     content = {operation.content_type: schema}
     if operation.streams is not None:
-        content[operation.streams] = {"schema": {"type": "string"}}
+        content[operation.streams] = {"schema": PIECES}
     headers = {"x-served-by": _header("local, or the upstream's name"), "x-request-id": _header("Its number")}
     told = {"headers": headers} if operation.errors == _ENGINE and operation.api != "ollama" else {}
     return {"description": "Done", "content": content, **told}

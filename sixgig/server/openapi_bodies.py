@@ -112,10 +112,11 @@ _OLLAMA: dict[str, type[BaseModel]] = {
     "OllamaEmbeddings": EmbeddingsRequest,
     "OllamaShow": ShowRequest,
 }
+PARTS: dict[str, Shape] = {}  # what the requests of Ollama's API are made of
 for _name, _kind in _OLLAMA.items():
-    REQUESTS[_name] = _kind.model_json_schema(
-        ref_template=f"#/components/schemas/{_name}Request/$defs/{{model}}"
-    )
+    _shape = _kind.model_json_schema(ref_template="#/components/schemas/Ollama{model}")
+    PARTS |= {f"Ollama{part}": shape for part, shape in _shape.pop("$defs", {}).items()}
+    REQUESTS[_name] = _shape
 
 _USAGE = _object({"prompt_tokens": _COUNT, "total_tokens": _COUNT}, {"completion_tokens": _COUNT})
 _CHOICES = _list(_object({"index": _COUNT}, {"finish_reason": _nullable(_TEXT)}))
@@ -146,6 +147,9 @@ ANSWERS: dict[str, Shape] = {
     ),
     "Document": _object({"openapi": _TEXT, "paths": {"type": "object"}}),
 }
+
+# An event, or a line, of an answer in pieces.
+PIECES: Shape = {"type": "object"}
 
 _FAULT = _object({"message": _TEXT, "type": _TEXT})
 ERRORS: dict[str, Shape] = {

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from sixgig.energy import Energy
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import LOCAL, Entry, Outcome
-from sixgig.server.books import Books
+from sixgig.server.books import Books, storable
 from sixgig.server.call import Call
 from sixgig.server.usage import Usage, UsageWatch
-
-_LONGEST_NAME = 200
 
 
 @dataclass
@@ -90,7 +88,7 @@ class Record:
         return Entry(
             id=self.call.id,
             began_at=self.began_at,
-            model=_storable(self.call.model),
+            model=storable(self.call.model),
             key=self.call.key or "",
             path=self.call.path,
             served_by=self.served_by,
@@ -104,7 +102,7 @@ class Record:
             queue_s=self.queue_s,
             first_token_s=self.first_token_s,
             joules=self.joules,
-            energy_source=self.energy.source[:_LONGEST_NAME] if self.energy else "",
+            energy_source=storable(self.energy.source) if self.energy else "",
             energy_estimated=self.energy.estimated if self.energy else False,
             energy_cost_micros=books.energy_cost_micros(self.joules),
             upstream_cost_micros=self.upstream_micros,
@@ -113,8 +111,3 @@ class Record:
     async def _end(self, books: Books, beginning: asyncio.Task[None]) -> None:
         await beginning  # each reads the meter in a thread of its own, in either order
         self.energy = await books.end(self.call.id)
-
-
-def _storable(name: str) -> str:
-    """As asked, if that can be written down: JSON's strings may hold halves of characters."""
-    return name[:_LONGEST_NAME].encode("utf-8", "replace").decode()

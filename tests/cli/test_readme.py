@@ -4,9 +4,11 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sixgig.cli.opening import demo_path
@@ -54,7 +56,11 @@ def write_adapter(path: Path) -> None:
     write_lora(path, Adapter(targets(model), 2, 4.0, seed=0).to_lora(model.architecture), "tuned")
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if " shrink " not in command])
+SERVERS = [command for command in commands() if command.startswith("sixgig serve ")]
+TAKES_LONG = (" shrink ", "sixgig serve ")
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if not any(word in c for word in TAKES_LONG)])
 def test_commands_of_the_readme_work(command: str, tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_text("This PEP describes a change to the language. " * 200)
     (tmp_path / "chats.jsonl").write_text("".join(CHAT % (n, n) for n in range(9)))
@@ -77,3 +83,27 @@ def test_commands_are_made_cheap_but_not_changed() -> None:
     assert on_the_demo_model("sixgig run big.gguf --ram 6G") == f"sixgig run -n 8 {path} --ram 6G"
     assert on_the_demo_model("sixgig run hf:a/b:Q4 -n 5") == f"sixgig run {path} -n 5"
     assert on_the_demo_model("sixgig demo") == "sixgig demo"
+
+
+@pytest.mark.parametrize("command", SERVERS)
+def test_servers_of_the_readme_start_answer_and_end_when_told(command: str, tmp_path: Path) -> None:
+    (tmp_path / "models").symlink_to(demo_path().parent)
+    (tmp_path / "serve.toml").write_text(f'[models.demo]\npath = "{demo_path()}"\n')
+    words = on_the_demo_model(command).replace("~/models", "models").split()[1:]
+    log = tmp_path / "log"
+    with log.open("w") as stderr:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "sixgig", *words, "--port", "0"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stderr=stderr,
+        )
+    try:
+        while not (address := re.search(r"http://[\d.]+:\d+", log.read_text())):
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.05)
+        models = httpx.get(f"{address.group()}/v1/models", timeout=60).json()
+        assert models["data"]
+    finally:
+        server.terminate()
+    assert server.wait(60) == 0

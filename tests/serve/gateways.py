@@ -248,8 +248,10 @@ class House:
 
     async def answered(self, *args, **fields):
         """The whole answer, once it is put down."""
+        n_others = len(self.gateway.tally._open)
         visit = await self.chat(*args, **fields).ended()
-        await self.gateway.exchange.all_ended()
+        while len(self.gateway.tally._open) > n_others:
+            await asyncio.sleep(0.001)
         return visit
 
     async def written(self, columns, n=None):

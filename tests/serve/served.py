@@ -1,4 +1,4 @@
-"""`sixgig serve` as its users start it: a process on a free port, and models whose answers can be told apart."""
+"""`sixgig serve` as its users start it: a process on a free port, with several models."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ You may call tools: {% for tool in tools %}{{ tool | tojson }}
 {%- for message in messages %}<|im_start|>{{ message.role }}
 {{ message.content or '' }}
 {%- for call in message.tool_calls or [] %}
-<tool_call>{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}</tool_call>
+{%- set asked = call.function %}
+<tool_call>{"name": "{{ asked.name }}", "arguments": {{ asked.arguments | tojson }}}</tool_call>
 {%- endfor %}<|im_end|>
 {% endfor %}
 {%- if add_generation_prompt %}<|im_start|>assistant
@@ -115,7 +116,7 @@ def models(folder: Path) -> str:
 
 
 def tool_caller(path: Path) -> Path:
-    """The demo model with TOOL_TEMPLATE; its last token is CALL, with which it begins instead of BEGINNING."""
+    """The demo model with TOOL_TEMPLATE; its last token is CALL, with which it now begins."""
     words = open_model(DEMO).metadata.array("tokenizer.ggml.tokens")
     changes = {"tokenizer.ggml.tokens": [*words[:-1], CALL], "tokenizer.chat_template": TOOL_TEMPLATE}
     tensors = open_model(rewritten(path, changes)).tensors

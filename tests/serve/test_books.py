@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import subprocess
+import sys
 import time
 
+import httpx
 import pytest
 
 from sixgig.ledger import Ledger
@@ -15,6 +17,7 @@ from tests.serve.loops import in_loop
 
 MISSING = {"when": "model_missing"}
 SLOW = {"when": "first_token_slower_than", "value": 0.02}
+FAILED = {"when": "local_failed_before_first_token"}
 DAY_S = 86400.0
 
 
@@ -110,8 +113,10 @@ async def test_while_nothing_can_be_reserved_nothing_that_costs_leaves(disk, tmp
         for _ in range(40):
             await home.answered()
         await until(lambda: home.gateway.books.failing)
-        refused = await home.answered(model="else")
+        while (refused := await home.answered(model="else")).status == 200:
+            continue  # there is room for a few
         assert refused.status == 503
+        home.far.asked.clear()
         assert "no spending can be put down" in refused.json["error"]["message"]
         home.here.answers = [lambda request: slow(home, request)]
         assert (await home.answered()).text == "here says"
@@ -208,25 +213,19 @@ async def test_a_cap_does_not_open_again_when_the_clock_goes_back(tmp_path, monk
 
 
 @in_loop
-async def test_a_name_that_is_no_text_is_refused_and_put_down(tmp_path):
-    async with house(tmp_path, far_settings(MISSING), cards=None) as home:
-        home.far.answers = [never]
+async def test_a_name_that_no_ledger_can_hold_is_put_down_as_far_as_it_can(tmp_path):
+    async with house(tmp_path, far_settings(MISSING)) as home:
         for name in ("\ud800x", "x" * 5000):
-            visit = home.chat(model=name)
-            await home.far.came.wait()
-            visit.leave()
-            await visit.ended()
+            assert (await home.answered(model=name)).text == "far says"
         assert len(await home.written("model", 2)) == 2
         assert await home.nothing_left()
 
 
 @in_loop
 async def test_what_two_upstreams_may_have_cost_is_added_up(tmp_path):
-    settings = far_settings(SLOW | {"models": ["here"]}, {"when": "local_failed_before_first_token"})
+    settings = far_settings(FAILED | {"upstream": "other"}, SLOW)
     settings["upstreams"].append(settings["upstreams"][0] | {"name": "other"})
-    settings["rules"][1]["upstream"] = "other"
     async with house(tmp_path, settings) as home:
-        import httpx
 
         async def fails(_request):
             await home.far.came.wait()
@@ -240,3 +239,28 @@ async def test_what_two_upstreams_may_have_cost_is_added_up(tmp_path):
         (worst, lost), (_, settled) = sorted(home.reservations, key=lambda row: row[1] is not None)
         assert (lost, settled) == (None, 2 * USAGE["prompt_tokens"] + 10 * USAGE["completion_tokens"])
         assert await home.written("upstream_cost_micros", 1) == [(worst + settled,)]
+
+
+COUNT = """
+import contextlib, sqlite3, sys
+with contextlib.closing(sqlite3.connect(sys.argv[1])) as ledger:
+    print(ledger.execute("SELECT COUNT(*) FROM entries").fetchone()[0])
+"""
+
+
+def counted_by_another_process(path):
+    return int(
+        subprocess.run([sys.executable, "-c", COUNT, str(path)], capture_output=True, check=True).stdout
+    )
+
+
+@in_loop
+async def test_another_program_that_looks_into_the_ledger_takes_nothing_away(tmp_path):
+    """SQLite's log is deleted by who closes the ledger last; locks must tell the other that it is not last."""
+    async with house(tmp_path) as home:
+        for n in range(1, 4):
+            await home.answered()
+            await home.written("id", n)
+            await home.gateway.today.refresh(time.time() + 100 * n)  # reads the ledger in this process
+            assert await asyncio.to_thread(counted_by_another_process, tmp_path / "l") == n
+    assert len(rows(tmp_path / "l")) == 3

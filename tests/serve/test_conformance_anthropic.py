@@ -82,9 +82,11 @@ def test_a_stream_is_the_documented_sequence_of_events(client):
 
 def test_the_asynchronous_client_streams_too(served):
     async def streamed():
-        async with anthropic.AsyncAnthropic(base_url=served.url, api_key="none") as client:
-            async with client.messages.stream(messages=HELLO, **GREEDY) as stream:
-                return "".join([text async for text in stream.text_stream])
+        async with (
+            anthropic.AsyncAnthropic(base_url=served.url, api_key="none") as client,
+            client.messages.stream(messages=HELLO, **GREEDY) as stream,
+        ):
+            return "".join([text async for text in stream.text_stream])
 
     assert asyncio.run(streamed())
 

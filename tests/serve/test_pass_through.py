@@ -162,11 +162,11 @@ class Recorder:
 class RecordedEngine(FakeEngine):
     """A fake process whose client ends in a recorder."""
 
-    plan: dict = {}
     memory, pid, recorder = None, 0, Recorder()
 
     def __init__(self, engines, order):
         super().__init__(engines, order)
+        self.plan = {}
         self.client = httpx.AsyncClient(
             transport=httpx.MockTransport(self.recorder), base_url="http://engine"
         )
