@@ -10,9 +10,6 @@ from typing import Any, Literal
 from sixgig.errors import UsageError
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-# The engine sets memory aside for so many tokens, and for each text: outside of its budget.
-WINDOWS, LONGEST_WINDOW = ("repeat_last_n", "dry_penalty_last_n"), 1 << 16
-TEXTS, MOST_TEXTS = ("prompt", "input", "content"), 2048
 
 Api = Literal["openai", "anthropic", "responses", "ollama"]
 
@@ -50,16 +47,3 @@ def parse_body(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UsageError("the body is no JSON object", f"it is {type(document).__name__}", "send an object")
     return document
-
-
-def check_bounds(api: Api, fields: dict[str, Any]) -> None:
-    """Raises UsageError for what would take memory that no budget counts."""
-    for name in WINDOWS:
-        window = fields.get(name)
-        if isinstance(window, int | float) and window > LONGEST_WINDOW:
-            raise UsageError(f"{name} is too large", f"{window} asked, {LONGEST_WINDOW} possible", "lower it")
-    for name in TEXTS if api == "openai" else ():
-        texts = fields.get(name)
-        if isinstance(texts, list) and sum(not isinstance(text, int) for text in texts) > MOST_TEXTS:
-            numbers = f"{len(texts)} in {name}, {MOST_TEXTS} possible"
-            raise UsageError("too many texts for one request", numbers, "send several requests")

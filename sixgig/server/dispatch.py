@@ -41,9 +41,11 @@ from sixgig.server.books import Books
 from sixgig.server.call import Call
 from sixgig.server.local import Local
 from sixgig.server.record import Record
+from sixgig.server.shapes import status_of
 from sixgig.server.upstream import UpstreamError, Upstreams
 from sixgig.server.usage import UsageWatch
 
+_OURS = 500  # below, the request itself is at fault
 _NO_MONEY = Spent(0, 0)
 
 
@@ -132,7 +134,7 @@ class Dispatch:
         try:
             return await here
         except SixgigError as error:
-            if on_failure is None:
+            if on_failure is None or status_of(error) < _OURS:
                 raise
             await record.end(self.books)
             answer = await self._elsewhere(call, on_failure, record, stack)

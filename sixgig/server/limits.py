@@ -9,21 +9,36 @@ from sixgig.engines import ModelCard
 from sixgig.errors import UsageError
 from sixgig.server.call import Call
 
-MOST_LAST_N = 65_536  # four bytes each: tokens looked back at for repetition
+LONGEST_WINDOW = 65_536  # four bytes each: tokens looked back at for repetition
+MOST_TEXTS = 2_048  # about 10 KB each
 MOST_PROBABILITIES = 8_192  # of one answer that is no stream: about 125 bytes each
 MOST_BYTES_PER_TOKEN = 64  # of a prompt, before it is refused unread
-_LAST_N = ("repeat_last_n", "dry_penalty_last_n")
+_WINDOWS = ("repeat_last_n", "dry_penalty_last_n")
+_TEXTS = {"/v1/completions": "prompt", "/v1/embeddings": "input"}
 _PROBABILITIES = ("n_probs", "top_logprobs", "logprobs")
 
 
 def check_limits(call: Call, card: ModelCard) -> None:
     """Raises UsageError for what could take more memory than was planned."""
-    for name in _LAST_N:
-        if _number(call.fields.get(name)) > MOST_LAST_N:
-            what = f"{name} of {call.fields[name]} is too large"
-            raise UsageError(what, f"at most {MOST_LAST_N}", "lower it")
+    _check_windows(call)
+    _check_texts(call)
     _check_probabilities(call, card)
     _check_length(call, card)
+
+
+def _check_windows(call: Call) -> None:
+    for name in _WINDOWS:
+        if _number(call.fields.get(name)) > LONGEST_WINDOW:
+            numbers = f"{call.fields[name]} asked, {LONGEST_WINDOW} possible"
+            raise UsageError(f"{name} is too large", numbers, "lower it")
+
+
+def _check_texts(call: Call) -> None:
+    """A list of numbers is one text, already in tokens."""
+    texts = call.fields.get(_TEXTS.get(call.path, ""))
+    if isinstance(texts, list) and sum(not isinstance(text, int) for text in texts) > MOST_TEXTS:
+        numbers = f"{len(texts)} asked, {MOST_TEXTS} possible"
+        raise UsageError("too many texts for one request", numbers, "send several requests")
 
 
 def _check_probabilities(call: Call, card: ModelCard) -> None:
@@ -31,7 +46,7 @@ def _check_probabilities(call: Call, card: ModelCard) -> None:
     each = max(_number(call.fields.get(name)) for name in _PROBABILITIES)
     tokens = min(call.max_tokens or card.context, card.context)
     if not call.stream and each * tokens > MOST_PROBABILITIES:
-        numbers = f"{each} for each of up to {tokens} tokens, at most {MOST_PROBABILITIES} in one answer"
+        numbers = f"{each:g} for each of up to {tokens} tokens, at most {MOST_PROBABILITIES} in one answer"
         raise UsageError("too many log-probabilities", numbers, "lower max_tokens, or ask for a stream")
 
 
@@ -42,5 +57,5 @@ def _check_length(call: Call, card: ModelCard) -> None:
         raise UsageError("the request is longer than the model's context", numbers, "shorten it")
 
 
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+def _number(value: object) -> float:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0

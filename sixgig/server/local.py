@@ -108,7 +108,7 @@ async def _failed(engine: EngineProcess, response: httpx.Response) -> SixgigErro
     """Why the engine answered with 5xx: what the disk said, else its own words."""
     failure = await _failure(engine)
     if failure is not None:
-        return failure
+        return RefusedError(httpx.codes.SERVICE_UNAVAILABLE, failure.what, failure.numbers, failure.cure)
     try:
         told = str(json.loads(await response.aread())["error"]["message"])[:200]
     except (*_BROKEN, ValueError, LookupError, TypeError):
@@ -129,7 +129,7 @@ async def _failure(engine: EngineProcess) -> SixgigError | None:
 
 def _own_words(event: bytes) -> SixgigError:
     """Of an error event."""
-    found = re.search(rb'"message": ?("(?:[^"\\\\]|\\\\.)*")', event)
+    found = re.search(rb'"message": ?("(?:[^"\\]|\\.)*")', event)
     told = "" if found is None else str(json.loads(found[1]))[:200]
     return ServingError("the engine failed", told, "ask again")
 

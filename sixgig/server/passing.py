@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 from sixgig.errors import SixgigError
 from sixgig.router import HEADER
 from sixgig.server.answer import StreamBrokenError
-from sixgig.server.call import Api, Call, check_bounds, parse_body
+from sixgig.server.call import Api, Call, parse_body
 from sixgig.server.gateway import Gateway
 from sixgig.server.sending import send_answer, send_error, until_left
 
@@ -40,7 +40,6 @@ class PassThrough:
 
     def _call(self, request: Request, body: bytes) -> Call:
         fields = parse_body(body)
-        check_bounds(self._api, fields)
         key = request.scope.get("state", {}).get("key")
         return Call(
             api=self._api,

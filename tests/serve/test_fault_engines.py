@@ -115,7 +115,7 @@ async def test_a_killed_engine_ends_its_streams_with_the_reason_and_no_other(tmp
             with contextlib.suppress(asyncio.CancelledError):
                 await other.task
             await until(lambda: len(ledger(tmp_path, "id")) == 8)
-            assert served.status()["queue"]["running"] == 0
+            await until(lambda: served.status()["queue"]["running"] == 0)
     found = ledger(tmp_path, "model, outcome, status, path")
     assert sorted(path for _, outcome, _, path in found if outcome == "failed") == sorted(
         ["/v1/chat/completions"] * 2 + ["/v1/completions", "/v1/messages", "/v1/responses"]

@@ -63,5 +63,14 @@ def test_a_body_that_no_context_holds_is_refused_unread() -> None:
         check(body=b"x" * (64 * CONTEXT + 1))
 
 
+def test_more_texts_than_planned_are_refused() -> None:
+    check(prompt=["x"] * 2048)
+    check(prompt=[1] * 5000)
+    with pytest.raises(UsageError, match="too many texts"):
+        check(prompt=["x"] * 2049)
+    with pytest.raises(UsageError, match="too many texts"):
+        check(path="/v1/embeddings", input=[[1]] * 2049)
+
+
 def test_many_texts_to_embed_may_be_long_together() -> None:
     check(body=b"x" * 100 * CONTEXT, path="/v1/embeddings")
