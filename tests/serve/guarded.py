@@ -8,10 +8,11 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sixgig.server.guards import Guards
-from sixgig.server.keys import Keyring, new_key
+from sixgig.server.keys import Keyring
 from sixgig.server.settings import KeySettings, ServerSettings
+from tests.serve.fixed_keys import fixed_key
 
-SECRET, DIGEST = new_key()
+SECRET, DIGEST = fixed_key("one")
 RING = Keyring([KeySettings(name="laptop", sha256=DIGEST)])
 HERE = ("host", "127.0.0.1:8333")
 JSON = ("content-type", "application/json")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sixgig.errors import UsageError
-from sixgig.server.keys import Keyring, new_key
+from sixgig.server.keys import Keyring
 from sixgig.server.settings import (
     EnergySettings,
     KeySettings,
@@ -19,10 +19,11 @@ from sixgig.server.settings import (
     check_exposure,
     load_settings,
 )
+from tests.serve.fixed_keys import fixed_key
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "serve.example.toml"
 PLACEHOLDER = "PUT-HERE-THE-64-HEX-DIGITS-THAT-NEW-KEY-PRINTS"
-SECRET, DIGEST = new_key()
+SECRET, DIGEST = fixed_key("one")
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """A client that leaves: slot, lease and energy window are free at once, and the ledger says cancelled."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -113,6 +115,26 @@ async def test_a_client_that_leaves_while_the_meter_is_read_leaves_no_energy_win
         await settle()
         meter.armed = False
         meter.proceed.set()
+        await visit.ended()
+        assert await home.nothing_left()
+        assert ("cancelled",) in await home.written("outcome", 2)
+
+
+@in_loop
+async def test_a_client_that_leaves_before_its_energy_window_opens_is_put_down(tmp_path):
+    """All threads are busy, so that what was handed to them is called off before it began."""
+    async with house(tmp_path) as home:
+        await home.answered()
+        await home.written("id", 1)
+        loop, free = asyncio.get_running_loop(), threading.Event()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        loop.run_in_executor(None, free.wait)
+        visit = home.chat()
+        await settle()
+        assert home.gateway.queue.running == 1
+        visit.leave()
+        await settle()
+        free.set()
         await visit.ended()
         assert await home.nothing_left()
         assert ("cancelled",) in await home.written("outcome", 2)

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import httpx
 import pytest
@@ -181,9 +183,6 @@ async def test_what_vanishes_before_the_first_request_is_told_and_a_restored_fil
 
 def sockets_of(pid):
     """The private folder of a server that has loaded nothing yet."""
-    import tempfile
-    from pathlib import Path
-
     newest = max(Path(tempfile.gettempdir()).glob("sixgig-*"), key=lambda path: path.stat().st_ctime_ns)
     assert newest.stat().st_ctime > Path(f"/proc/{pid}").stat().st_ctime - 1
     return newest

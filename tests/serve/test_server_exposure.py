@@ -3,10 +3,10 @@
 import pytest
 
 from sixgig.errors import UsageError
-from sixgig.server.keys import new_key
 from sixgig.server.settings import Settings, check_exposure
+from tests.serve.fixed_keys import fixed_key
 
-DIGEST = new_key()[1]
+DIGEST = fixed_key("one")[1]
 
 
 def exposed(**server: object) -> Settings:

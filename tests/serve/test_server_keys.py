@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from sixgig.server.keys import Keyring, new_key
 from sixgig.server.settings import KeySettings
+from tests.serve.fixed_keys import fixed_key
 
-PAIRS = [new_key() for _ in range(3)]
+PAIRS = [fixed_key(name) for name in ("one", "two", "three")]
 KEYS = [KeySettings(name=f"key{number}", sha256=digest) for number, (_, digest) in enumerate(PAIRS)]
 
 

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sixgig.errors import UsageError
-from sixgig.server.keys import new_key
 from sixgig.server.settings import Settings, load_settings
+from tests.serve.fixed_keys import fixed_key
 
-SECRET, DIGEST = new_key()
+SECRET, DIGEST = fixed_key("one")
 UPSTREAM = """
 [[upstreams]]
 name = "box"
