@@ -43,9 +43,7 @@ Port = Annotated[
 ]
 Parallel = Annotated[
     int | None,
-    typer.Option(
-        "--parallel", metavar="N", help="Requests a model answers side by side.", show_default="4"
-    ),
+    typer.Option("--parallel", metavar="N", help="Requests a model answers side by side.", show_default="4"),
 ]
 KeepAlive = Annotated[
     str | None,

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -108,7 +109,9 @@ class Serving:
         give_back()
         own_bytes = process_memory().resident_bytes
         total_bytes = server.ram_bytes or default_budget(available_bytes(), own_bytes)
-        budget = Budget(total_bytes - own_bytes - GROWTH_BYTES, server.vram_bytes or 0, self._machine(sockets))
+        budget = Budget(
+            total_bytes - own_bytes - GROWTH_BYTES, server.vram_bytes or 0, self._machine(sockets)
+        )
         _require_room(cards, budget.ram_bytes, total_bytes)
         meter = open_meter(energy.meter, energy.wall_idle_watts, energy.wall_busy_watts)
         return Gateway(
@@ -144,17 +147,34 @@ def print_key(name: str) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends with status 0 when it is told to stop: uvicorn itself would be killed by the signal once more."""
+    """Ends with status 0 when it is told to stop, at once when it is told twice.
+
+    uvicorn itself would be killed by the signal once more, heeds only a second Ctrl-C, and would then leave the
+    application as it is.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """SIGTERM and SIGINT let what runs finish; a second one ends at once."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)
+        }
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first lets requests finish, the second does not."""
+        self.force_exit = self.force_exit or self.should_exit
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Engines end and the books are closed in either case."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
 
 
 def _uvicorn(app: Any) -> uvicorn.Config:
@@ -181,7 +201,9 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         cure = "choose another --port, or see what listens there"
-        raise UsageError(f"cannot listen on {host} port {port}", error.strerror or str(error), cure) from error
+        raise UsageError(
+            f"cannot listen on {host} port {port}", error.strerror or str(error), cure
+        ) from error
 
 
 def _announce(listener: socket.socket, gateway: Gateway) -> None:
@@ -189,7 +211,9 @@ def _announce(listener: socket.socket, gateway: Gateway) -> None:
     shown = f"[{host}]" if ":" in host else host
     names = ", ".join(gateway.fleet.models)
     room = format_bytes(gateway.fleet.budget.ram_bytes)
-    say(f"sixgig serves {names} at http://{shown}:{port} (OpenAI: /v1, Anthropic: /v1/messages, Ollama: /api)")
+    say(
+        f"sixgig serves {names} at http://{shown}:{port} (OpenAI: /v1, Anthropic: /v1/messages, Ollama: /api)"
+    )
     say(f"{room} for models, loaded when asked for; Ctrl-C ends")
 
 
@@ -215,7 +239,9 @@ def _named(models: Sequence[str], settings: Settings) -> Iterator[ModelSpec]:
     """Those of the command line, by the names of their files."""
     for named in models:
         if named.startswith("hf:"):
-            yield _spec(_fit(named.removeprefix("hf:").rpartition("/")[2]), ModelSettings(path=named), settings)
+            yield _spec(
+                _fit(named.removeprefix("hf:").rpartition("/")[2]), ModelSettings(path=named), settings
+            )
             continue
         for offer in offers(named):
             assert isinstance(offer.location, Path)
@@ -266,6 +292,7 @@ def _cards(specs: Sequence[ModelSpec]) -> list[ModelCard]:
 
 def _require_room(cards: Sequence[ModelCard], room_bytes: int, total_bytes: int) -> None:
     """BudgetError where not even the smallest model fits; a word about each other that does not."""
+
     def least(card: ModelCard) -> int:
         return min(card.whole_bytes, card.paged_bytes or card.whole_bytes)
 

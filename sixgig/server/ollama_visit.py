@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from sixgig.errors import SixgigError
@@ -74,7 +74,10 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
-        visit = Visit(request, await request.body(), send)
+        try:
+            visit = Visit(request, await request.body(), send)
+        except ClientDisconnect:
+            return
         await until_left(receive, self._told(visit))
 
     async def _told(self, visit: Visit) -> None:

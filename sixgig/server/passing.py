@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from sixgig.errors import SixgigError
@@ -33,6 +33,8 @@ class PassThrough:
         request = Request(scope, receive)
         try:
             call = self._call(request, await request.body())
+        except ClientDisconnect:
+            return
         except SixgigError as error:
             await send_error(send, self._api, error)
             return

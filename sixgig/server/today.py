@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
 from sixgig.ledger import LOCAL, LedgerError, Reader, Report
-from sixgig.ledger.database import telling
 from sixgig.ledger.days import day_start, local_day
 
 FRESH_S = 5.0
@@ -39,19 +37,11 @@ class Today:
 
     def _read(self, now: float) -> None:
         today = local_day(now, self._zone)
-        with self._reader() as reader:
+        with Reader.beside(self._path, self._zone) as reader:
             day = reader.report("server", day_start(today, self._zone))
             month = reader.report("server", day_start(today.replace(day=1), self._zone))
         self.served = _served(day)
         self.spent_day, self.spent_month = _spent(day), _spent(month)
-
-    def _reader(self) -> Reader:
-        """Opened by SQLite alone, not by Reader.open, which looks into the file first: whatever this process
-        closes of it drops the writer's locks, and another process may then delete the log under the writer.
-        """
-        with telling(self._path):
-            connection = sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True, isolation_level=None)
-        return Reader(self._path, connection, self._zone)
 
 
 def _served(report: Report) -> dict[str, Any]:

@@ -33,17 +33,15 @@ class UsageWatch:
     def __init__(self, streamed: bool) -> None:
         self._streamed = streamed
         self._rest = b""
-        self._skipping = False
+        self._read = 0
         self._found: dict[str, Any] = {}
         self._timings: dict[str, Any] = {}
-        self.finished = False
 
     def feed(self, piece: bytes) -> None:
         """The next bytes; lines and bodies of absurd length are passed over."""
         self._rest += piece
         if not self._streamed:
-            if len(self._rest) > _LONGEST_BODY:
-                self._rest, self._skipping = b"", True
+            self._rest = b"" if len(self._rest) > _LONGEST_BODY else self._rest
             return
         *lines, self._rest = self._rest.split(b"\n")
         if len(self._rest) > _LONGEST_LINE:
@@ -54,13 +52,12 @@ class UsageWatch:
     @property
     def usage(self) -> Usage:
         """What is known so far; of a body that is no stream, once all of it was fed."""
-        if not self._streamed and not self._skipping:
+        if not self._streamed and len(self._rest) > self._read:
             self._see(self._rest)
+            self._read = len(self._rest)
         return _usage(self._found, self._timings)
 
     def _see_line(self, line: bytes) -> None:
-        if line.startswith((b"data: [DONE]", b"event: message_stop", b"event: response.completed")):
-            self.finished = True
         if line.startswith(b"data:") and any(mark in line for mark in _MARKS):
             self._see(line[5:])
 

@@ -4,6 +4,7 @@ import contextlib
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sixgig.engines import EngineProcess
@@ -16,6 +17,12 @@ from sixgig.inference.sampling import Sampler, SamplingOptions
 
 CONTEXT, UBATCH, THREADS, RAM = 512, 64, 2, 1 << 30
 PROMPT = [3 + i * i * 7 % 251 for i in range(90)]
+
+
+def engines():
+    """Engine processes that this one has started; a server's are not among them."""
+    children = psutil.Process().children()
+    return [child for child in children if "sixgig.engines.child" in child.cmdline()]
 
 
 def order(path, folder, **changes):

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 
 from sixgig.engines import EngineProcess
 from sixgig.errors import BudgetError, EngineError, EngineLostError, ModelFileError
 from sixgig.inference import Adapter
 from sixgig.modelfile import open_model
-from tests.serve.engine_processes import PROMPT, completion, order, own_completion, post, running
+from tests.serve.engine_processes import PROMPT, completion, engines, order, own_completion, post, running
 from tests.serve.loops import in_loop
 from tests.tune.adapters import ATTENTION, random_lora, written
 
@@ -25,10 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "sixgig" / "demo" / "pep-moe-31m.gguf"
 # Where windows slide the server divides a prompt near its end, for its checkpoints: one ubatch there.
 PROMPTS = {"qwen35moe": PROMPT, "qwen3moe": PROMPT, "llama": PROMPT, "gpt-oss": PROMPT[:60]}
-
-
-def children():
-    return psutil.Process().children()
 
 
 @pytest.mark.parametrize("kind", PROMPTS)
@@ -79,7 +74,7 @@ async def test_a_broken_file_is_the_files_error_and_nothing_is_left(tiny, tmp_pa
     broken.write_bytes(tiny("qwen3").read_bytes()[:5000])
     with pytest.raises(ModelFileError, match="broken"):
         await EngineProcess.start(order(broken, tmp_path))
-    assert children() == []
+    assert engines() == []
     assert not (tmp_path / "engine.sock").exists()
 
 
@@ -91,14 +86,14 @@ async def test_a_budget_that_is_too_small_says_which_would_do(tiny, tmp_path):
     assert refused.value.smallest_bytes > 50 << 20
     async with running(path, ram_bytes=refused.value.smallest_bytes) as engine:
         assert len(await completion(engine)) == 24
-    assert children() == []
+    assert engines() == []
 
 
 @in_loop
 async def test_a_server_that_cannot_listen_says_so(tiny, tmp_path):
     with pytest.raises(EngineError, match=r"server does not start.*; .*HTTP"):
         await EngineProcess.start(order(tiny("qwen3"), tmp_path / "no such folder"))
-    assert children() == []
+    assert engines() == []
 
 
 @in_loop
@@ -118,7 +113,7 @@ async def test_a_start_that_is_cancelled_leaves_no_process(tiny, tmp_path):
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
-    assert children() == []
+    assert engines() == []
 
 
 @in_loop
@@ -146,12 +141,12 @@ async def test_a_killed_engine_breaks_its_stream_and_says_by_what(tiny):
 @in_loop
 async def test_an_engine_that_ends_while_loading_is_lost(tiny, tmp_path):
     def kill(_fraction):
-        for child in children():
+        for child in engines():
             child.kill()
 
     with pytest.raises(EngineLostError, match="killed by SIGKILL"):
         await EngineProcess.start(order(tiny("qwen3"), tmp_path), kill)
-    assert children() == []
+    assert engines() == []
 
 
 @in_loop
@@ -164,7 +159,7 @@ async def test_stopping_ends_the_process_and_its_socket_even_in_use(tiny):
         assert engine.memory.resident_bytes > 0
         await engine.stop()
         assert not Path(engine.order.socket).exists()
-        assert children() == []
+        assert engines() == []
         assert engine.memory is None
         await engine.stop()
         with pytest.raises(httpx.HTTPError):
@@ -208,7 +203,7 @@ from sixgig.engines import EngineProcess
 from sixgig.engines.order import EngineOrder
 
 def freeze(fraction):
-    child = psutil.Process().children()[0].pid
+    child = engines()[0].pid
     os.kill(child, signal.SIGSTOP)
     print(child, flush=True)
 

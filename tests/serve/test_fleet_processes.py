@@ -13,7 +13,7 @@ import pytest
 from sixgig.engines import Budget, Fleet, ModelSpec, model_card
 from sixgig.engines import fleet as fleet_module
 from sixgig.errors import ServingError
-from tests.serve.engine_processes import completion, own_completion
+from tests.serve.engine_processes import completion, engines, own_completion
 from tests.serve.loops import in_loop
 
 
@@ -36,7 +36,7 @@ async def fleet_of(*specs, ram_bytes=1 << 30, keep_alive_s=-1.0):
         finally:
             await fleet.close()
             running.cancel()
-        assert psutil.Process().children() == []
+        assert engines() == []
         assert os.listdir(folder) == []
 
 
@@ -67,7 +67,7 @@ async def test_two_models_that_do_not_fit_together_take_turns(tiny):
         async def answer(name):
             async with fleet.lease(name) as engine:
                 tokens = await completion(engine, n_tokens=8)
-                assert len(psutil.Process().children()) == 1
+                assert len(engines()) == 1
                 return tokens
 
         one, two, three, four = await asyncio.gather(*(answer(name) for name in "abab"))
@@ -109,9 +109,9 @@ async def test_closing_while_a_model_loads_leaves_nothing(tiny):
                 pass
 
         waiting = asyncio.create_task(use())
-        while not psutil.Process().children():
+        while not engines():
             await asyncio.sleep(0.001)
         await fleet.close()
-        assert psutil.Process().children() == []
+        assert engines() == []
         with pytest.raises(ServingError, match="stopping"):
             await waiting
