@@ -26,7 +26,7 @@ Models = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[MODEL]...",
-        help="GGUF files, folders of them, hf:OWNER/REPO[:QUANT]; nothing: those of --config, or a small demo.",
+        help="GGUF files, folders, hf:OWNER/REPO[:QUANT]; nothing: those of --config, or a small demo.",
         show_default=False,
     ),
 ]
@@ -94,8 +94,8 @@ def serve(
 ) -> None:
     """Serve models over HTTP, within one memory budget.
 
-    Each model runs in a process of its own and is loaded when it is asked for. --ram and --vram are for all of
-    them together; one that is idle leaves when another needs its room.
+    Each model runs in a process of its own and is loaded when it is asked for. --ram and --vram are for all
+    of them together; one that is idle leaves when another needs its room.
     """
     if sum((new_key is not None, print_systemd, print_vllm)) > 1:
         raise UsageError("--new-key, --print-systemd and --print-vllm exclude one another", cure="give one")

@@ -21,16 +21,16 @@ from sixgig.cli.terminal import say
 from sixgig.energy import EnergyMonitor, open_meter
 from sixgig.engines import Budget, ModelCard, ModelSpec, model_card
 from sixgig.errors import BudgetError, SixgigError, UsageError
+from sixgig.gateway import logs
+from sixgig.gateway.gateway import Gateway
 from sixgig.hardware import available_bytes, process_memory, this_processor
 from sixgig.hardware.memory import give_back
 from sixgig.ledger import Ledger, default_path
 from sixgig.modelfile import offers, resolve
 from sixgig.plan import default_budget
-from sixgig.server import logs
 from sixgig.server.app import make_app
-from sixgig.server.gateway import Gateway
 from sixgig.server.keys import new_key
-from sixgig.server.settings import (
+from sixgig.settings.sections import (
     ModelSettings,
     ServerSettings,
     Settings,
@@ -59,7 +59,7 @@ class Serving:
 
     @classmethod
     def of(cls, models: Sequence[str], config: str | None, options: Mapping[str, Any]) -> Serving:
-        """Read the file, let options win, find the models. Raises UsageError and what opening a model raises."""
+        """Read the file, let options win, find the models. Raises UsageError, and as finding a model does."""
         settings = Settings() if config is None else load_settings(Path(config))
         given = {name: value for name, value in options.items() if value is not None}
         settings = _overridden(settings, given)
@@ -149,8 +149,8 @@ def print_key(name: str) -> None:
 class _Server(uvicorn.Server):
     """Ends with status 0 when it is told to stop, at once when it is told twice.
 
-    uvicorn itself would be killed by the signal once more, heeds only a second Ctrl-C, and would then leave the
-    application as it is.
+    uvicorn itself would be killed by the signal once more, heeds only a second Ctrl-C, and would then leave
+    the application as it is.
     """
 
     @contextlib.contextmanager

@@ -45,8 +45,8 @@ class ModelSpec:
 class ModelCard:
     """Facts and needs. whole_bytes: the budget to load all of it; paged_bytes: the least with paging.
 
-    Both are estimated from the header, as `sixgig plan` does; the engine process has the last word. ubatch: the
-    whole context where a text becomes one embedding, for it is evaluated at once.
+    Both are estimated from the header, as `sixgig plan` does; the engine process has the last word. ubatch:
+    the whole context where a text becomes one embedding, for it is evaluated at once.
     """
 
     spec: ModelSpec

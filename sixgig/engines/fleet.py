@@ -141,7 +141,7 @@ class Fleet:
             self._tell()
 
     async def _start(self, seated: Seated, granted_bytes: int) -> EngineProcess:
-        """Load with the grant; where the estimate was too small once more, larger if it may be, else paged."""
+        """Load with the grant; once more where the estimate was too low, larger if it may be, else paged."""
         whole = granted_bytes >= seated.card.whole_bytes
         try:
             return await self._spawn(seated, granted_bytes, never_page=whole)

@@ -44,8 +44,8 @@ class Reader:
     def beside(cls, path: Path, zone: tzinfo | None) -> Self:
         """For the process that holds the Ledger of this file: opened by SQLite alone.
 
-        open() looks into the file first, and whatever a process closes of a file drops all its locks on it: another
-        process may then delete SQLite's log under the writer.
+        open() looks into the file first, and whatever a process closes of a file drops all its locks on it:
+        another process may then delete SQLite's log under the writer.
         """
         with telling(path):
             connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)

@@ -1,7 +1,7 @@
 """How llama.cpp's own HTTP server gets its model from us: the C interface of native/server/server_loader.cpp.
 
-The library is opened before the engine's, into the global scope, where its llama_model_load_from_file comes first.
-Linux only: other systems bind a library's calls to itself.
+The library is opened before the engine's, into the global scope, where its llama_model_load_from_file comes
+first. Linux only: other systems bind a library's calls to itself.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from sixgig.pager.native import library_path
 
 
 class ServerLoad(Structure):
-    """What the server's load is given: a stream, llama_model_params, where to report, two native functions."""
+    """What a load is given: a stream, llama_model_params, where to report, two native functions."""
 
     _fields_ = (
         ("source", c_void_p),

@@ -12,10 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from sixgig.server.gateway import Gateway
+from sixgig.gateway.gateway import Gateway
+from sixgig.gateway.metrics import CONTENT_TYPE
 from sixgig.server.guards import Guards
 from sixgig.server.keys import Keyring
-from sixgig.server.metrics import CONTENT_TYPE
 from sixgig.server.models import model_list, one_model
 from sixgig.server.ollama import ollama_routes
 from sixgig.server.openapi import openapi_document

@@ -7,7 +7,7 @@ import re
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
-from sixgig.server.answer import RefusedError
+from sixgig.gateway.answer import RefusedError
 from sixgig.units import format_bytes
 
 _BODILESS = ("GET", "HEAD", "OPTIONS")

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from starlette.datastructures import Headers
 
-from sixgig.server.answer import RefusedError
-from sixgig.server.origins import ANY, Authority, parse_origin
+from sixgig.gateway.answer import RefusedError
+from sixgig.settings.origins import ANY, Authority, parse_origin
 
 _FOREIGN = "pages of other sites may not use this server"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9_-]+( *, *[A-Za-z0-9_-]+)*")

@@ -8,16 +8,16 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sixgig.server import logs
-from sixgig.server.answer import RefusedError
+from sixgig.gateway import logs
+from sixgig.gateway.answer import RefusedError
 from sixgig.server.bodies import LimitedBody, check_content, check_length, too_large
 from sixgig.server.cors import OriginGate, RawHeaders, preflight_headers
 from sixgig.server.credentials import OPEN_PATHS, SECRET_HEADERS, challenge, secret_in
 from sixgig.server.hosts import HostGate
 from sixgig.server.keys import Keyring
-from sixgig.server.origins import Authority
-from sixgig.server.settings import KeySettings, ServerSettings
 from sixgig.server.shapes import api_of, error_body, error_headers
+from sixgig.settings.origins import Authority
+from sixgig.settings.sections import KeySettings, ServerSettings
 
 MOST_HEADERS, MOST_HEADER_BYTES = 100, 32 << 10
 _POLICY_VIOLATION = 1008

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 
-from sixgig.server.answer import RefusedError
-from sixgig.server.origins import ANY, Authority, parse_authority
+from sixgig.gateway.answer import RefusedError
+from sixgig.settings.origins import ANY, Authority, parse_authority
 
 _CURE = "ask under this machine's own name, or have the owner add it to allowed_hosts"
 

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from sixgig.engines import Seated
-from sixgig.server.answer import RefusedError
-from sixgig.server.gateway import Gateway
+from sixgig.gateway.answer import RefusedError
+from sixgig.gateway.gateway import Gateway
 from sixgig.server.shapes import error_body
 
 _NANO = 10**9

@@ -11,8 +11,8 @@ import time
 from starlette.routing import BaseRoute, Route
 
 from sixgig.errors import ServingError
-from sixgig.server.answer import Answer, RefusedError, StreamBrokenError
-from sixgig.server.gateway import Gateway
+from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError
+from sixgig.gateway.gateway import Gateway
 from sixgig.server.ollama_answers import Form, Lines, engine_error, is_too_long, whole
 from sixgig.server.ollama_backend import Backend
 from sixgig.server.ollama_embeddings import Embeddings

@@ -9,8 +9,8 @@ import httpx
 
 from sixgig.engines import EngineProcess, ModelCard, Seated
 from sixgig.errors import ServingError, UsageError
-from sixgig.server.answer import Answer, RefusedError
-from sixgig.server.gateway import Gateway
+from sixgig.gateway.answer import Answer, RefusedError
+from sixgig.gateway.gateway import Gateway
 from sixgig.server.ollama_fields import ModelRequest
 from sixgig.server.ollama_requests import EngineRequest
 from sixgig.server.ollama_visit import Visit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sixgig.server.answer import RefusedError
+from sixgig.gateway.answer import RefusedError
 from sixgig.server.ollama_answers import Form, embeddings, engine_error, shortened
 from sixgig.server.ollama_backend import Backend
 from sixgig.server.ollama_fields import EmbeddingsRequest, EmbedRequest, ModelRequest, parse

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sixgig.errors import UsageError
-from sixgig.server.durations import parse_duration
+from sixgig.settings.durations import parse_duration
 
 _SHOWN_ERRORS, _LONGEST_PLACE = 3, 80
 # The engine keeps so many tokens for every request that asks for it, outside of its budget.

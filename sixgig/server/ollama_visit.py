@@ -11,8 +11,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from sixgig.errors import SixgigError
+from sixgig.gateway.call import Call
 from sixgig.router import HEADER
-from sixgig.server.call import Call
 from sixgig.server.ollama_answers import NDJSON, ndjson
 from sixgig.server.ollama_fields import ModelRequest
 from sixgig.server.ollama_requests import EngineRequest

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sixgig.server.limits import LONGEST_WINDOW, MOST_TEXTS
+from sixgig.gateway.limits import LONGEST_WINDOW, MOST_TEXTS
 from sixgig.server.ollama_fields import (
     ChatRequest,
     EmbeddingsRequest,

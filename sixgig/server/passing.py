@@ -6,10 +6,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from sixgig.errors import SixgigError
+from sixgig.gateway.answer import StreamBrokenError
+from sixgig.gateway.call import Api, Call, parse_body
+from sixgig.gateway.gateway import Gateway
 from sixgig.router import HEADER
-from sixgig.server.answer import StreamBrokenError
-from sixgig.server.call import Api, Call, parse_body
-from sixgig.server.gateway import Gateway
 from sixgig.server.sending import send_answer, send_error, until_left
 
 PATHS: dict[str, Api] = {

@@ -9,9 +9,9 @@ from typing import Any
 from starlette.types import Receive, Send
 
 from sixgig.errors import SixgigError
-from sixgig.server.answer import Answer, StreamBrokenError
-from sixgig.server.call import Api
-from sixgig.server.shapes import error_body, error_event, error_headers, status_of
+from sixgig.gateway.answer import Answer, StreamBrokenError, status_of
+from sixgig.gateway.call import Api
+from sixgig.server.shapes import error_body, error_event, error_headers
 
 _EVENT_ENDS, _LONGEST_EVENT = (b"\n\n", b"\r\n\r\n"), 1 << 20
 

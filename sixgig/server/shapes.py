@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from sixgig.errors import BudgetError, ServingError, SixgigError, UsageError
-from sixgig.server.admission import QueueFullError
-from sixgig.server.answer import RefusedError, StreamBrokenError
-from sixgig.server.call import Api
+from sixgig.errors import SixgigError
+from sixgig.gateway.admission import QueueFullError
+from sixgig.gateway.call import Api
 
 RETRY_AFTER_S = 5
 _TRANSIENT = (429, 503)
@@ -42,19 +41,6 @@ def api_of(path: str) -> Api:
     if path.startswith("/v1/responses"):
         return "responses"
     return "ollama" if path.startswith("/api/") else "openai"
-
-
-def status_of(error: SixgigError) -> int:
-    """HTTP's status: 4xx is the client's fault, 503 passes, 507 needs another budget, 500 is ours."""
-    if isinstance(error, StreamBrokenError):
-        return status_of(error.reason)
-    if isinstance(error, RefusedError):
-        return error.status
-    if isinstance(error, UsageError):
-        return 400
-    if isinstance(error, ServingError):
-        return 503
-    return 507 if isinstance(error, BudgetError) else 500
 
 
 def error_headers(error: SixgigError) -> dict[str, str]:

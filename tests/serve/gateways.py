@@ -12,12 +12,12 @@ import httpx
 from sixgig.energy import EnergyMonitor
 from sixgig.engines import Budget, fleet
 from sixgig.errors import EngineLostError
+from sixgig.gateway.gateway import Gateway
+from sixgig.gateway.upstream import Upstreams
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import Ledger
 from sixgig.server.app import make_app
-from sixgig.server.gateway import Gateway
-from sixgig.server.settings import Settings
-from sixgig.server.upstream import Upstreams
+from sixgig.settings.sections import Settings
 from tests.serve.fake_engines import card
 from tests.serve.ledger_rows import rows
 from tests.serve.visits import Visit

@@ -14,13 +14,13 @@ from starlette.applications import Starlette
 import sixgig
 from sixgig.energy import EnergyMonitor
 from sixgig.engines import Budget, ModelSpec, model_card
+from sixgig.gateway.gateway import Gateway
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import Ledger
 from sixgig.modelfile import open_model
 from sixgig.modelfile.writer import NewTensor, lay_out
-from sixgig.server.gateway import Gateway
 from sixgig.server.ollama import ollama_routes
-from sixgig.server.settings import Settings
+from sixgig.settings.sections import Settings
 
 DEMO = Path(sixgig.__file__).parent / "demo" / "pep-moe-31m.gguf"
 ROOM = 300 << 20

@@ -21,11 +21,11 @@ import numpy as np
 
 from sixgig.energy import EnergyMonitor
 from sixgig.engines import Budget, ModelCard
+from sixgig.gateway.gateway import Gateway
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import Ledger
 from sixgig.modelfile import open_model
-from sixgig.server.gateway import Gateway
-from sixgig.server.settings import Settings
+from sixgig.settings.sections import Settings
 from tests.serve.ollama_server import DEMO, rewritten
 from tests.tiny.models import build
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.server.admission import Admission, QueueFullError
+from sixgig.gateway.admission import Admission, QueueFullError
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -9,8 +9,8 @@ import time
 import httpx
 import pytest
 
+from sixgig.gateway import books
 from sixgig.ledger import Ledger
-from sixgig.server import books
 from tests.serve.gateways import USAGE, far_settings, house, never
 from tests.serve.ledger_rows import rows
 from tests.serve.loops import in_loop

@@ -7,8 +7,8 @@ import pytest
 
 from sixgig.engines import ModelCard, ModelSpec
 from sixgig.errors import UsageError
-from sixgig.server.call import Call
-from sixgig.server.limits import check_limits
+from sixgig.gateway.call import Call
+from sixgig.gateway.limits import check_limits
 
 CONTEXT = 4096
 CARD = ModelCard(

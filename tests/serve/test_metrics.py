@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from sixgig.server.metrics import Metrics
+from sixgig.gateway.metrics import Metrics
 from tests.serve.statuses import GIB, MIB, busy, empty, model, tiers
 
 

@@ -6,9 +6,9 @@ import httpx
 import ollama
 import pytest
 
+from sixgig.gateway.upstream import Upstreams
 from sixgig.router import HEADER
-from sixgig.server.settings import Settings
-from sixgig.server.upstream import Upstreams
+from sixgig.settings.sections import Settings
 from tests.serve.ollama_server import ollama_server
 
 HELLO = [{"role": "user", "content": "hello"}]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.server.samples import Samples
+from sixgig.gateway.samples import Samples
 
 EPOCH_S = 1_790_000_000.0
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sixgig.errors import UsageError
-from sixgig.server.durations import FOREVER, parse_duration
+from sixgig.settings.durations import FOREVER, parse_duration
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import json
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from sixgig.server import logs
+from sixgig.gateway import logs
 from sixgig.server.guards import Guards
 from sixgig.server.keys import Keyring
-from sixgig.server.settings import ServerSettings
+from sixgig.settings.sections import ServerSettings
 from tests.serve.guarded import HERE, Inner, ask
 
 

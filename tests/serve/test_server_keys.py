@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sixgig.server.keys import Keyring, new_key
-from sixgig.server.settings import KeySettings
+from sixgig.settings.sections import KeySettings
 from tests.serve.fixed_keys import fixed_key
 
 PAIRS = [fixed_key(name) for name in ("one", "two", "three")]

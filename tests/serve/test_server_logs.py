@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sixgig.errors import UsageError
-from sixgig.server import logs
-from sixgig.server.logs import RequestLine
+from sixgig.gateway import logs
+from sixgig.gateway.logs import RequestLine
 
 LINE = RequestLine(
     id="1f", key="laptop", model="m", path="/v1/x", served_by="local", status=200, outcome="done",

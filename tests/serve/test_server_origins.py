@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from sixgig.server.origins import parse_origin
+from sixgig.settings.origins import parse_origin
 from tests.serve.guarded import HERE, JSON, SECRET, ask
 
 

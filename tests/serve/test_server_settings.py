@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sixgig.errors import UsageError
-from sixgig.server.settings import Settings, load_settings
+from sixgig.settings.sections import Settings, load_settings
 from tests.serve.fixed_keys import fixed_key
 
 SECRET, DIGEST = fixed_key("one")
@@ -286,7 +286,7 @@ TABLES = st.dictionaries(FIELDS, VALUES, max_size=4)
     )
 )
 def test_any_document_is_settings_or_clauses_without_jargon(document: dict[str, object]) -> None:
-    import sixgig.server.settings as room
+    import sixgig.settings.sections as room
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "read_toml", lambda path: document)

@@ -20,9 +20,9 @@ from sixgig.errors import (
     SixgigError,
     UsageError,
 )
-from sixgig.server.answer import RefusedError, StreamBrokenError
-from sixgig.server.call import Api
-from sixgig.server.shapes import api_of, error_body, error_event, error_headers, status_of
+from sixgig.gateway.answer import RefusedError, StreamBrokenError, status_of
+from sixgig.gateway.call import Api
+from sixgig.server.shapes import api_of, error_body, error_event, error_headers
 
 APIS: tuple[Api, ...] = ("openai", "anthropic", "responses", "ollama")
 ERROR = SixgigError("it is “broken”", "\n\ndata: 3 of 4\x00\u2028", "mend it")

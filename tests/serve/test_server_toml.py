@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sixgig.errors import UsageError
-from sixgig.server.toml import read_toml
+from sixgig.settings.toml import read_toml
 
 
 def refused(file: Path, content: str | bytes) -> str:

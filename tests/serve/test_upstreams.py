@@ -7,7 +7,7 @@ import json
 import httpx
 import pytest
 
-from sixgig.server.upstream import Upstreams
+from sixgig.gateway.upstream import Upstreams
 from tests.serve.gateways import (
     CHAT,
     DONE,

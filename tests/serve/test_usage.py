@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.server.usage import Usage, UsageWatch
+from sixgig.gateway.usage import Usage, UsageWatch
 
 TIMINGS = {"cache_n": 2, "prompt_n": 10, "prompt_ms": 250.0, "predicted_n": 3, "predicted_ms": 500.0}
 

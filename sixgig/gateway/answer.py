@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from sixgig.errors import ServingError, SixgigError
+from sixgig.errors import BudgetError, ServingError, SixgigError, UsageError
 
 STREAM = "text/event-stream"
 
@@ -43,3 +43,16 @@ class Answer:
     def streamed(self) -> bool:
         """Whether its end is not known yet when it begins."""
         return self.content_type.startswith(STREAM)
+
+
+def status_of(error: SixgigError) -> int:
+    """HTTP's status: 4xx is the client's fault, 503 passes, 507 needs another budget, 500 is ours."""
+    if isinstance(error, StreamBrokenError):
+        return status_of(error.reason)
+    if isinstance(error, RefusedError):
+        return error.status
+    if isinstance(error, UsageError):
+        return 400
+    if isinstance(error, ServingError):
+        return 503
+    return 507 if isinstance(error, BudgetError) else 500

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from sixgig.gateway.record import Record
+from sixgig.gateway.samples import Samples
 from sixgig.ledger import LOCAL
-from sixgig.server.record import Record
-from sixgig.server.samples import Samples
 
 
 @dataclass

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sixgig.engines import ModelCard
 from sixgig.errors import UsageError
-from sixgig.server.call import Call
+from sixgig.gateway.call import Call
 
 LONGEST_WINDOW = 65_536  # four bytes each: tokens looked back at for repetition
 MOST_TEXTS = 2_048  # about 10 KB each

@@ -14,8 +14,8 @@ from sixgig.errors import UsageError
 from sixgig.router import Rule, Spending, Upstream
 from sixgig.router.routing import Routing
 from sixgig.router.spending import Amount
-from sixgig.server.complaints import Names, complaints
-from sixgig.server.fields import (
+from sixgig.settings.complaints import Names, complaints
+from sixgig.settings.fields import (
     AllowedHost,
     AllowedOrigin,
     Count,
@@ -31,8 +31,8 @@ from sixgig.server.fields import (
     SizeBytes,
     Watts,
 )
-from sixgig.server.origins import ANY, Authority
-from sixgig.server.toml import read_toml
+from sixgig.settings.origins import ANY, Authority
+from sixgig.settings.toml import read_toml
 
 
 class _Section(BaseModel):

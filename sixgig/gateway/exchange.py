@@ -7,16 +7,15 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from sixgig.errors import SixgigError
+from sixgig.gateway import logs
+from sixgig.gateway.answer import Answer, StreamBrokenError, status_of
+from sixgig.gateway.books import Books
+from sixgig.gateway.call import Call
+from sixgig.gateway.dispatch import Dispatch
+from sixgig.gateway.record import Record
+from sixgig.gateway.tally import Tally
 from sixgig.ledger import LOCAL
 from sixgig.router import format_micros
-from sixgig.server import logs
-from sixgig.server.answer import Answer, StreamBrokenError
-from sixgig.server.books import Books
-from sixgig.server.call import Call
-from sixgig.server.dispatch import Dispatch
-from sixgig.server.record import Record
-from sixgig.server.shapes import status_of
-from sixgig.server.tally import Tally
 
 _CLIENT_LEFT = 499  # as web servers log it
 _BAD, _OUR_BUG = 400, 500

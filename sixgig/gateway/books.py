@@ -11,12 +11,12 @@ from decimal import Decimal
 from logging import ERROR
 
 from sixgig.energy import Energy, EnergyMonitor, micro_units
+from sixgig.gateway import logs
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import Entry, Exceeded, Ledger, LedgerError, Limits, Residency
 from sixgig.ledger.days import day_start, local_day
 from sixgig.ledger.entry import MOST_CHARACTERS
 from sixgig.router import Attempt, Spent
-from sixgig.server import logs
 
 TICK_S, SLICE_S, RETRY_S = 0.5, 3600.0, 5.0
 MOST_PENDING = 100_000  # entries of a few hundred bytes each, while the disk takes nothing

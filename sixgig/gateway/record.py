@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from sixgig.energy import Energy
+from sixgig.gateway.books import Books, storable
+from sixgig.gateway.call import Call
+from sixgig.gateway.usage import Usage, UsageWatch
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import LOCAL, Entry, Outcome
-from sixgig.server.books import Books, storable
-from sixgig.server.call import Call
-from sixgig.server.usage import Usage, UsageWatch
 
 
 @dataclass

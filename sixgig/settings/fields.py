@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from sixgig.errors import UsageError
 from sixgig.modelfile.listing import reference
-from sixgig.server.durations import parse_duration
-from sixgig.server.origins import ANY, parse_origin
+from sixgig.settings.durations import parse_duration
+from sixgig.settings.origins import ANY, parse_origin
 from sixgig.units import parse_size
 
 _LARGEST = 2**31 - 1

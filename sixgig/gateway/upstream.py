@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 
 from sixgig.errors import ServingError
+from sixgig.gateway.answer import STREAM, Answer, StreamBrokenError
+from sixgig.gateway.call import OUTPUT_LIMITS, Call
+from sixgig.gateway.usage import UsageWatch
 from sixgig.router import Attempt, is_permitted
-from sixgig.server.answer import STREAM, Answer, StreamBrokenError
-from sixgig.server.call import OUTPUT_LIMITS, Call
-from sixgig.server.usage import UsageWatch
 
 CONNECT_S = 10.0
 _LONGEST_ANSWER = 64 << 20

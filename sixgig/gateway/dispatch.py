@@ -12,6 +12,14 @@ from dataclasses import replace
 from typing import Any, Self
 
 from sixgig.errors import SixgigError
+from sixgig.gateway import logs
+from sixgig.gateway.answer import Answer, RefusedError, status_of
+from sixgig.gateway.books import Books
+from sixgig.gateway.call import Call
+from sixgig.gateway.local import Local
+from sixgig.gateway.record import Record
+from sixgig.gateway.upstream import UpstreamError, Upstreams
+from sixgig.gateway.usage import UsageWatch
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import Exceeded, LedgerError, Limits
 from sixgig.router import (
@@ -35,15 +43,6 @@ from sixgig.router import (
     upper_bound_tokens,
 )
 from sixgig.router import Local as StayHere
-from sixgig.server import logs
-from sixgig.server.answer import Answer, RefusedError
-from sixgig.server.books import Books
-from sixgig.server.call import Call
-from sixgig.server.local import Local
-from sixgig.server.record import Record
-from sixgig.server.shapes import status_of
-from sixgig.server.upstream import UpstreamError, Upstreams
-from sixgig.server.usage import UsageWatch
 
 _OURS = 500  # below, the request itself is at fault
 _NO_MONEY = Spent(0, 0)

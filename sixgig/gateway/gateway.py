@@ -13,21 +13,21 @@ from typing import Any
 from sixgig.energy import EnergyMonitor
 from sixgig.engines import Budget, Fleet, ModelCard
 from sixgig.errors import UsageError
+from sixgig.gateway import logs
+from sixgig.gateway.admission import Admission
+from sixgig.gateway.books import Books
+from sixgig.gateway.dispatch import Dispatch
+from sixgig.gateway.exchange import Exchange
+from sixgig.gateway.local import Local
+from sixgig.gateway.metrics import Metrics
+from sixgig.gateway.record import Record
+from sixgig.gateway.snapshot import snapshot
+from sixgig.gateway.tally import Tally
+from sixgig.gateway.today import Today
+from sixgig.gateway.upstream import Upstreams
 from sixgig.ledger import Ledger, Limits
 from sixgig.router import Gate, Spending
-from sixgig.server import logs
-from sixgig.server.admission import Admission
-from sixgig.server.books import Books
-from sixgig.server.dispatch import Dispatch
-from sixgig.server.exchange import Exchange
-from sixgig.server.local import Local
-from sixgig.server.metrics import Metrics
-from sixgig.server.record import Record
-from sixgig.server.settings import Settings
-from sixgig.server.snapshot import snapshot
-from sixgig.server.tally import Tally
-from sixgig.server.today import Today
-from sixgig.server.upstream import Upstreams
+from sixgig.settings.sections import Settings
 
 SAMPLE_S = 1.0
 LAST_WORDS_S = 5.0  # for calls that were cut off to be put down

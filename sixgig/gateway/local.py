@@ -15,11 +15,11 @@ import httpx
 
 from sixgig.engines import EngineProcess, Fleet
 from sixgig.errors import EngineLostError, ServingError, SixgigError
+from sixgig.gateway.admission import Admission
+from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError
+from sixgig.gateway.call import Call
+from sixgig.gateway.limits import check_limits
 from sixgig.ledger import LOCAL
-from sixgig.server.admission import Admission
-from sixgig.server.answer import Answer, RefusedError, StreamBrokenError
-from sixgig.server.call import Call
-from sixgig.server.limits import check_limits
 
 _LOST_S = 1.0  # a process that has died is known to be dead within this time
 _BROKEN = (httpx.HTTPError, RuntimeError)  # the latter of a connection that the fleet has closed already

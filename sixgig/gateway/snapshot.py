@@ -12,7 +12,7 @@ from sixgig.hardware import process_memory
 from sixgig.hardware.machine import Absent
 
 if TYPE_CHECKING:
-    from sixgig.server.gateway import Gateway
+    from sixgig.gateway.gateway import Gateway
 
 
 async def snapshot(gateway: Gateway) -> dict[str, Any]:

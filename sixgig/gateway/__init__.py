@@ -1,0 +1,1 @@
+"""A request from its arrival to its line in the ledger: queue, who answers, what it took."""

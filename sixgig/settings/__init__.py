@@ -1,0 +1,26 @@
+"""The configuration of a server: a TOML file, checked field by field, each fault told by its place."""
+
+from sixgig.settings.durations import FOREVER, parse_duration
+from sixgig.settings.sections import (
+    EnergySettings,
+    KeySettings,
+    LedgerSettings,
+    ModelSettings,
+    ServerSettings,
+    Settings,
+    check_exposure,
+    load_settings,
+)
+
+__all__ = [
+    "FOREVER",
+    "EnergySettings",
+    "KeySettings",
+    "LedgerSettings",
+    "ModelSettings",
+    "ServerSettings",
+    "Settings",
+    "check_exposure",
+    "load_settings",
+    "parse_duration",
+]
