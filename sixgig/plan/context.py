@@ -1,8 +1,8 @@
 """What a context of some length takes: KV cache, sliding windows, recurrent states.
 
 As llama.cpp allocates them for each sequence (build 11549): cells are padded to 256; a sliding layer holds
-its window and one ubatch; latent attention caches keys only; a recurrent layer holds one state in F32. Equal to
-the engine's own figures, to the byte (tests/null/test_plan_context.py).
+its window and one ubatch; latent attention caches keys only; a recurrent layer holds one state in F32.
+Equal to the engine's own figures, to the byte (tests/null/test_plan_context.py).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sixgig.errors import SixgigError
 from sixgig.gateway.admission import QueueFullError
+from sixgig.gateway.answer import status_of
 from sixgig.gateway.call import Api
 
 RETRY_AFTER_S = 5
