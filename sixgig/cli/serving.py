@@ -211,10 +211,10 @@ def _announce(listener: socket.socket, gateway: Gateway) -> None:
     shown = f"[{host}]" if ":" in host else host
     names = ", ".join(gateway.fleet.models)
     room = format_bytes(gateway.fleet.budget.ram_bytes)
+    say(f"sixgig serves {names} at http://{shown}:{port}")
     say(
-        f"sixgig serves {names} at http://{shown}:{port} (OpenAI: /v1, Anthropic: /v1/messages, Ollama: /api)"
+        f"{room} for models, loaded when asked for; OpenAI's and Anthropic's API under /v1, Ollama's under /api"
     )
-    say(f"{room} for models, loaded when asked for; Ctrl-C ends")
 
 
 def _overridden(settings: Settings, given: Mapping[str, Any]) -> Settings:

@@ -21,7 +21,8 @@ Value = str | int | float | bool | None
 _LONGEST = 300
 _EVENTS = logging.getLogger("sixgig.server")
 _TEXTS = logging.getLogger("sixgig.server.texts")
-_TEXTS.disabled = True
+_NEVER = logging.CRITICAL + 1
+_TEXTS.setLevel(_NEVER)  # not `disabled`: whoever configures logging elsewhere takes that back
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def request(line: RequestLine) -> None:
 
 def prompt(request_id: str, body: bytes) -> None:
     """What a client asked, whole; nothing unless `start` was told log_prompts."""
-    if not _TEXTS.disabled:
+    if _TEXTS.isEnabledFor(logging.INFO):
         content = body.decode("utf-8", "replace")
         _TEXTS.info("prompt", extra={"fields": {"id": request_id, "content": content}})
 
@@ -74,7 +75,7 @@ def start(
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
     logging.getLogger("uvicorn.access").disabled = True
-    _TEXTS.disabled = not log_prompts
+    _TEXTS.setLevel(level if log_prompts else _NEVER)
 
 
 class _JsonLine(logging.Formatter):

@@ -21,8 +21,13 @@ PROMPT = [3 + i * i * 7 % 251 for i in range(90)]
 
 def engines():
     """Engine processes that this one has started; a server's are not among them."""
-    children = psutil.Process().children()
-    return [child for child in children if "sixgig.engines.child" in child.cmdline()]
+    return [child for child in psutil.Process().children() if _is_engine(child)]
+
+
+def _is_engine(child):
+    with contextlib.suppress(psutil.NoSuchProcess):  # of zombies too: it has ended
+        return "sixgig.engines.child" in child.cmdline()
+    return False
 
 
 def order(path, folder, **changes):

@@ -203,7 +203,7 @@ from sixgig.engines import EngineProcess
 from sixgig.engines.order import EngineOrder
 
 def freeze(fraction):
-    child = engines()[0].pid
+    child = psutil.Process().children()[0].pid
     os.kill(child, signal.SIGSTOP)
     print(child, flush=True)
 

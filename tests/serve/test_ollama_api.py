@@ -192,7 +192,8 @@ def test_a_text_that_is_too_long_is_cut_where_the_engine_ends_unless_that_is_for
     text = "Python " * 2000
     cut, small = client.embed("vectors", [text, "one"]).embeddings
     assert cut != small == client.embed("vectors", "one").embeddings[0]
-    assert client.embed("vectors", text + "never read").embeddings[0] == pytest.approx(cut)
+    same = client.embed("vectors", text + "never read").embeddings[0]
+    assert same == pytest.approx(cut, abs=1e-3)  # alone in its batch: other roundings
     with pytest.raises(ollama.ResponseError, match="too long") as refusal:
         client.embed("vectors", text, truncate=False)
     assert refusal.value.status_code == 400
