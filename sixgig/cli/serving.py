@@ -212,9 +212,7 @@ def _announce(listener: socket.socket, gateway: Gateway) -> None:
     names = ", ".join(gateway.fleet.models)
     room = format_bytes(gateway.fleet.budget.ram_bytes)
     say(f"sixgig serves {names} at http://{shown}:{port}")
-    say(
-        f"{room} for models, loaded when asked for; OpenAI's and Anthropic's API under /v1, Ollama's under /api"
-    )
+    say(f"{room} for models, loaded when asked for; APIs: OpenAI and Anthropic /v1, Ollama /api; Ctrl-C ends")
 
 
 def _overridden(settings: Settings, given: Mapping[str, Any]) -> Settings:

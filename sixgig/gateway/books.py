@@ -19,6 +19,7 @@ from sixgig.ledger.entry import MOST_CHARACTERS
 from sixgig.router import Attempt, Spent
 
 TICK_S, SLICE_S, RETRY_S = 0.5, 3600.0, 5.0
+MOST_RECENT = 1000
 MOST_PENDING = 100_000  # entries of a few hundred bytes each, while the disk takes nothing
 
 
@@ -26,6 +27,7 @@ class Books:
     """The ledger and the meter as the gateway uses them. Belongs to one event loop.
 
     failing: why the ledger takes nothing at the moment; lost: entries given up because too many waited.
+    recent: the last requests' entries by id, on disk already or not.
     """
 
     def __init__(self, ledger: Ledger, monitor: EnergyMonitor, price_per_kwh: Decimal | None) -> None:
@@ -33,6 +35,7 @@ class Books:
         self.failing: str | None = None
         self.lost = 0
         self._ledger = ledger
+        self.recent: dict[str, Entry] = {}
         self._pending: deque[Entry | Residency] = deque()
         self._writing: list[Entry | Residency] = []
         self._news = asyncio.Event()
@@ -60,6 +63,10 @@ class Books:
 
     def record(self, entry: Entry | Residency) -> None:
         """It will be on disk soon, or as soon as the disk takes it."""
+        if isinstance(entry, Entry):
+            self.recent[entry.id] = entry
+            if len(self.recent) > MOST_RECENT:
+                del self.recent[next(iter(self.recent))]
         if self.pending >= MOST_PENDING:
             self.lost += 1
             return

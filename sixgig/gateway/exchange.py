@@ -22,13 +22,17 @@ _BAD, _OUR_BUG = 400, 500
 
 
 class Exchange:
-    """answer() a call; whatever becomes of it is put down. ended: told of every call that has ended."""
+    """answer() a call; whatever becomes of it is put down. ended: told of every call that has ended.
+
+    under_way: ids of the calls that have not.
+    """
 
     def __init__(
         self, dispatch: Dispatch, books: Books, tally: Tally, ended: Callable[[Record], object]
     ) -> None:
         self._dispatch, self._books, self._tally, self._ended = dispatch, books, tally, ended
-        self._under_way, self._one_less = 0, asyncio.Event()
+        self.under_way: set[str] = set()
+        self._one_less = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def answer(self, call: Call) -> AsyncIterator[Answer]:
@@ -36,7 +40,7 @@ class Exchange:
         record, stack = Record(call), contextlib.AsyncExitStack()
         self._tally.began(record)
         logs.prompt(call.id, call.body)
-        self._under_way += 1
+        self.under_way.add(call.id)
         try:
             answer = await stack.enter_async_context(self._dispatch.answer(call, record))
             answer.body = record.metered(answer.body)
@@ -58,7 +62,7 @@ class Exchange:
 
     async def all_ended(self) -> None:
         """Returns when no call is under way any more, and all are put down."""
-        while self._under_way:
+        while self.under_way:
             self._one_less.clear()
             await self._one_less.wait()
 
@@ -85,7 +89,7 @@ class Exchange:
             await record.end(self._books)
             self._books.record(record.entry(self._books))
         finally:
-            self._under_way -= 1
+            self.under_way.discard(record.call.id)
             self._one_less.set()
             self._tally.ended(record)
             self._ended(record)

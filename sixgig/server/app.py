@@ -21,6 +21,7 @@ from sixgig.server.ollama import ollama_routes
 from sixgig.server.openapi import openapi_document
 from sixgig.server.page import page_routes
 from sixgig.server.passing import PATHS, PassThrough
+from sixgig.server.receipts import receipt
 
 
 def make_app(gateway: Gateway) -> ASGIApp:
@@ -58,6 +59,7 @@ def _own_routes(gateway: Gateway) -> list[BaseRoute]:
 
     return [
         Route("/openapi.json", document),
+        Route("/requests/{id}", partial(receipt, gateway)),
         Route("/health", health),
         Route("/status.json", status),
         Route("/metrics", metrics),

@@ -71,6 +71,7 @@ _OPERATIONS = (
     _Operation("get", "/api/tags", "The models here", "ollama", answer="OllamaModels"),
     _Operation("get", "/api/ps", "The loaded models", "ollama", answer="OllamaModels"),
     _Operation("get", "/api/version", "Ollama's version, whose API this is", "ollama", answer="Version"),
+    _Operation("get", "/requests/{id}", "What one answer took and cost", answer="Receipt", errors=(404,)),
     _Operation("get", "/health", "Whether it serves; needs no key", answer="Health"),
     _Operation("get", "/status.json", "All figures of the status page", answer="Status"),
     _Operation("get", "/metrics", "The same for Prometheus", content_type=_TEXT),
@@ -107,10 +108,15 @@ def _operation(operation: _Operation) -> Shape:
     if operation.request is not None:
         schema = reference(f"{operation.request}Request")
         described["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
-    if "{name}" in operation.path:
-        name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        described["parameters"] = [name]
+    described |= _parameters(operation.path)
     return described
+
+
+def _parameters(path: str) -> Shape:
+    schema = {"type": "string", "minLength": 1}
+    names = [name for name in ("name", "id") if f"{{{name}}}" in path]
+    found = [{"name": name, "in": "path", "required": True, "schema": schema} for name in names]
+    return {"parameters": found} if found else {}
 
 
 def _answer(operation: _Operation) -> Shape:

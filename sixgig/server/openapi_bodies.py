@@ -141,6 +141,7 @@ ANSWERS: dict[str, Shape] = {
     "OllamaModel": _object({"details": {"type": "object"}, "capabilities": _list(_TEXT)}),
     "OllamaModels": _object({"models": _list(_object({"name": _TEXT, "size": _COUNT, "digest": _TEXT}))}),
     "Version": _object({"version": _TEXT}),
+    "Receipt": _object({"id": _TEXT, "model": _TEXT, "served_by": _TEXT, "seconds": {"type": "number"}}),
     "Health": _object({"status": {"enum": ["ok", "draining"]}}),
     "Status": _object(
         {"version": _TEXT, "models": _THINGS, "queue": {"type": "object"}, "energy": {"type": "object"}}
