@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +26,7 @@ from sixgig.inference.serving import EngineServer, Serving, prepare_process, ser
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.plan import Budgets, Placement, Planner, Task
 
+LOG_S = 0.2  # the engine's log is written by a thread of its own, which is to say why
 _PR_SET_PDEATHSIG, _M_ARENA_MAX = 1, -8
 
 
@@ -40,6 +42,7 @@ def main() -> None:
         server = _serve(order, events)
     except SixgigError as error:
         _tell(events, event="failed", **failure(error))
+        time.sleep(LOG_S)
         os._exit(1)
     _tell(events, event="ready")
     for line in sys.stdin:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from sixgig import __version__
 from sixgig.engines import Seated
 from sixgig.hardware import process_memory
 from sixgig.hardware.machine import Absent
@@ -23,7 +23,7 @@ async def snapshot(gateway: Gateway) -> dict[str, Any]:
     models = [_model(gateway, seated, counters[name], now_s) for name, seated in gateway.fleet.models.items()]
     gateway.tally.sample(now_s, _hit_rate(counters.values()), energy["watts"])
     return {
-        "version": version("sixgig"),
+        "version": __version__,
         "now": now,
         "uptime_s": now_s - gateway.began_s,
         "draining": gateway.draining,

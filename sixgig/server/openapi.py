@@ -6,9 +6,9 @@ what requests and answers hold.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from sixgig import __version__
 from sixgig.server.openapi_bodies import ANSWERS, ERRORS, PARTS, PIECES, REQUESTS, Shape, reference
 
 _JSON, _EVENTS, _LINES, _TEXT = "application/json", "text/event-stream", "application/x-ndjson", "text/plain"
@@ -93,7 +93,7 @@ def openapi_document() -> Shape:
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": "sixgig serve", "version": version("sixgig")},
+        "info": {"title": "sixgig serve", "version": __version__},
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": keys},
         "security": [{"bearer": []}, {"apiKey": []}, {}],

@@ -1,4 +1,4 @@
-"""What one answer took: its line of the ledger, for the client that got it. A stream knows only at its end."""
+"""What one answer took: its line of the ledger, for the client that got it. A stream knows at its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOOKS, _PAUSE_S = 20, 0.05  # an answer's last byte is sent before its line is 
 
 
 async def receipt(gateway: Gateway, request: Request) -> Response:
-    """GET /requests/ID, the x-request-id of one of the last thousand answers, with the key it was asked with."""
+    """GET /requests/ID, the x-request-id of one of the last thousand answers, with the key it came with."""
     key = request.scope.get("state", {}).get("key")
     for _ in range(_LOOKS):
         entry = gateway.books.recent.get(request.path_params["id"])
