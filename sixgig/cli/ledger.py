@@ -128,14 +128,17 @@ def ledger(
     compare = _comparison(input_price, output_price, hardware_cost, empty_watts, tariff)
     with _opened(file) as reader:
         span = (_start(since), _end(until))
+        if span[0] >= span[1]:
+            raise UsageError("--since is after --until", f"{since}, {until}", "swap them")
         found = reader.report(by.value, *span)
         compared = compare(reader.local_use(*span)) if compare else None
+        unsettled = reader.unsettled(*span)
     if json:
         write_json(document(found, compared))
     elif csv:
         write_csv(found)
     else:
-        show(found, compared)
+        show(found, compared, unsettled)
     if plot is not None:
         save_picture(Path(plot), found)
 

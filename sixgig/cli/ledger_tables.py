@@ -64,9 +64,16 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def show(report: Report, compared: BreakEven | Absent | None) -> None:
-    """The tables on stdout, the comparison below them; one sentence where there is nothing."""
+def show(report: Report, compared: BreakEven | Absent | None, unsettled: tuple[int, int] = (0, 0)) -> None:
+    """The tables on stdout, the comparison below them; one sentence where there is nothing.
+
+    unsettled: requests that went upstream and never ended, and the millionths set aside for them.
+    """
     console = Console(file=sys.stdout, highlight=False)
+    requests, micros = unsettled
+    if requests:
+        words = f"{requests} requests left and never ended; {money(micros)} counts for them against the caps."
+        console.print(Text(words), soft_wrap=True)
     if report.empty:
         console.print("Nothing has been served, as far as this ledger and these days go.", soft_wrap=True)
         return

@@ -92,7 +92,8 @@ _UNIT = """\
 Description=sixgig: models served within a memory budget
 After=network-online.target nvidia-persistenced.service
 Wants=network-online.target
-StartLimitIntervalSec=0
+StartLimitIntervalSec=10min
+StartLimitBurst=5
 
 [Service]
 Type=exec
@@ -101,7 +102,7 @@ ExecStart=:{command}
 # Keys of upstreams, a line each: NAME=secret. Only root should be able to read the file.
 EnvironmentFile=-/etc/sixgig/environment
 
-# It starts again however often it fails, but not where its options are wrong (status 2).
+# It starts again where it fails, unless it does so five times in ten minutes: then something is set up wrong.
 Restart=on-failure
 RestartSec=10
 RestartPreventExitStatus=2

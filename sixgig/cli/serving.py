@@ -31,6 +31,7 @@ from sixgig.plan import default_budget
 from sixgig.server.app import make_app
 from sixgig.server.keys import new_key
 from sixgig.settings.sections import (
+    KeySettings,
     ModelSettings,
     ServerSettings,
     Settings,
@@ -40,8 +41,8 @@ from sixgig.settings.sections import (
 from sixgig.units import format_bytes
 
 MIB = 1 << 20
-# What the gateway grows by when it is busy: connections, bodies in flight, figures. Measured: LOG.md.
-GROWTH_BYTES = 64 * MIB
+# What the gateway grows by when it is busy: bodies (server.guards), one of them read, connections. LOG.md.
+GROWTH_BYTES = 96 * MIB
 DRAIN_S = 60
 _BACKLOG = 1024
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
@@ -140,6 +141,11 @@ class Serving:
 def print_key(name: str) -> None:
     """A new key: the secret for its user, the digest for the configuration."""
     secret, digest = new_key()
+    try:
+        KeySettings(name=name, sha256=digest)
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"a key cannot be called {name[:60]!a}", why) from error
     say("Give this key to its user; it is not kept anywhere:\n")
     print(secret)
     say("\nand put this into the configuration:\n")

@@ -199,7 +199,9 @@ class Fleet:
                         return granted
                     case NoRoom(needed, room):
                         numbers = f"{format_bytes(needed)} needed, {format_bytes(room)} allowed"
-                        raise BudgetError(f"{card.name} does not fit", numbers, "raise --ram")
+                        own = card.spec.ram_bytes is not None and room == card.spec.ram_bytes
+                        cure = f"raise ram of [models.{card.name}]" if own else "raise --ram"
+                        raise BudgetError(f"{card.name} does not fit", numbers, cure)
                     case Wait(names):
                         for name in names:
                             self.models[name].wanted_away = True

@@ -169,9 +169,8 @@ class EngineProcess:
         numbers = f"killed by {_signal_name(-status)}" if status < 0 else f"exit status {status}"
         what = f"the engine process of {self.order.name} has ended"
         last = self._last_line()
-        return EngineLostError(
-            what, f"{numbers}: {last}" if last else numbers, "it is started anew; ask again"
-        )
+        cure = "the server is stopping it" if self._stopping else "it is started anew; ask again"
+        return EngineLostError(what, f"{numbers}: {last}" if last else numbers, cure)
 
     def _last_line(self) -> str:
         lines = self._said.decode("utf-8", "replace").split("\n")

@@ -16,14 +16,14 @@ Api = Literal["openai", "anthropic", "responses", "ollama"]
 
 @dataclass(frozen=True)
 class Call:
-    """path, body: what the engine is asked, untouched where the client speaks its language. fields: the body
-    as JSON. key: the API key's name, None without one. private_header: every value the client gave.
+    """path, body: what the engine is asked, JSON, untouched where the client speaks its language.
+
+    key: the API key's name, None without one. private_header: every value the client gave.
     """
 
     api: Api
     path: str
     body: bytes
-    fields: dict[str, Any]
     model: str
     stream: bool
     key: str | None = None
@@ -32,9 +32,15 @@ class Call:
     id: str = field(default_factory=lambda: secrets.token_hex(12))
 
     @property
+    def fields(self) -> dict[str, Any]:
+        """The body read, and not kept: waiting in a queue its bytes take a tenth of the memory."""
+        return parse_body(self.body)
+
+    @property
     def max_tokens(self) -> int | None:
         """The answer's limit as asked; None where it was not, or makes no sense."""
-        found = next((self.fields[name] for name in OUTPUT_LIMITS if self.fields.get(name) is not None), None)
+        fields = self.fields
+        found = next((fields[name] for name in OUTPUT_LIMITS if fields.get(name) is not None), None)
         return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 

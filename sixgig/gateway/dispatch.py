@@ -94,14 +94,15 @@ class Dispatch:
         return decide(ask, state, self.routing, spent)
 
     def _ask(self, call: Call, permit: Permit | Private, prompt_tokens: int | None = None) -> Ask:
-        path = _upstream_path(call)
+        """Its body is looked through only where there are rules: that takes time, and everyone waits."""
+        path = _upstream_path(call) if self.routing.rules else Absent("there are no rules")
         return Ask(
             request_id=call.id,
             model=call.model,
             upstream_path=path,
             prompt_tokens_at_most=upper_bound_tokens(len(call.body)),
             outputs=path if isinstance(path, Absent) else output_count(path, call.fields),
-            max_tokens=call.max_tokens,
+            max_tokens=call.max_tokens if self.routing.rules else None,
             permit=permit,
             prompt_tokens=prompt_tokens,
         )

@@ -30,6 +30,7 @@ from sixgig.router import Gate, Spending
 from sixgig.settings.sections import Settings
 
 SAMPLE_S = 1.0
+LONGEST_NAME = 200
 LAST_WORDS_S = 5.0  # for calls that were cut off to be put down
 
 
@@ -67,7 +68,7 @@ class Gateway:
         self.books = Books(ledger, monitor, settings.energy.price_per_kwh)
         self.limits = _limits(settings.spending)
         self.today = Today(ledger.path, self.limits.zone)
-        self.tally = Tally()
+        self.tally = Tally(card.name for card in cards)
         self.metrics = Metrics(lambda: self.last_snapshot)
         self.upstreams = upstreams or Upstreams()
         dispatch = Dispatch(
@@ -86,6 +87,10 @@ class Gateway:
         """The model a request asks for; with a single one here it need not be named."""
         if name is None and len(self.fleet.models) == 1:
             return next(iter(self.fleet.models))
+        if isinstance(name, str) and len(name) > LONGEST_NAME:
+            raise UsageError(
+                "the model's name is too long", f"{len(name)} characters, {LONGEST_NAME} possible"
+            )
         if not isinstance(name, str) or not name:
             known = ", ".join(self.fleet.models) or "none"
             raise UsageError("the request names no model", f"here are: {known}", 'give "model" a name')

@@ -5,6 +5,9 @@ The engine allocates what these say, for each request and outside any plan (meas
 
 from __future__ import annotations
 
+import json
+import re
+
 from sixgig.engines import ModelCard
 from sixgig.errors import UsageError
 from sixgig.gateway.call import Call
@@ -13,6 +16,10 @@ LONGEST_WINDOW = 65_536  # four bytes each: tokens looked back at for repetition
 MOST_TEXTS = 2_048  # about 10 KB each
 MOST_PROBABILITIES = 8_192  # of one answer that is no stream: about 125 bytes each
 MOST_BYTES_PER_TOKEN = 64  # of a prompt, before it is refused unread
+LONGEST_GRAMMAR, MOST_REPEATS, LONGEST_REPEAT = 32_768, 4_096, 1_024  # each repeat becomes a rule of its own
+_GRAMMARS = ("grammar", "json_schema", "response_format", "tools", "text")
+_COUNTS = re.compile(r'(?:"(?:min|max)(?:Length|Items|Properties)"\s*:\s*|\{\s*|,\s*)(\d+)(?=\s*[,}\]])')
+_DIGITS = 10
 _WINDOWS = ("repeat_last_n", "dry_penalty_last_n")
 _TEXTS = {"/v1/completions": "prompt", "/v1/embeddings": "input"}
 _PROBABILITIES = ("n_probs", "top_logprobs", "logprobs")
@@ -22,6 +29,7 @@ def check_limits(call: Call, card: ModelCard) -> None:
     """Raises UsageError for what could take more memory than was planned."""
     _check_windows(call)
     _check_texts(call)
+    _check_grammars(call)
     _check_probabilities(call, card)
     _check_length(call, card)
 
@@ -39,6 +47,23 @@ def _check_texts(call: Call) -> None:
     if isinstance(texts, list) and sum(not isinstance(text, int) for text in texts) > MOST_TEXTS:
         numbers = f"{len(texts)} asked, {MOST_TEXTS} possible"
         raise UsageError("too many texts for one request", numbers, "send several requests")
+
+
+def _check_grammars(call: Call) -> None:
+    """What the engine makes a grammar of: its size, and how often it lets something be repeated."""
+    fields = call.fields
+    for name in _GRAMMARS:
+        given = fields.get(name)
+        text = given if isinstance(given, str) else json.dumps(given) if given else ""
+        if name in ("grammar", "json_schema", "response_format") and len(text) > LONGEST_GRAMMAR:
+            numbers = f"{len(text)} characters, {LONGEST_GRAMMAR} possible"
+            raise UsageError(f"{name} is too long", numbers, "make it simpler")
+        counts = [int(count) for count in _COUNTS.findall(text) if len(count) < _DIGITS]
+        if sum(counts) > MOST_REPEATS or max(counts, default=0) > LONGEST_REPEAT:
+            numbers = f"{sum(counts)} repeats in all, {MOST_REPEATS} possible, {LONGEST_REPEAT} of one thing"
+            raise UsageError(
+                f"{name} lets too much be repeated", numbers, "leave lengths open, or lower them"
+            )
 
 
 def _check_probabilities(call: Call, card: ModelCard) -> None:

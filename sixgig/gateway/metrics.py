@@ -18,7 +18,7 @@ Row = tuple[tuple[str, ...], float | None]
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 STATES = ("unloaded", "loading", "ready")
-MICRO = 1e-6
+MICROS = 10**6
 
 # A model in memory answers within tenths of a second; one to be loaded and paged from disk takes minutes.
 FIRST_TOKEN_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -176,7 +176,7 @@ def _books(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _whole(micros: int | None) -> float | None:
-    return None if micros is None else micros * MICRO
+    return None if micros is None else micros / MICROS
 
 
 def _gauge(name: str, meaning: str, value: float | None) -> Metric:

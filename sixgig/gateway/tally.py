@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sixgig.gateway.record import Record
@@ -21,17 +22,17 @@ class ModelTally:
 
 
 class Tally:
-    """All models' figures, and the history of the whole server."""
+    """Figures of the models that are here, and the history of the whole server."""
 
-    def __init__(self) -> None:
-        self.models: dict[str, ModelTally] = {}
+    def __init__(self, names: Iterable[str]) -> None:
+        self.models = {name: ModelTally() for name in names}
         self._open: dict[str, Record] = {}
         self.upstream_requests: Counter[str] = Counter()
         self.written_rates, self.read_rates = Samples(), Samples()
 
     def of(self, model: str) -> ModelTally:
         """One model's figures."""
-        return self.models.setdefault(model, ModelTally())
+        return self.models[model]
 
     def began(self, record: Record) -> None:
         """A call is under way."""
@@ -42,6 +43,8 @@ class Tally:
         self._open.pop(record.call.id, None)
         if record.served_by != LOCAL:
             self.upstream_requests[record.served_by] += 1
+            return
+        if record.call.model not in self.models:  # whatever a client made up
             return
         usage, tally = record.usage, self.of(record.call.model)
         tally.requests[record.outcome] += 1

@@ -7,14 +7,14 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
-from sixgig.ledger import LOCAL, LedgerError, Reader, Report
+from sixgig.ledger import LedgerError, Reader, Report
 from sixgig.ledger.days import day_start, local_day
 
 FRESH_S = 5.0
 
 
 class Today:
-    """served: the day's sums for the status page. spent_day, spent_month: micro-units by upstream.
+    """served: the day's sums for the status page. spent_day, spent_month: by upstream, as caps count it.
 
     All as of the last refresh; what cannot be read stays as it was.
     """
@@ -38,10 +38,9 @@ class Today:
     def _read(self, now: float) -> None:
         today = local_day(now, self._zone)
         with Reader.beside(self._path, self._zone) as reader:
-            day = reader.report("server", day_start(today, self._zone))
-            month = reader.report("server", day_start(today.replace(day=1), self._zone))
-        self.served = _served(day)
-        self.spent_day, self.spent_month = _spent(day), _spent(month)
+            day, month = (day_start(first, self._zone) for first in (today, today.replace(day=1)))
+            self.served = _served(reader.report("server", day))
+            self.spent_day, self.spent_month = reader.spent(day), reader.spent(month)
 
 
 def _served(report: Report) -> dict[str, Any]:
@@ -56,7 +55,3 @@ def _served(report: Report) -> dict[str, Any]:
         "energy_cost_micros": total.energy_micros.total,
         "upstream_cost_micros": total.upstream_micros.total or 0,
     }
-
-
-def _spent(report: Report) -> dict[str, int]:
-    return {row.name: row.served.upstream_micros.total or 0 for row in report.rows if row.name != LOCAL}

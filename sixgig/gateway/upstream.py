@@ -82,7 +82,9 @@ class Upstreams:
             raise UpstreamError(name, _words(error), spent=not unspent) from error
         if response.status_code != httpx.codes.OK:
             await response.aclose()
-            raise UpstreamError(name, f"status {response.status_code}", spent=False)
+            # 4xx is refused work; what failed with 5xx may have been done, and paid for, before.
+            spent = response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
+            raise UpstreamError(name, f"status {response.status_code}", spent)
         return response
 
 
@@ -100,13 +102,24 @@ def _words(error: Exception) -> str:
 def _asked(call: Call, attempt: Attempt) -> dict[str, Any]:
     """The client's request with the upstream's name of the model and a limit that what it costs keeps to."""
     asked = call.fields | {"model": attempt.model}
-    if not call.path.endswith("/embeddings"):
-        default = "max_output_tokens" if call.path.endswith("/responses") else "max_tokens"
-        limits = [name for name in OUTPUT_LIMITS if name in asked] or [default]
-        asked |= dict.fromkeys(limits, attempt.max_output_tokens)
+    limit = _limit_field(call)
+    for name in OUTPUT_LIMITS:  # of another endpoint's, an upstream takes no notice
+        asked.pop(name, None)
+    if limit is not None:
+        asked[limit] = attempt.max_output_tokens
     if call.stream and call.path.endswith("completions"):
         asked |= {"stream_options": {"include_usage": True}}
     return asked
+
+
+def _limit_field(call: Call) -> str | None:
+    """By which name the endpoint knows the answer's limit; a chat has two, and the client's choice counts."""
+    if call.path.endswith("/embeddings"):
+        return None
+    if call.path.endswith("/responses"):
+        return "max_output_tokens"
+    newer = call.path.endswith("/chat/completions") and "max_completion_tokens" in call.fields
+    return "max_completion_tokens" if newer else "max_tokens"
 
 
 def _asked_for_usage(call: Call) -> bool:

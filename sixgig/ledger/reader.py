@@ -22,6 +22,12 @@ SELECT COALESCE(SUM(COALESCE(prompt_tokens, 0) + COALESCE(completion_tokens, 0))
 WHERE began_at >= ? AND began_at < ? AND served_by = 'local' AND energy_cost_micros IS NOT NULL
 """
 
+_SPENT = "SELECT upstream, SUM(COALESCE(settled_micros, micros)) FROM reservations WHERE at >= ? GROUP BY 1"
+_UNSETTLED = """
+SELECT COUNT(*), COALESCE(SUM(micros), 0) FROM reservations
+WHERE settled_micros IS NULL AND at >= ? AND at < ?
+"""
+
 
 class Reader:
     """Reports of a ledger in days of `zone` (None: the system's). For one thread; each is of one moment.
@@ -74,6 +80,17 @@ class Reader:
                 metered_tokens=connection.execute(_METERED, span).fetchone()[0],
                 days=sum(1 for _ in days(connection, span, self._zone, here=True)),
             )
+
+    def spent(self, since: float) -> dict[str, int]:
+        """Millionths by upstream, as the caps count them: with what is set aside for answers not ended."""
+        with self._snapshot() as connection:
+            return dict(connection.execute(_SPENT, (since,)).fetchall())
+
+    def unsettled(self, since: float = 0.0, until: float = inf) -> tuple[int, int]:
+        """Requests that went upstream and were not settled, and the millionths that count for them."""
+        with self._snapshot() as connection:
+            count, micros = connection.execute(_UNSETTLED, (since, until)).fetchone()
+            return count, micros
 
     def close(self) -> None:
         """Safe to call twice."""

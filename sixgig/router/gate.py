@@ -9,7 +9,9 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from posixpath import normpath
 from typing import Never, final
+from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 HEADER = "x-sixgig-private"
@@ -84,7 +86,7 @@ class Gate:
             return "the request names no model"
         marks = [_folded(mark) for mark in self.private_models]
         asked = [spelling for model in models for spelling in _spellings(model)]
-        if any(name == mark or fnmatchcase(name, mark) for name in asked for mark in marks):
+        if any(mark in name or fnmatchcase(name, mark) for name in asked for mark in marks):
             return "the owner marked this model private"
         return None
 
@@ -112,8 +114,11 @@ def _folded(name: str) -> str:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """Whole, without a tag, without folders before it: a mark holds however a client spells the model."""
-    whole = _folded(name)
-    for spelling in (whole, _folded(whole.partition(":")[0])):
-        yield spelling
-        yield spelling.rpartition("/")[2]
+    """Whole, without a tag, without folders before it, as a URL, as a path: however a client spells it.
+
+    A mark anywhere in a spelling counts, so that what is only similar stays here too.
+    """
+    for whole in (_folded(name), _folded(unquote(name)), _folded(normpath(unquote(name)))):
+        for spelling in (whole, _folded(whole.partition(":")[0])):
+            yield spelling
+            yield spelling.rpartition("/")[2]

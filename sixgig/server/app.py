@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from sixgig.gateway.answer import RefusedError
 from sixgig.gateway.gateway import Gateway
 from sixgig.gateway.metrics import CONTENT_TYPE
 from sixgig.server.guards import Guards
@@ -22,6 +24,7 @@ from sixgig.server.openapi import openapi_document
 from sixgig.server.page import page_routes
 from sixgig.server.passing import PATHS, PassThrough
 from sixgig.server.receipts import receipt
+from sixgig.server.shapes import api_of, error_body
 
 
 def make_app(gateway: Gateway) -> ASGIApp:
@@ -40,8 +43,17 @@ def make_app(gateway: Gateway) -> ASGIApp:
         *page_routes(),
         *_own_routes(gateway),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _in_shape})
     return Guards(app, gateway.settings.server, Keyring(gateway.settings.keys))
+
+
+async def _in_shape(request: Request, error: Exception) -> Response:
+    """No such path, or not with this method, as the path's own clients understand it."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    refused = RefusedError(error.status_code, error.detail.lower(), f"{request.method} {path[:80]!a}")
+    body = error_body(api_of(path), error.status_code, refused)
+    return Response(body, error.status_code, error.headers, "application/json")
 
 
 def _own_routes(gateway: Gateway) -> list[BaseRoute]:

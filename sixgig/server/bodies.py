@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from starlette.datastructures import Headers
@@ -10,29 +11,63 @@ from starlette.types import Message, Receive
 from sixgig.gateway.answer import RefusedError
 from sixgig.units import format_bytes
 
+SILENCE_S = 30
 _BODILESS = ("GET", "HEAD", "OPTIONS")
 _JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
 _UTF8 = re.compile(r'charset *= *("?)utf-?8\1', re.IGNORECASE)
 
 
-class LimitedBody:
-    """Stands for `receive`. Raises RefusedError (413) instead of passing on more than limit_bytes.
+class BodyRoom:
+    """What all requests' bodies may take together, from their first byte until their answers have ended."""
 
-    exceeded: it has done so; whatever the application makes of that is no answer to the client.
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes, self.held_bytes = limit_bytes, 0
+
+
+class LimitedBody:
+    """Stands for `receive`. Raises RefusedError instead of passing on more than limit_bytes (413), more than
+    there is room for (503), or what does not come (408).
+
+    refused: what it raised; whatever the application makes of that is no answer to the client.
     """
 
-    def __init__(self, receive: Receive, limit_bytes: int) -> None:
-        self.exceeded = False
-        self._receive, self._limit_bytes, self._passed_bytes = receive, limit_bytes, 0
+    def __init__(self, receive: Receive, limit_bytes: int, room: BodyRoom) -> None:
+        self.refused: RefusedError | None = None
+        self._receive, self._limit_bytes, self._room = receive, limit_bytes, room
+        self._held_bytes, self._complete = 0, False
 
     async def __call__(self) -> Message:
         """The next message, counted."""
-        message = await self._receive()
-        self._passed_bytes += len(message.get("body", b""))
-        if self._passed_bytes > self._limit_bytes:
-            self.exceeded = True
-            raise too_large(self._limit_bytes)
+        if self._complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                message = await self._receive()
+        except TimeoutError:
+            raise self._refusal(RefusedError(408, "the body stopped coming", f"{SILENCE_S} s")) from None
+        self._hold(len(message.get("body", b"")))
+        self._complete = not message.get("more_body", False)
         return message
+
+    def release(self) -> None:
+        """The answer has ended."""
+        self._room.held_bytes -= self._held_bytes
+        self._held_bytes = 0
+
+    def _hold(self, size_bytes: int) -> None:
+        if self._held_bytes + size_bytes > self._limit_bytes:
+            raise self._refusal(too_large(self._limit_bytes))
+        if self._room.held_bytes + size_bytes > self._room.limit_bytes:
+            numbers = f"{format_bytes(self._room.limit_bytes)} for all bodies together"
+            raise self._refusal(
+                RefusedError(503, "the server is busy with other bodies", numbers, "ask again")
+            )
+        self._held_bytes += size_bytes
+        self._room.held_bytes += size_bytes
+
+    def _refusal(self, error: RefusedError) -> RefusedError:
+        self.refused = error
+        return error
 
 
 def too_large(limit_bytes: int) -> RefusedError:

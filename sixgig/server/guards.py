@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sixgig.gateway import logs
 from sixgig.gateway.answer import RefusedError
-from sixgig.server.bodies import LimitedBody, check_content, check_length, too_large
+from sixgig.server.bodies import BodyRoom, LimitedBody, check_content, check_length
 from sixgig.server.cors import OriginGate, RawHeaders, preflight_headers
 from sixgig.server.credentials import OPEN_PATHS, SECRET_HEADERS, challenge, secret_in
 from sixgig.server.hosts import HostGate
@@ -20,6 +20,7 @@ from sixgig.settings.origins import Authority
 from sixgig.settings.sections import KeySettings, ServerSettings
 
 MOST_HEADERS, MOST_HEADER_BYTES = 100, 32 << 10
+ALL_BODIES_BYTES = 32 << 20  # of which the server's growth has room (sixgig/cli/serving.py)
 _POLICY_VIOLATION = 1008
 
 
@@ -34,6 +35,7 @@ class Guards:
         self._hosts = HostGate(settings.host, settings.allowed_hosts)
         self._origins = OriginGate(settings.allowed_origins)
         self._limit_bytes = settings.max_body_bytes
+        self._room = BodyRoom(max(ALL_BODIES_BYTES, 2 * settings.max_body_bytes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI. There are no WebSockets here, which would come past the checks of HTTP."""
@@ -60,7 +62,11 @@ class Guards:
         except RefusedError as error:
             await reply.refuse(error)
             return
-        await self._pass(_admitted(scope, key), LimitedBody(receive, self._limit_bytes), reply)
+        body = LimitedBody(receive, self._limit_bytes, self._room)
+        try:
+            await self._pass(_admitted(scope, key), body, reply)
+        finally:
+            body.release()
 
     def _addressed(self, scope: Scope, headers: Headers) -> Authority:
         if len(headers.raw) > MOST_HEADERS or _size(headers.raw) > MOST_HEADER_BYTES:
@@ -80,16 +86,16 @@ class Guards:
 
     async def _pass(self, scope: Scope, body: LimitedBody, reply: _Reply) -> None:
         async def unless_exceeded(message: Message) -> None:
-            if not body.exceeded or reply.started:
+            if body.refused is None or reply.started:
                 await reply(message)
 
         try:
             await self._app(scope, body, unless_exceeded)
         except Exception:
-            if not body.exceeded or reply.started:
+            if body.refused is None or reply.started:
                 raise
-        if body.exceeded and not reply.started:
-            await reply.refuse(too_large(self._limit_bytes))
+        if body.refused is not None and not reply.started:
+            await reply.refuse(body.refused)
 
 
 class _Reply:
@@ -122,7 +128,7 @@ class _Reply:
         headers = error_headers(error)
         if error.status == 401:
             headers["WWW-Authenticate"] = challenge(path)
-        if error.status == 413:
+        if error.status in (408, 413, 503):
             headers["Connection"] = "close"
         body = error_body(api_of(path), error.status, error)
         headers["Content-Length"] = str(len(body))

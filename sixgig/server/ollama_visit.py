@@ -40,7 +40,6 @@ class Visit:
             api="ollama",
             path=engine.path,
             body=engine.body,
-            fields=engine.fields,
             model=model,
             stream=engine.fields.get("stream") is True,
             key=key.name if key else None,

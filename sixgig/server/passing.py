@@ -47,7 +47,6 @@ class PassThrough:
             api=self._api,
             path=self._path,
             body=body,
-            fields=fields,
             model=self._gateway.model_named(fields.get("model")),
             stream=fields.get("stream") is True,
             key=key.name if key else None,

@@ -56,7 +56,7 @@ class ServerSettings(_Section):
     ram_bytes: SizeBytes | None = Field(default=None, alias="ram")
     vram_bytes: SizeBytes | None = Field(default=None, alias="vram")
     threads: Count | None = None
-    max_body_bytes: SizeBytes = Field(default=8 << 20, alias="max_body")
+    max_body_bytes: SizeBytes = Field(default=4 << 20, alias="max_body")
     private_by_default: bool = False
     log_prompts: bool = False
     allowed_hosts: tuple[AllowedHost, ...] = Field(default=(), strict=False)

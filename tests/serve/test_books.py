@@ -214,7 +214,7 @@ async def test_a_cap_does_not_open_again_when_the_clock_goes_back(tmp_path, monk
 @in_loop
 async def test_a_name_that_no_ledger_can_hold_is_put_down_as_far_as_it_can(tmp_path):
     async with house(tmp_path, far_settings(MISSING)) as home:
-        for name in ("\ud800x", "x" * 5000):
+        for name in ("\ud800x", "x" * 200):
             assert (await home.answered(model=name)).text == "far says"
         assert len(await home.written("model", 2)) == 2
         assert await home.nothing_left()

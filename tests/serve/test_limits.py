@@ -1,5 +1,6 @@
 """What one request may not ask, because it would take memory that nobody planned."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ CARD = ModelCard(
 )
 
 
-def check(stream: bool = False, body: bytes = b"{}", path: str = "/v1/completions", **fields: Any) -> None:
-    check_limits(Call("openai", path, body, fields, "m", stream), CARD)
+def check(stream: bool = False, pad: int = 0, path: str = "/v1/completions", **fields: Any) -> None:
+    body = json.dumps(fields).encode()
+    check_limits(Call("openai", path, body + b" " * (pad - len(body)), "m", stream), CARD)
 
 
 @pytest.mark.parametrize("name", ["repeat_last_n", "dry_penalty_last_n"])
@@ -58,9 +60,9 @@ def test_what_is_no_number_is_left_to_the_engine() -> None:
 
 
 def test_a_body_that_no_context_holds_is_refused_unread() -> None:
-    check(body=b"x" * 64 * CONTEXT)
+    check(pad=64 * CONTEXT)
     with pytest.raises(UsageError, match="longer than the model's context"):
-        check(body=b"x" * (64 * CONTEXT + 1))
+        check(pad=64 * CONTEXT + 1)
 
 
 def test_more_texts_than_planned_are_refused() -> None:
@@ -73,4 +75,33 @@ def test_more_texts_than_planned_are_refused() -> None:
 
 
 def test_many_texts_to_embed_may_be_long_together() -> None:
-    check(body=b"x" * 100 * CONTEXT, path="/v1/embeddings")
+    check(pad=100 * CONTEXT, path="/v1/embeddings")
+
+
+def schema(**limits: int) -> dict[str, Any]:
+    return {"type": "object", "properties": {"a": {"type": "string", **limits}}}
+
+
+def test_what_a_grammar_lets_be_repeated_is_bounded() -> None:
+    check(json_schema=schema(maxLength=1024))
+    check(grammar="root ::= [a-z]{0,1000}")
+    check(response_format={"type": "json_schema", "json_schema": {"schema": schema(minLength=1)}})
+    for fields in (
+        {"json_schema": schema(maxLength=1025)},
+        {"grammar": "root ::= [a-z]{0,1999}"},
+        {"grammar": "root ::= " + " | ".join(["[a-z]{0,999}"] * 5)},
+        {"response_format": {"json_schema": {"schema": {"allOf": [schema(maxLength=1000)] * 5}}}},
+        {"tools": [{"function": {"parameters": schema(maxLength=90_000)}}]},
+    ):
+        with pytest.raises(UsageError, match="repeated"):
+            check(**fields)
+
+
+def test_a_grammar_is_no_longer_than_planned() -> None:
+    with pytest.raises(UsageError, match="grammar is too long"):
+        check(grammar="root ::= " + "a" * 40_000)
+
+
+def test_ordinary_schemas_and_tools_pass() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema()}}
+    check(tools=[tool] * 60, response_format={"type": "json_schema", "json_schema": {"schema": schema()}})

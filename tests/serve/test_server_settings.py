@@ -48,7 +48,7 @@ def test_an_empty_file_gives_the_defaults(file: Path) -> None:
         4,
         None,
         None,
-        8 << 20,
+        4 << 20,
     )
     assert not (server.private_by_default or server.log_prompts or server.allowed_hosts)
 

@@ -53,10 +53,10 @@ UNSPENT = {
     "cannot be reached": lambda _r: httpx.ConnectTimeout("slow"),
     "wants a key": lambda _r: httpx.Response(401, json={"error": {"message": "no"}}),
     "is busy": lambda _r: httpx.Response(429),
-    "has a bug": lambda _r: httpx.Response(500, text="<html>"),
     "redirects": moved,
 }
 SPENT = {
+    "has a bug": lambda _r: httpx.Response(500, text="<html>"),
     "breaks off": lambda _r: httpx.ReadError("cut"),
     "speaks no HTTP": lambda _r: httpx.RemoteProtocolError("what"),
     "hangs before the headers": never,
