@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -89,7 +90,7 @@ def test_commands_are_made_cheap_but_not_changed() -> None:
 def test_servers_of_the_readme_start_answer_and_end_when_told(command: str, tmp_path: Path) -> None:
     (tmp_path / "models").symlink_to(demo_path().parent)
     (tmp_path / "serve.toml").write_text(f'[models.demo]\npath = "{demo_path()}"\n')
-    words = on_the_demo_model(command).replace("~/models", "models").split()[1:]
+    words = shlex.split(on_the_demo_model(command).replace("~/models", "models"), comments=True)[1:]
     log = tmp_path / "log"
     with log.open("w") as stderr:
         server = subprocess.Popen(
