@@ -65,11 +65,6 @@ class EnergyMonitor:
         self._last_s, self._last = self._read()
         self._remember()
 
-    @property
-    def blocks(self) -> bool:
-        """Whether a call may block: not where there is no meter."""
-        return not isinstance(self._meter, AbsentMeter)
-
     def begin(self, request_id: str) -> None:
         """It runs from now on: call when it gets its engine, not while it waits or its model loads.
 

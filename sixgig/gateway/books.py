@@ -7,10 +7,8 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
 from decimal import Decimal
 from logging import ERROR
-from typing import TypeVar
 
 from sixgig.energy import Energy, EnergyMonitor, micro_units
 from sixgig.gateway import logs
@@ -21,7 +19,6 @@ from sixgig.ledger.entry import MOST_CHARACTERS
 from sixgig.router import Attempt, Spent
 
 TICK_S, SLICE_S, RETRY_S = 0.5, 3600.0, 5.0
-Result = TypeVar("Result")
 MOST_RECENT = 1000
 MOST_PENDING = 100_000  # entries of a few hundred bytes each, while the disk takes nothing
 
@@ -53,17 +50,11 @@ class Books:
 
     async def begin(self, request_id: str) -> None:
         """The request runs from now on."""
-        await self._metered(self.monitor.begin, request_id)
+        await asyncio.to_thread(self.monitor.begin, request_id)
 
     async def end(self, request_id: str) -> Energy:
         """It has ended; what it took."""
-        return await self._metered(self.monitor.end, request_id)
-
-    async def _metered(self, call: Callable[[str], Result], request_id: str) -> Result:
-        """In a thread, where the meter may take its time."""
-        if self.monitor.blocks:
-            return await asyncio.to_thread(call, request_id)
-        return call(request_id)
+        return await asyncio.to_thread(self.monitor.end, request_id)
 
     def energy_cost_micros(self, joules: float | None) -> int | None:
         """At the owner's tariff; None without one or without joules."""
