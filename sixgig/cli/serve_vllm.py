@@ -182,8 +182,9 @@ services:
     environment:
       {KEY_VARIABLE}: ${{{KEY_VARIABLE}:?set it to a secret}}
       HF_TOKEN: ${{HF_TOKEN:-}}
+      HF_HOME: /models
     volumes:
-      - huggingface:/root/.cache/huggingface
+      - huggingface:/models
     ports:
       - "127.0.0.1:{PORT}:{PORT}"
     ipc: host

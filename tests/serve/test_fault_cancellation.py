@@ -130,11 +130,13 @@ async def test_a_client_that_leaves_before_its_energy_window_opens_is_put_down(t
         loop.set_default_executor(ThreadPoolExecutor(1))
         loop.run_in_executor(None, free.wait)
         visit = home.chat()
-        await settle()
-        assert home.gateway.queue.running == 1
-        visit.leave()
-        await settle()
-        free.set()
+        try:
+            await settle()
+            assert home.gateway.queue.running == 1
+            visit.leave()
+            await settle()
+        finally:
+            free.set()  # else the loop would wait for this thread for ever
         await visit.ended()
         assert await home.nothing_left()
         assert ("cancelled",) in await home.written("outcome", 2)
