@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import signal
 import socket
 import tempfile
@@ -16,23 +15,21 @@ from typing import Any
 import uvicorn
 from pydantic import ValidationError
 
-from sixgig.cli.opening import DEMO_MODEL, demo_path
+from sixgig.cli.served_models import model_cards, model_specs, require_room
 from sixgig.cli.terminal import say
 from sixgig.energy import EnergyMonitor, open_meter
-from sixgig.engines import Budget, ModelCard, ModelSpec, model_card
-from sixgig.errors import BudgetError, SixgigError, UsageError
+from sixgig.engines import Budget, ModelSpec, model_card
+from sixgig.errors import UsageError
 from sixgig.gateway import logs
 from sixgig.gateway.gateway import Gateway
 from sixgig.hardware import available_bytes, process_memory, this_processor
 from sixgig.hardware.memory import give_back
 from sixgig.ledger import Ledger, default_path
-from sixgig.modelfile import offers, resolve
 from sixgig.plan import default_budget
 from sixgig.server.app import make_app
 from sixgig.server.keys import new_key
-from sixgig.settings.sections import (
+from sixgig.settings import (
     KeySettings,
-    ModelSettings,
     ServerSettings,
     Settings,
     check_exposure,
@@ -45,12 +42,11 @@ MIB = 1 << 20
 GROWTH_BYTES = 96 * MIB
 DRAIN_S = 60
 _BACKLOG = 1024
-_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What to serve, and how. arguments: as typed, for a unit that starts the same again."""
+    """What to serve, and how. config, named, options: as typed, for a unit that starts the same again."""
 
     settings: Settings
     specs: tuple[ModelSpec, ...]
@@ -65,11 +61,7 @@ class Serving:
         given = {name: value for name, value in options.items() if value is not None}
         settings = _overridden(settings, given)
         check_exposure(settings)
-        specs = (*_configured(settings), *_named(models, settings))
-        if not specs:
-            say(f"no model named: serving the demo model {DEMO_MODEL}, which knows Python's PEPs and no more")
-            specs = (_spec("demo", ModelSettings(path=str(demo_path())), settings),)
-        return cls(settings, _distinct(specs), config, tuple(models), given)
+        return cls(settings, model_specs(models, settings), config, tuple(models), given)
 
     def run(self) -> None:
         """Serve until told to stop; then let what runs finish."""
@@ -106,14 +98,14 @@ class Serving:
 
     def _gateway(self, sockets: Path, stack: contextlib.ExitStack) -> Gateway:
         server, energy = self.settings.server, self.settings.energy
-        cards = _cards(self.specs)
+        cards = model_cards(self.specs)
         give_back()
         own_bytes = process_memory().resident_bytes
         total_bytes = server.ram_bytes or default_budget(available_bytes(), own_bytes)
         budget = Budget(
             total_bytes - own_bytes - GROWTH_BYTES, server.vram_bytes or 0, self._machine(sockets)
         )
-        _require_room(cards, budget.ram_bytes, total_bytes)
+        require_room(cards, budget.ram_bytes, total_bytes)
         meter = open_meter(energy.meter, energy.wall_idle_watts, energy.wall_busy_watts)
         return Gateway(
             self.settings,
@@ -232,80 +224,3 @@ def _overridden(settings: Settings, given: Mapping[str, Any]) -> Settings:
         what = f"--{option} of {given.get(str(fault['loc'][0]))} is not possible"
         raise UsageError(what, fault["msg"].removeprefix("Value error, ")) from error
     return settings.model_copy(update={"server": server})
-
-
-def _configured(settings: Settings) -> Iterator[ModelSpec]:
-    for name, model in settings.models.items():
-        yield _spec(name, model, settings)
-
-
-def _named(models: Sequence[str], settings: Settings) -> Iterator[ModelSpec]:
-    """Those of the command line, by the names of their files."""
-    for named in models:
-        if named.startswith("hf:"):
-            yield _spec(
-                _fit(named.removeprefix("hf:").rpartition("/")[2]), ModelSettings(path=named), settings
-            )
-            continue
-        for offer in offers(named):
-            assert isinstance(offer.location, Path)
-            yield _spec(_fit(offer.name), ModelSettings(path=str(offer.location)), settings)
-
-
-def _spec(name: str, model: ModelSettings, settings: Settings) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        path=resolve(model.path),
-        context=model.context or settings.server.context,
-        sequences=model.parallel or settings.server.parallel,
-        ram_bytes=model.ram_bytes,
-        pooling=model.pooling,
-        adapter=model.adapter,
-        keep_alive_s=model.keep_alive_s,
-    )
-
-
-def _fit(name: str) -> str:
-    """A name that clients can type: a file's, without what no name may hold."""
-    return _UNFIT.sub("-", name).strip("-.") or "model"
-
-
-def _distinct(specs: Sequence[ModelSpec]) -> tuple[ModelSpec, ...]:
-    names = [spec.name for spec in specs]
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        cure = "give them names of their own in a --config file"
-        raise UsageError(f"two models would both be called {twins[0]}", f"{len(names)} models", cure)
-    return tuple(specs)
-
-
-def _cards(specs: Sequence[ModelSpec]) -> list[ModelCard]:
-    """By their headers. Of several models one that cannot be opened is left out, aloud."""
-    cards = []
-    for spec in specs:
-        try:
-            cards.append(model_card(spec))
-        except SixgigError as error:
-            if len(specs) == 1:
-                raise
-            say(f"left out: {error}")
-    if not cards:
-        raise UsageError("none of the models can be opened", f"{len(specs)} tried", "see above")
-    return cards
-
-
-def _require_room(cards: Sequence[ModelCard], room_bytes: int, total_bytes: int) -> None:
-    """BudgetError where not even the smallest model fits; a word about each other that does not."""
-
-    def least(card: ModelCard) -> int:
-        return min(card.whole_bytes, card.paged_bytes or card.whole_bytes)
-
-    for card in cards:
-        if least(card) > room_bytes and len(cards) > 1:
-            say(f"{card.name} does not fit: about {format_bytes(least(card))} needed")
-    smallest = min(cards, key=least)
-    if least(smallest) > room_bytes:
-        own = total_bytes - room_bytes
-        numbers = f"{format_bytes(least(smallest) + own)} needed, {format_bytes(own)} of it for the server"
-        what = f"{smallest.name} does not fit in {format_bytes(total_bytes)} of memory"
-        raise BudgetError(what, numbers, f"try --ram {-(-(least(smallest) + own) // MIB)}M")

@@ -58,8 +58,9 @@ class Books:
 
     def energy_cost_micros(self, joules: float | None) -> int | None:
         """At the owner's tariff; None without one or without joules."""
-        known = joules is not None and self.price_per_kwh is not None
-        return micro_units(joules, self.price_per_kwh) if known else None  # type: ignore[arg-type]
+        if joules is None or self.price_per_kwh is None:
+            return None
+        return micro_units(joules, self.price_per_kwh)
 
     def record(self, entry: Entry | Residency) -> None:
         """It will be on disk soon, or as soon as the disk takes it."""

@@ -36,12 +36,11 @@ class Call:
         """The body read, and not kept: waiting in a queue its bytes take a tenth of the memory."""
         return parse_body(self.body)
 
-    @property
-    def max_tokens(self) -> int | None:
-        """The answer's limit as asked; None where it was not, or makes no sense."""
-        fields = self.fields
-        found = next((fields[name] for name in OUTPUT_LIMITS if fields.get(name) is not None), None)
-        return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+def output_limit(fields: dict[str, Any]) -> int | None:
+    """The answer's limit as asked; None where it was not, or makes no sense."""
+    found = next((fields[name] for name in OUTPUT_LIMITS if fields.get(name) is not None), None)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def parse_body(body: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sixgig.errors import SixgigError
 from sixgig.gateway import logs
 from sixgig.gateway.answer import Answer, RefusedError, status_of
 from sixgig.gateway.books import Books
-from sixgig.gateway.call import Call
+from sixgig.gateway.call import Call, output_limit
 from sixgig.gateway.local import Local
 from sixgig.gateway.record import Record
 from sixgig.gateway.upstream import UpstreamError, Upstreams
@@ -95,14 +95,17 @@ class Dispatch:
 
     def _ask(self, call: Call, permit: Permit | Private, prompt_tokens: int | None = None) -> Ask:
         """Its body is looked through only where there are rules: that takes time, and everyone waits."""
-        path = _upstream_path(call) if self.routing.rules else Absent("there are no rules")
+        path: UpstreamPath | Absent = Absent("there are no rules")
+        fields: dict[str, Any] = {}
+        if self.routing.rules:
+            path, fields = _upstream_path(call), call.fields
         return Ask(
             request_id=call.id,
             model=call.model,
             upstream_path=path,
             prompt_tokens_at_most=upper_bound_tokens(len(call.body)),
-            outputs=path if isinstance(path, Absent) else output_count(path, call.fields),
-            max_tokens=call.max_tokens if self.routing.rules else None,
+            outputs=path if isinstance(path, Absent) else output_count(path, fields),
+            max_tokens=output_limit(fields),
             permit=permit,
             prompt_tokens=prompt_tokens,
         )

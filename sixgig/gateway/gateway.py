@@ -26,11 +26,11 @@ from sixgig.gateway.tally import Tally
 from sixgig.gateway.today import Today
 from sixgig.gateway.upstream import Upstreams
 from sixgig.ledger import Ledger, Limits
+from sixgig.ledger.entry import MOST_CHARACTERS
 from sixgig.router import Gate, Spending
-from sixgig.settings.sections import Settings
+from sixgig.settings import Settings
 
 SAMPLE_S = 1.0
-LONGEST_NAME = 200
 LAST_WORDS_S = 5.0  # for calls that were cut off to be put down
 
 
@@ -54,7 +54,7 @@ class Gateway:
         upstreams: Upstreams | None = None,
     ) -> None:
         self.settings, self.gateway_bytes = settings, gateway_bytes
-        self.began_at, self.began_s = time.time(), time.monotonic()
+        self.began_s = time.monotonic()
         self.draining = False
         self.queue = Admission(settings.server.queue)
         self.fleet = Fleet(
@@ -87,9 +87,10 @@ class Gateway:
         """The model a request asks for; with a single one here it need not be named."""
         if name is None and len(self.fleet.models) == 1:
             return next(iter(self.fleet.models))
-        if isinstance(name, str) and len(name) > LONGEST_NAME:
+        if isinstance(name, str) and len(name) > MOST_CHARACTERS:
+            numbers = f"{len(name)} characters, {MOST_CHARACTERS} possible"
             raise UsageError(
-                "the model's name is too long", f"{len(name)} characters, {LONGEST_NAME} possible"
+                "the model's name is too long", numbers, "GET /v1/models lists those that are here"
             )
         if not isinstance(name, str) or not name:
             known = ", ".join(self.fleet.models) or "none"

@@ -102,7 +102,7 @@ def _words(error: Exception) -> str:
 def _asked(call: Call, attempt: Attempt) -> dict[str, Any]:
     """The client's request with the upstream's name of the model and a limit that what it costs keeps to."""
     asked = call.fields | {"model": attempt.model}
-    limit = _limit_field(call)
+    limit = _limit_field(call.path, asked)
     for name in OUTPUT_LIMITS:  # of another endpoint's, an upstream takes no notice
         asked.pop(name, None)
     if limit is not None:
@@ -112,13 +112,13 @@ def _asked(call: Call, attempt: Attempt) -> dict[str, Any]:
     return asked
 
 
-def _limit_field(call: Call) -> str | None:
+def _limit_field(path: str, asked: dict[str, Any]) -> str | None:
     """By which name the endpoint knows the answer's limit; a chat has two, and the client's choice counts."""
-    if call.path.endswith("/embeddings"):
+    if path.endswith("/embeddings"):
         return None
-    if call.path.endswith("/responses"):
+    if path.endswith("/responses"):
         return "max_output_tokens"
-    newer = call.path.endswith("/chat/completions") and "max_completion_tokens" in call.fields
+    newer = path.endswith("/chat/completions") and "max_completion_tokens" in asked
     return "max_completion_tokens" if newer else "max_tokens"
 
 

@@ -16,8 +16,8 @@ from sixgig.server.credentials import OPEN_PATHS, SECRET_HEADERS, challenge, sec
 from sixgig.server.hosts import HostGate
 from sixgig.server.keys import Keyring
 from sixgig.server.shapes import api_of, error_body, error_headers
+from sixgig.settings import KeySettings, ServerSettings
 from sixgig.settings.origins import Authority
-from sixgig.settings.sections import KeySettings, ServerSettings
 
 MOST_HEADERS, MOST_HEADER_BYTES = 100, 32 << 10
 ALL_BODIES_BYTES = 32 << 20  # of which the server's growth has room (sixgig/cli/serving.py)

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterable
 from hashlib import sha256
 
-from sixgig.settings.sections import KeySettings
+from sixgig.settings import KeySettings
 
 PREFIX = "sg-"
 _SECRET_BYTES = 32

@@ -17,7 +17,7 @@ from sixgig.gateway.upstream import Upstreams
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import Ledger
 from sixgig.server.app import make_app
-from sixgig.settings.sections import Settings
+from sixgig.settings import Settings
 from tests.serve.fake_engines import card
 from tests.serve.ledger_rows import rows
 from tests.serve.visits import Visit

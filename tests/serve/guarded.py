@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sixgig.server.guards import Guards
 from sixgig.server.keys import Keyring
-from sixgig.settings.sections import KeySettings, ServerSettings
+from sixgig.settings import KeySettings, ServerSettings
 from tests.serve.fixed_keys import fixed_key
 
 SECRET, DIGEST = fixed_key("one")

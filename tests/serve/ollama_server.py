@@ -20,7 +20,7 @@ from sixgig.ledger import Ledger
 from sixgig.modelfile import open_model
 from sixgig.modelfile.writer import NewTensor, lay_out
 from sixgig.server.ollama import ollama_routes
-from sixgig.settings.sections import Settings
+from sixgig.settings import Settings
 
 DEMO = Path(sixgig.__file__).parent / "demo" / "pep-moe-31m.gguf"
 ROOM = 300 << 20

@@ -25,7 +25,7 @@ from sixgig.gateway.gateway import Gateway
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import Ledger
 from sixgig.modelfile import open_model
-from sixgig.settings.sections import Settings
+from sixgig.settings import Settings
 from tests.serve.ollama_server import DEMO, rewritten
 from tests.tiny.models import build
 

@@ -9,7 +9,7 @@ import pytest
 
 from sixgig.errors import UsageError
 from sixgig.server.keys import Keyring
-from sixgig.settings.sections import (
+from sixgig.settings import (
     EnergySettings,
     KeySettings,
     LedgerSettings,

@@ -265,3 +265,23 @@ async def test_unloading_what_is_not_loaded_changes_nothing(monkeypatch):
         await fleet.use("a")
         await settle()
         assert engines.names() == ["a"]
+
+
+@in_loop
+async def test_a_model_that_fits_is_not_paged_because_its_estimate_was_low(monkeypatch):
+    async with fleet_of(monkeypatch, card("a", 40, paged=20)) as (fleet, engines):
+        short = BudgetError("too small")
+        short.smallest_bytes = 45
+        engines.fails["a"] = [short]
+        await fleet.use("a")
+        assert [(o.ram_bytes, o.never_page) for o in engines.orders] == [(40, True), (45, False)]
+
+
+@in_loop
+async def test_a_model_that_turns_out_not_to_fit_is_paged(monkeypatch):
+    async with fleet_of(monkeypatch, card("a", ROOM, paged=20)) as (fleet, engines):
+        short = BudgetError("too small")
+        short.smallest_bytes = ROOM + 1
+        engines.fails["a"] = [short]
+        await fleet.use("a")
+        assert [(o.ram_bytes, o.never_page) for o in engines.orders] == [(ROOM, True), (ROOM, False)]

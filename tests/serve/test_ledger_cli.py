@@ -246,3 +246,16 @@ def test_another_programs_file_is_refused_by_name(capsys: Capture, tmp_path: Pat
     (tmp_path / "notes").write_text("mine")
     assert "notes is no ledger" in refused(capsys, "--file", str(tmp_path / "notes"))
     assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_money_set_aside_for_answers_that_never_ended_is_told(path: Path, capsys: Capture) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.reserve("lost", at(15), "up", "", "m", 1_500_000)
+    assert main(["ledger", "--file", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "1 requests left and never ended" in told and "1.50" in told
+
+
+def test_days_that_end_before_they_begin_are_refused(path: Path, capsys: Capture) -> None:
+    assert main(["ledger", "--file", str(path), "--since", "2026-11-15", "--until", "2026-11-13"]) == 1
+    assert "--since is after --until" in capsys.readouterr().err

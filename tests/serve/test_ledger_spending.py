@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sixgig.ledger import Exceeded, Ledger, LedgerError, Limits
+from sixgig.ledger import Exceeded, Ledger, LedgerError, Limits, Reader
 from sixgig.ledger.days import day_start, local_day
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +40,19 @@ def test_a_reservation_counts_in_full_until_it_is_settled(ledger: Ledger) -> Non
     assert ledger.spent(NOON) == 40
     ledger.settle("a", 250)
     assert ledger.spent(NOON) == 260 and ledger.spent(NOON + 1) == 0
+
+
+def test_reports_tell_what_was_set_aside_and_never_settled(ledger: Ledger) -> None:
+    ledger.reserve("a", NOON, "one", "", "m", 100)
+    ledger.reserve("b", NOON, "one", "", "m", 10)
+    ledger.reserve("c", NOON - DAY, "two", "", "m", 5)
+    ledger.settle("b", 3)
+    for reader in (Reader.open(ledger.path, UTC), Reader.beside(ledger.path, UTC)):
+        with reader:
+            assert reader.spent(NOON) == {"one": 103}
+            assert reader.spent(0.0) == {"one": 103, "two": 5}
+            assert reader.unsettled() == (2, 105)
+            assert reader.unsettled(NOON) == (1, 100)
 
 
 def test_settled_at_nothing_it_frees_all(ledger: Ledger) -> None:

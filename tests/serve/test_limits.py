@@ -105,3 +105,20 @@ def test_a_grammar_is_no_longer_than_planned() -> None:
 def test_ordinary_schemas_and_tools_pass() -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": schema()}}
     check(tools=[tool] * 60, response_format={"type": "json_schema", "json_schema": {"schema": schema()}})
+
+
+def test_numbers_that_are_no_counts_are_not_counted() -> None:
+    years = {"type": "integer", "enum": [1990, 2024, 5000], "minimum": 1900}
+    check(tools=[{"function": {"parameters": {"properties": {"year": years}}}}], max_tokens=4000)
+    check(grammar='root ::= "2024" | "1000000" | "{" [a-z]{3} "}"')
+
+
+@pytest.mark.parametrize("count", ["9" * 40, "1999,", ",1999", " 5 , 1999 "])
+def test_a_count_is_seen_however_it_is_written(count: str) -> None:
+    with pytest.raises(UsageError, match="repeated"):
+        check(grammar="root ::= [a-z]{" + count + "}")
+
+
+def test_a_count_of_many_digits_in_a_schema_is_too_many() -> None:
+    with pytest.raises(UsageError, match="repeated"):
+        check(json_schema=schema(maxLength=10**30))

@@ -8,7 +8,7 @@ import pytest
 
 from sixgig.gateway.upstream import Upstreams
 from sixgig.router import HEADER
-from sixgig.settings.sections import Settings
+from sixgig.settings import Settings
 from tests.serve.ollama_server import ollama_server
 
 HELLO = [{"role": "user", "content": "hello"}]

@@ -111,6 +111,14 @@ def test_a_mark_holds_however_the_model_is_spelt(mark: str, asked: str) -> None:
     assert isinstance(Gate(False, frozenset({mark}), {}).check("r1", (asked,), None, ()), Private)
 
 
+@pytest.mark.parametrize(
+    "asked", ["models/diary/", "diary/.", "x/../diary", "diary@q4", "diary%20", "my-diary-2"]
+)
+def test_what_only_resembles_a_marked_name_stays_too(asked: str) -> None:
+    assert isinstance(Gate(False, frozenset({"diary"}), {}).check("r1", (asked,), None, ()), Private)
+    assert isinstance(Gate(False, frozenset({"diary"}), {}).check("r1", ("dairy",), None, ()), Permit)
+
+
 def test_a_mark_with_brackets_is_a_name_too() -> None:
     assert isinstance(Gate(False, frozenset({"a[b]"}), {}).check("r1", ("a[b]",), None, ()), Private)
 

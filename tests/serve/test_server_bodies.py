@@ -1,6 +1,8 @@
 """Bodies and headers: JSON of limited size, and never more of it passed on."""
 
+import asyncio
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -9,10 +11,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from sixgig.server.guards import MOST_HEADER_BYTES, MOST_HEADERS
-from tests.serve.guarded import HERE, JSON, LIMIT, Inner, Pairs, ask
+from sixgig.gateway.answer import RefusedError
+from sixgig.server import bodies
+from sixgig.server.bodies import BodyRoom, LimitedBody
+from sixgig.server.guards import MOST_HEADER_BYTES, MOST_HEADERS, Guards
+from sixgig.settings import ServerSettings
+from tests.serve.guarded import HERE, JSON, LIMIT, RING, SECRET, Inner, Pairs, ask
 
 
 @pytest.mark.parametrize(
@@ -132,3 +138,58 @@ def test_an_answer_under_way_when_the_body_grows_too_large_breaks_off() -> None:
 def test_too_many_or_too_long_headers_are_refused(headers: Pairs) -> None:
     reply = ask(HERE, *headers)
     assert (reply.status, reply.reached) == (431, False)
+
+
+def test_all_bodies_together_have_a_bound_until_their_answers_have_ended() -> None:
+    async def scene() -> None:
+        room = BodyRoom(150)
+
+        async def coming() -> Message:
+            return {"type": "http.request", "body": b"x" * 100, "more_body": False}
+
+        first, second = LimitedBody(coming, LIMIT, room), LimitedBody(coming, LIMIT, room)
+        await first()
+        with pytest.raises(RefusedError, match="busy with other bodies") as refusal:
+            await second()
+        assert refusal.value.status == 503 and second.refused is refusal.value
+        first.release()
+        assert (await second())["body"] and room.held_bytes == 100
+
+    asyncio.run(scene())
+
+
+def test_the_room_is_given_back_whatever_becomes_of_the_request() -> None:
+    class Fails:
+        scopes: ClassVar[list[Scope]] = []
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await receive()
+            raise OSError("broken")
+
+    guards = Guards(Fails(), ServerSettings(max_body=LIMIT), RING)
+    scope = {"type": "http", "method": "POST", "path": "/v1/models", "server": ("127.0.0.1", 8333)}
+    scope["headers"] = [
+        (n.encode(), v.encode()) for n, v in (HERE, JSON, ("authorization", f"Bearer {SECRET}"))
+    ]
+
+    async def coming() -> Message:
+        return {"type": "http.request", "body": b"x", "more_body": False}
+
+    async def sent(_message: Message) -> None:
+        return None
+
+    with pytest.raises(OSError, match="broken"):
+        asyncio.run(guards(scope, coming, sent))
+    assert guards._room.held_bytes == 0
+
+
+def test_a_body_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "SILENCE_S", 0.01)
+
+    async def scene() -> None:
+        body = LimitedBody(asyncio.Event().wait, LIMIT, BodyRoom(LIMIT))  # type: ignore[arg-type]
+        with pytest.raises(RefusedError, match="stopped coming") as refusal:
+            await body()
+        assert refusal.value.status == 408
+
+    asyncio.run(scene())

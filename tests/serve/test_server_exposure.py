@@ -3,7 +3,7 @@
 import pytest
 
 from sixgig.errors import UsageError
-from sixgig.settings.sections import Settings, check_exposure
+from sixgig.settings import Settings, check_exposure
 from tests.serve.fixed_keys import fixed_key
 
 DIGEST = fixed_key("one")[1]

@@ -9,7 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 from sixgig.gateway import logs
 from sixgig.server.guards import Guards
 from sixgig.server.keys import Keyring
-from sixgig.settings.sections import ServerSettings
+from sixgig.settings import ServerSettings
 from tests.serve.guarded import HERE, Inner, ask
 
 

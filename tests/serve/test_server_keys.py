@@ -1,14 +1,17 @@
 """API keys: only the secret itself opens, and it is not kept."""
 
 import hmac
+import tomllib
 from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sixgig.cli.serving import print_key
+from sixgig.errors import UsageError
 from sixgig.server.keys import Keyring, new_key
-from sixgig.settings.sections import KeySettings
+from sixgig.settings import KeySettings
 from tests.serve.fixed_keys import fixed_key
 
 PAIRS = [fixed_key(name) for name in ("one", "two", "three")]
@@ -64,3 +67,16 @@ def test_every_key_is_compared_wherever_the_right_one_stands(monkeypatch: pytest
 def test_a_ring_is_false_without_keys_only() -> None:
     assert not Keyring()
     assert Keyring(KEYS[:1])
+
+
+@pytest.mark.parametrize("name", ["", 'a"b', "a b", "a" * 65, "a\nb"])
+def test_a_key_gets_no_name_that_the_configuration_would_refuse(name: str) -> None:
+    with pytest.raises(UsageError, match="a key cannot be called"):
+        print_key(name)
+
+
+def test_a_new_key_is_what_the_configuration_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    print_key("alice")
+    secret, section = capsys.readouterr()
+    (key,) = tomllib.loads(section[section.index("[[keys]]") :])["keys"]
+    assert Keyring([KeySettings(**key)]).find(secret.strip()) is not None

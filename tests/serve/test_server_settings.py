@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sixgig.errors import UsageError
-from sixgig.settings.sections import Settings, load_settings
+from sixgig.settings import Settings, load_settings
 from tests.serve.fixed_keys import fixed_key
 
 SECRET, DIGEST = fixed_key("one")

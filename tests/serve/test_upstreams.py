@@ -268,6 +268,27 @@ async def test_only_its_own_key_and_what_was_asked_reach_it(tmp_path, monkeypatc
         assert [body["max_completion_tokens"] for body in home.far.bodies] == [7, 50]
 
 
+@pytest.mark.parametrize(
+    ("api", "asked", "sent"),
+    [
+        ("openai", {"max_output_tokens": 5}, {"max_tokens": 50}),
+        ("openai", {"max_output_tokens": 5, "max_tokens": 7}, {"max_tokens": 5}),
+        ("responses", {"max_tokens": 5}, {"max_output_tokens": 5}),
+    ],
+    ids=str,
+)
+@in_loop
+async def test_a_limit_under_a_name_that_the_endpoint_does_not_know_bounds_nothing(
+    tmp_path, api, asked, sent
+):
+    """Upstreams take no notice of it, and the reservation would be too small."""
+    async with house(tmp_path, far_settings(MISSING, max_output_tokens=50)) as home:
+        await home.answered(api, model="else", **asked)
+        (body,) = home.far.bodies
+        limits = {name: body[name] for name in body if name.startswith("max_")}
+        assert limits.keys() == sent.keys() and limits[next(iter(sent))] <= 50
+
+
 @in_loop
 async def test_the_body_has_its_own_name_of_the_model_and_a_limit(tmp_path):
     async with house(tmp_path, far_settings(SLOW, max_output_tokens=50)) as home:
