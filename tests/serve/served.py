@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,12 @@ class Served:
 
     def status(self) -> dict:
         return httpx.get(f"{self.url}/status.json").json()
+
+    def until(self, condition: Callable[[dict], bool]) -> dict:
+        """The first status for which that holds; they come once a second. pytest ends what waits for ever."""
+        while not condition(status := self.status()):
+            time.sleep(0.05)
+        return status
 
 
 @contextlib.contextmanager

@@ -291,8 +291,9 @@ def test_a_client_that_leaves_amid_its_body_leaves_nothing_behind(served, path):
     for cut in (0, 1, len(good()) // 2):
         with connect(served) as connection:
             connection.sendall(request(good()[:cut], path=path, length=len(good())))
-    queue = served.status()["queue"]
-    assert (queue["waiting"], queue["running"]) == (0, 0)
+    before = served.status()["now"]
+    queue = served.until(lambda status: status["now"] > before and not status["queue"]["running"])["queue"]
+    assert queue["waiting"] == 0
 
 
 def test_a_slow_body_holds_up_nobody(served):

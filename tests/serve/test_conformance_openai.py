@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import struct
-import time
 from enum import Enum
 from typing import Literal
 
@@ -301,9 +300,9 @@ def test_a_client_that_leaves_while_it_waits_leaves_the_line(client, served):
             )
             await anext(aiter(first))
             waiting = asyncio.create_task(chat(mine, model="single", max_tokens=1900))
-            await asyncio.to_thread(_until, served, lambda status: status["queue"]["waiting"] == 1)
+            await asyncio.to_thread(served.until, lambda status: status["queue"]["waiting"] == 1)
             waiting.cancel()
-            await asyncio.to_thread(_until, served, lambda status: status["queue"]["waiting"] == 0)
+            await asyncio.to_thread(served.until, lambda status: status["queue"]["waiting"] == 0)
             running = served.status()["queue"]["running"]
             await first.close()
             return running
@@ -342,13 +341,6 @@ def test_a_key_is_asked_for_where_keys_are_configured(locked):
 
 def _idle(served, model):
     """The status once nothing of the model's runs."""
-    return _until(
-        served, lambda status: all(one["users"] == 0 for one in status["models"] if one["name"] == model)
+    return served.until(
+        lambda status: all(one["users"] == 0 for one in status["models"] if one["name"] == model)
     )
-
-
-def _until(served, condition):
-    """The first status for which that holds; they come once a second. pytest ends what waits for ever."""
-    while not condition(status := served.status()):
-        time.sleep(0.05)
-    return status
