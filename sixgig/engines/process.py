@@ -25,6 +25,7 @@ IDLE_CONNECTIONS = 32
 # The engine closes a silent connection after five seconds; a request must not meet that.
 KEPT_S = 2.0
 KEPT_BYTES, LONGEST_EVENT = 4096, 1 << 20
+FRESH_S = 1.0  # for how long a read that failed explains what broke
 
 
 class EngineProcess:
@@ -44,6 +45,8 @@ class EngineProcess:
         self.client = _client(order.socket)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self._said = b""
+        self._failure: SixgigError | None = None
+        self._failed_s = 0.0
         self._stopping = False
         self._asking, self._questions = asyncio.Lock(), itertools.count()
         self._listening = asyncio.create_task(self._listen())
@@ -81,9 +84,11 @@ class EngineProcess:
         return await self._ask("counters")
 
     async def failure(self) -> SixgigError | None:
-        """The read that failed since the last call."""
+        """The read that failed within FRESH_S: it broke every request of a batch, and each of them asks."""
         answer = await self._ask("failure")
-        return None if answer is None else _error(answer)
+        if answer is not None:
+            self._failure, self._failed_s = _error(answer), time.monotonic()
+        return self._failure if time.monotonic() - self._failed_s < FRESH_S else None
 
     async def stop(self, at_once: bool = False) -> None:
         """End the process, requests in flight included; returns when its memory is free."""

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import json
 import re
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -25,13 +23,10 @@ _LOST_S = 1.0  # a process that has died is known to be dead within this time
 _BROKEN = (httpx.HTTPError, RuntimeError)  # the latter of a connection that the fleet has closed already
 _JSON = "application/json"
 _HEADERS = {"content-type": _JSON}
-_FRESH_S = 1.0  # a read that failed breaks every request of its batch, but the engine tells of it once
 _ERROR_EVENTS = (b'data: {"error":', b"event: error\n")
 # What the engine answers with 500 for a fault of its own. Its other 500s and 501s are about the request:
 # tools without a name, an image for a model that sees none, a text to embed that is longer than a batch.
 _OWN_FAULTS = ("Compute error", "Invalid input batch", "Context size has been exceeded", "failed to")
-
-_failures: WeakKeyDictionary[EngineProcess, tuple[SixgigError, float]] = WeakKeyDictionary()
 
 
 class Local:
@@ -98,7 +93,7 @@ async def _explained(engine: EngineProcess, response: httpx.Response) -> AsyncIt
     try:
         async for piece in response.aiter_raw():
             if piece.startswith(_ERROR_EVENTS):
-                raise StreamBrokenError(await _failure(engine) or _own_words(piece))
+                raise StreamBrokenError(await engine.failure() or _own_words(piece))
             yield piece
     except _BROKEN as error:
         raise StreamBrokenError(await _why(engine, error)) from error
@@ -106,7 +101,7 @@ async def _explained(engine: EngineProcess, response: httpx.Response) -> AsyncIt
 
 async def _failed(engine: EngineProcess, response: httpx.Response) -> SixgigError:
     """Why the engine answered with 5xx: what the disk said, else its own words."""
-    failure = await _failure(engine)
+    failure = await engine.failure()
     if failure is not None:
         return RefusedError(httpx.codes.SERVICE_UNAVAILABLE, failure.what, failure.numbers, failure.cure)
     try:
@@ -116,15 +111,6 @@ async def _failed(engine: EngineProcess, response: httpx.Response) -> SixgigErro
     if told.startswith(_OWN_FAULTS):
         return ServingError("the engine failed", told, "ask again")
     return RefusedError(httpx.codes.BAD_REQUEST, "the model cannot answer this request", told)
-
-
-async def _failure(engine: EngineProcess) -> SixgigError | None:
-    """What the disk did to it just now."""
-    failure = await engine.failure()
-    if failure is not None:
-        _failures[engine] = failure, time.monotonic()
-    known, told_s = _failures.get(engine, (None, 0.0))
-    return known if time.monotonic() - told_s < _FRESH_S else None
 
 
 def _own_words(event: bytes) -> SixgigError:
@@ -138,7 +124,7 @@ async def _why(engine: EngineProcess, error: Exception) -> SixgigError:
     """The process's own end, where it has ended; it may be known a moment after its socket closes."""
     with contextlib.suppress(TimeoutError):
         return await _loss(engine)
-    return await _failure(engine) or ServingError("the engine broke off", type(error).__name__, "ask again")
+    return await engine.failure() or ServingError("the engine broke off", type(error).__name__, "ask again")
 
 
 async def _loss(engine: EngineProcess) -> EngineLostError:

@@ -14,7 +14,9 @@ from tests.serve.loops import in_loop
 
 @pytest.mark.parametrize("damage", [cut, change, empty])
 @in_loop
-async def test_a_damaged_file_fails_the_request_and_a_restored_one_serves_the_next(tiny, tmp_path, damage):
+async def test_a_damaged_file_fails_the_request_and_a_restored_one_serves_the_next(
+    tiny, tmp_path, damage, monkeypatch
+):
     source = tiny("qwen3moe", n_experts=32)
     model = shutil.copy(source, tmp_path / "model.gguf")
     budget = await smallest_budget(model, always_page=True)
@@ -30,9 +32,12 @@ async def test_a_damaged_file_fails_the_request_and_a_restored_one_serves_the_ne
             assert isinstance(failure, ReadError)
             assert str(model) in str(failure)
             assert " at byte " in str(failure)
-            assert await engine.failure() is None
+            assert await engine.failure() is failure
         original.restore()
         assert await completion(engine) == expected
+        with monkeypatch.context() as patch:
+            patch.setattr("sixgig.engines.process.FRESH_S", 0)
+            assert await engine.failure() is None
         assert engine.alive
 
 
