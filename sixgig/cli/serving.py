@@ -184,6 +184,8 @@ def _uvicorn(app: Any) -> uvicorn.Config:
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=75,
         lifespan="on",
+        loop="asyncio",  # these two are what is tested, whatever else is installed
+        http="h11",
     )
 
 

@@ -129,7 +129,7 @@ class Tuning:
     def _plan(self, n_weights: int) -> TuningPlan:
         """With this process as it is now, everything imported and the data in tokens."""
         request = self.request
-        find_footing(self.threads)
+        find_footing(self.threads, device_of(request.vram_bytes))
         held = process_memory()
         process = ProcessBytes(held.anonymous_bytes + held.shared_bytes, held.file_bytes, "measured")
         batch = Batch(request.step_tokens, request.micro_tokens, n_weights)

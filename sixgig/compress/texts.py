@@ -32,7 +32,10 @@ def divide(text: str, held_out: str | None) -> Texts:
     """
     blocks = list(_blocks(text))
     if len(blocks) < _CYCLE:
-        numbers = f"{len(text)} characters, {_CYCLE * BLOCK_CHARACTERS} needed"
+        numbers = (
+            f"{len(text)} characters give {len(blocks)} passages, {_CYCLE} needed; "
+            f"one has {BLOCK_CHARACTERS} characters or more and ends with an empty line"
+        )
         raise UsageError("the calibration text is too short", numbers, "name a longer one with --text")
     parts: dict[str, list[str]] = {"calibration": [], "search": [], "held_out": []}
     for number, block in enumerate(blocks):

@@ -13,13 +13,15 @@ from sixgig.hardware.memory import give_back
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers for mallopt
 # A mapping of its own costs a fault a page each time, and is given back whole. From where it pays: LOG.md.
 OWN_MAPPING_BYTES, KEPT_BYTES = 4 << 20, 64 << 20
+_PROCESSOR = torch.device("cpu")
 
 
-def find_footing(threads: int) -> None:
+def find_footing(threads: int, device: torch.device = _PROCESSOR) -> None:
     """Imports what PyTorch brings in late, starts its threads, and makes the allocator give memory back.
 
     glibc would learn from large blocks to keep what is freed: here blocks from OWN_MAPPING_BYTES on always
-    get a mapping of their own, which goes when they go.
+    get a mapping of their own, which goes when they go. A GPU's driver and kernels take main memory too: they
+    come with the first work on `device`.
     """
     torch.set_num_threads(threads)
     libc = ctypes.CDLL(None)
@@ -27,16 +29,16 @@ def find_footing(threads: int) -> None:
         libc.mallopt(_MMAP_THRESHOLD, OWN_MAPPING_BYTES)
         libc.mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
     for name in LEARNING_RATES:
-        _train_a_little(name)
+        _train_a_little(name, device)
     give_back()
 
 
-def _train_a_little(name: str) -> None:
+def _train_a_little(name: str, device: torch.device) -> None:
     """A step of everything that imports or starts something at its first use."""
-    x = torch.ones(1, 1, 2 * CHUNK, 4, requires_grad=True)
+    x = torch.ones(1, 1, 2 * CHUNK, 4, device=device, requires_grad=True)
     y = gated_delta_rule(x[0], x[0], x, x[..., 0], x[..., 0])
     mixed = torch.nn.functional.scaled_dot_product_attention(y, y, y, is_causal=True)
     torch.autograd.backward(mixed.sum())
-    optimiser = make_optimiser(name, [parameter := torch.ones(4, 4, requires_grad=True)])
-    torch.autograd.backward((parameter @ torch.ones(4, 4)).sum())
+    optimiser = make_optimiser(name, [parameter := torch.ones(4, 4, device=device, requires_grad=True)])
+    torch.autograd.backward((parameter @ parameter.detach()).sum())
     optimiser.step()

@@ -21,8 +21,10 @@ from sixgig.finetune.stored import Dequantiser, StreamedWeights
 from sixgig.finetune.train import Corpus, Recipe, Trainer
 from sixgig.plan import anatomy
 from sixgig.plan.pieces import Pieces, pieces_of
-from sixgig.plan.tuning import TuningPlan
+from sixgig.plan.tuning import DRIVER_BYTES, TuningPlan
+from sixgig.units import format_bytes
 
+LEAST_VRAM_BYTES = 1 << 30
 _FAST_HALVES = (8, 0)  # CUDA capability from which bfloat16 products are faster than float32 ones
 
 
@@ -76,14 +78,17 @@ def open_trainer(
 
 
 def device_of(vram_bytes: int | None) -> torch.device:
-    """The processor, or the GPU with its memory capped; UsageError where there is none."""
+    """The processor, or the GPU with its memory capped; UsageError where there is none, or too little."""
     if vram_bytes is None:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         numbers = f"PyTorch {torch.__version__} sees no CUDA device"
         raise UsageError("there is no GPU to tune on", numbers, "leave --vram out, or install a CUDA build")
+    if vram_bytes < LEAST_VRAM_BYTES:
+        numbers = f"{format_bytes(vram_bytes)}, of which the driver takes {format_bytes(DRIVER_BYTES)}"
+        raise UsageError("--vram is too little to tune with", numbers, "give at least 1G, or leave it out")
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, vram_bytes / total))
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (vram_bytes - DRIVER_BYTES) / total))
     return torch.device("cuda")
 
 

@@ -16,7 +16,7 @@ from sixgig.families import Role
 from sixgig.plan.anatomy import Anatomy, Layer
 from sixgig.plan.budget import STEP_BYTES, Tier, margin_for
 from sixgig.plan.footprint import expert_width
-from sixgig.plan.needs import GPU_CONTEXT_BYTES, ProcessBytes
+from sixgig.plan.needs import ProcessBytes
 from sixgig.plan.pieces import Piece, Pieces, pieces_of
 from sixgig.units import format_bytes
 
@@ -24,6 +24,8 @@ STATE_BYTES = 20  # per trained weight: itself, its gradient, two moments, its b
 LOGITS_BYTES = 3 * 4 * (4 << 20)  # finetune/head.py: LOGITS_ELEMENTS, and what exp and the product add
 DEQUANTISING_BYTES = 8  # per element, at most: as stored, and 3.5 while it is unpacked on a GPU
 ALLOCATOR_BYTES = 160 << 20  # of small blocks that were freed, in pieces; as measured: finetune/footing.py
+# What the driver and PyTorch's kernels take of a GPU, and of main memory after planning; as measured: LOG.md.
+DRIVER_BYTES, KERNELS_BYTES = 768 << 20, 448 << 20
 _F32_BYTES = 4
 # Values a token leaves in the graph of a visit, by output of its matrices and by width of the stream.
 # Measured: LOG.md.
@@ -86,7 +88,8 @@ def plan_tuning(
     n_visits, stream = len(pieces.visits), _F32_BYTES * batch.tokens * model.model.n_embd
     held, working = _process(process), _working(model, pieces, batch)
     device = () if vram_bytes is None else _on_device(working, pieces, vram_bytes)
-    fixed, least = (held if device else (*held, *working)), _least_room(pieces)
+    fixed = (*held, Tier("kernels of the GPU", KERNELS_BYTES)) if device else (*held, *working)
+    least = _least_room(pieces)
     margin = margin_for(ram_bytes)
     spare = ram_bytes - margin - least - sum(tier.size_bytes for tier in fixed)
     if spare < 0:
@@ -133,7 +136,7 @@ def _working(model: Anatomy, pieces: Pieces, batch: Batch) -> tuple[Tier, ...]:
 def _on_device(working: tuple[Tier, ...], pieces: Pieces, vram_bytes: int) -> tuple[Tier, ...]:
     """What the GPU holds; BudgetError where it cannot."""
     scratch = Tier("dequantising", DEQUANTISING_BYTES * pieces.largest_matrix)
-    tiers = (Tier("driver", GPU_CONTEXT_BYTES), *working, scratch)
+    tiers = (Tier("driver and kernels", DRIVER_BYTES), *working, scratch)
     needed = sum(tier.size_bytes for tier in tiers)
     if needed > vram_bytes:
         what = f"this model cannot be tuned in {format_bytes(vram_bytes)} of the GPU's memory"

@@ -1,5 +1,6 @@
 """Tuning on a GPU gives the CPU's losses and gradients, within --vram."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ from sixgig.finetune import session
 from sixgig.finetune.adapter import Adapter
 from sixgig.finetune.session import Setup, open_stepper
 from tests.tune import test_step as cpu
+from tests.tune.tune_command import data, start
 
 pytestmark = [
     pytest.mark.device,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device here"),
 ]
 VRAM_BYTES = 2 << 30
+__all__ = ["data"]
 
 
 def _on_gpu(adapter: Adapter) -> Adapter:
@@ -40,3 +43,11 @@ def test_gradients_are_the_processors(
     assert torch.cuda.max_memory_allocated() <= VRAM_BYTES
     for parameter, expected in zip(adapter.parameters, wanted, strict=True):
         torch.testing.assert_close(parameter.grad.cpu(), expected, rtol=1e-2, atol=1e-4)
+
+
+def test_main_memory_holds_the_driver_too_and_stays_as_predicted(data: Path, tmp_path: Path) -> None:
+    process = start(data, tmp_path / "out", "--vram", str(VRAM_BYTES), "--steps", "2", "--json")
+    told, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said.decode()
+    found = json.loads(told)
+    assert found["peak_memory_bytes"] <= found["predicted_peak_memory_bytes"]

@@ -81,10 +81,13 @@ def test_a_judging_text_that_was_searched_on_is_refused() -> None:
         divide(text, divide(text, None).search)
 
 
-@pytest.mark.parametrize("text", ["", "words", "\n\n" * 9, "x" * (8 * BLOCK_CHARACTERS)])
-def test_too_short_a_text_is_refused_with_the_numbers(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "passages"), [("", 0), ("words", 1), ("\n\n" * 9, 1), ("x" * (8 * BLOCK_CHARACTERS), 1)]
+)
+def test_too_short_a_text_is_refused_with_the_numbers(text: str, passages: int) -> None:
     """Also a long one without paragraphs: there is nowhere to divide it."""
-    with pytest.raises(UsageError, match=rf"too short; {len(text)} characters, 32768 needed; .*--text"):
+    numbers = rf"{len(text)} characters give {passages} passages, 8 needed; .*empty line"
+    with pytest.raises(UsageError, match=rf"too short; {numbers}; .*--text"):
         divide(text, None)
 
 
