@@ -86,7 +86,7 @@ def model_cards(specs: Sequence[ModelSpec]) -> list[ModelCard]:
         except SixgigError as error:
             if len(specs) == 1:
                 raise
-            say(f"left out: {error}")
+            say(f"{spec.name} is left out: {error}")
     if not cards:
         raise UsageError("none of the models can be opened", f"{len(specs)} tried", "see above")
     return cards

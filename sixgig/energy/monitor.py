@@ -47,8 +47,8 @@ class EnergyState:
 
 class EnergyMonitor:
     """Thread-safe. Every call may read the meter, which blocks (1 ms, with GPU drivers tens), or wait for one
-    that does: an event loop calls it in a thread, `await asyncio.to_thread(monitor.end, request_id)`, and
-    `tick` every half second. Requests that end while the meter is being read share the next reading.
+    that does, unless `blocks` is false: an event loop then calls it in a thread. `tick` is for every half
+    second. Requests that end while the meter is being read share the next reading.
 
     Between two readings a request counts for the seconds it ran. clock: the one of the meter's readings.
     """
@@ -64,6 +64,11 @@ class EnergyMonitor:
         self._recent: deque[tuple[float, float]] = deque()
         self._last_s, self._last = self._read()
         self._remember()
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a call may take its time: not where nothing is read."""
+        return not isinstance(self._meter, AbsentMeter | WallMeter)
 
     def begin(self, request_id: str) -> None:
         """It runs from now on: call when it gets its engine, not while it waits or its model loads.

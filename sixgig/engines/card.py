@@ -9,6 +9,8 @@ from pathlib import Path
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.serving import serving_tiers
 from sixgig.modelfile import ModelFile, open_model
+from sixgig.modelfile.lora import find_lora
+from sixgig.modelfile.lora_fit import check_lora
 from sixgig.plan import (
     Placement,
     Task,
@@ -70,8 +72,13 @@ class ModelCard:
 
 
 def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
-    """Read the header once. Raises ModelFileError, UsageError for a context that cannot be."""
+    """Read the headers once, of the model and its adapter.
+
+    Raises ModelFileError, also where the two do not fit, UsageError for a context that cannot be.
+    """
     model = open_model(spec.path)
+    if spec.adapter is not None:
+        check_lora(find_lora(spec.adapter), model)
     trained = model.context_length or DEFAULT_CONTEXT
     context = spec.context or min(trained, DEFAULT_CONTEXT)
     pooling = spec.pooling or _pooling(model)

@@ -123,7 +123,8 @@ async def test_a_client_that_leaves_while_the_meter_is_read_leaves_no_energy_win
 @in_loop
 async def test_a_client_that_leaves_before_its_energy_window_opens_is_put_down(tmp_path):
     """All threads are busy, so that what was handed to them is called off before it began."""
-    async with house(tmp_path) as home:
+    meter = SlowMeter(asyncio.get_running_loop().time)
+    async with house(tmp_path, monitor=EnergyMonitor(meter)) as home:
         await home.answered()
         await home.written("id", 1)
         loop, free = asyncio.get_running_loop(), threading.Event()

@@ -1,0 +1,90 @@
+"""What `sixgig serve` makes of the models it is given, before any is loaded."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from sixgig.cli.served_models import MIB, model_cards, model_specs, require_room
+from sixgig.errors import BudgetError, ModelFileError, SixgigError, UsageError
+from sixgig.settings import ModelSettings, Settings
+from sixgig.units import parse_size
+from tests.serve.ollama_server import DEMO
+from tests.tune.adapters import ATTENTION, random_lora, written
+
+
+def specs_of(*models, **configured):
+    settings = Settings(models={name: ModelSettings(path=str(path)) for name, path in configured.items()})
+    return model_specs([str(model) for model in models], settings)
+
+
+def demo_with(adapter):
+    (spec,) = specs_of(DEMO)
+    return replace(spec, adapter=adapter)
+
+
+def test_a_folder_gives_each_of_its_models_a_name_that_can_be_typed(tiny, tmp_path):
+    for name in ("a model (v2).gguf", "b.Q8_0.gguf"):
+        shutil.copy(tiny("qwen3"), tmp_path / name)
+    assert [spec.name for spec in specs_of(tmp_path)] == ["a-model-v2", "b.Q8_0"]
+
+
+def test_without_any_model_the_demo_is_served_aloud(capsys):
+    (spec,) = specs_of()
+    assert spec.name == "demo" and spec.path.samefile(DEMO)
+    assert "demo model" in capsys.readouterr().err
+
+
+def test_two_models_of_one_name_are_refused_with_both_files(tiny, tmp_path):
+    other = shutil.copy(tiny("qwen3"), tmp_path / "chat.gguf")
+    with pytest.raises(UsageError, match=rf"called chat; {DEMO.name}, chat.gguf; .*--config"):
+        specs_of(other, chat=DEMO)
+
+
+def test_of_several_models_a_broken_one_is_left_out_aloud(tiny, tmp_path, capsys):
+    (broken := tmp_path / "broken.gguf").write_bytes(b"GGUF, or not")
+    cards = model_cards(specs_of(broken=broken, whole=tiny("qwen3")))
+    assert [card.name for card in cards] == ["whole"]
+    said = capsys.readouterr().err
+    assert "left out" in said and "broken.gguf" in said
+
+
+def test_where_none_can_be_opened_nothing_is_served(tmp_path):
+    (broken := tmp_path / "broken.gguf").write_bytes(b"GGUF, or not")
+    with pytest.raises(ModelFileError, match=r"broken\.gguf"):
+        model_cards(specs_of(one=broken))
+    with pytest.raises(ModelFileError, match="nowhere"):
+        model_cards(specs_of(gone="/nowhere/model.gguf"))
+    with pytest.raises(SixgigError, match="none of the models"):
+        model_cards(specs_of(one=broken, two=broken))
+
+
+def test_an_adapter_that_cannot_work_is_refused_before_anybody_asks(tiny, tmp_path):
+    foreign = written(tmp_path / "foreign.gguf", random_lora(tiny("qwen3"), ATTENTION))
+    for adapter, why in (
+        (tmp_path / "none.gguf", r"none\.gguf"),
+        (DEMO, "no adapter"),
+        (foreign, "another architecture"),
+    ):
+        with pytest.raises(ModelFileError, match=why):
+            model_cards([demo_with(adapter)])
+    fitting = written(tmp_path / "fitting.gguf", random_lora(DEMO, ATTENTION))
+    assert model_cards([demo_with(fitting)])[0].spec.adapter == fitting
+
+
+def test_a_model_beyond_what_there_is_or_beyond_its_own_ram_is_told_aloud(tiny, capsys):
+    (spec,) = specs_of(large=DEMO)
+    cards = model_cards([replace(spec, ram_bytes=20 * MIB), *specs_of(small=tiny("qwen3"))])
+    require_room(cards, 1000 * MIB, 1100 * MIB)
+    said = capsys.readouterr().err
+    assert "large does not fit" in said and "small" not in said
+
+
+def test_where_not_even_the_smallest_fits_the_size_that_would_do_is_named():
+    cards = model_cards(specs_of(DEMO))
+    with pytest.raises(BudgetError, match=r"try --ram \d+M") as refused:
+        require_room(cards, 10 * MIB, 60 * MIB)
+    enough = parse_size(str(refused.value).rsplit("--ram ", 1)[1])
+    require_room(cards, enough - 50 * MIB, enough)
+    with pytest.raises(BudgetError):
+        require_room(cards, enough - 52 * MIB, enough - 2 * MIB)
