@@ -21,6 +21,7 @@ from tests.serve.ollama_server import DEMO
 from tests.serve.served import sixgig_serve
 
 HELLO = [{"role": "user", "content": "What is PEP 8?"}]
+END = "0"  # <|endoftext|> of the demo model
 GREEDY = {"model": "demo", "temperature": 0, "max_tokens": 8}
 SCHEMA = {
     "type": "object",
@@ -139,6 +140,15 @@ def test_a_tool_that_must_be_called_is_called(client):
     turns = [*HELLO, called, {"role": "tool", "tool_call_id": call.id, "content": "8 degrees"}]
     told = chat(client, model="tools", tools=[WEATHER], messages=turns)
     assert told.usage.prompt_tokens > answer.usage.prompt_tokens
+
+
+def test_an_answer_that_ends_in_a_call_says_so(client):
+    """The model would go on for ever: here it ends as soon as the grammar lets it."""
+    ending = CALLING | {"max_tokens": 400, "logit_bias": {END: 100}}
+    (whole,) = chat(client, **ending).choices
+    *_, last = chat(client, **ending, stream=True)
+    assert (whole.finish_reason, len(whole.message.tool_calls)) == ("tool_calls", 1)
+    assert last.choices[0].finish_reason == "tool_calls"
 
 
 def test_a_streamed_tool_call_adds_up_to_the_whole_one(client):

@@ -138,6 +138,23 @@ def test_an_answer_keeps_to_a_json_schema(client):
         assert document["name"] in ("Ada", "Bob")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tool_is_called(served, stream):
+    """The model never ends by itself, and what the limit cuts off is no call."""
+    city = {"type": "string", "enum": ["Oslo", "Lima"]}
+    parameters = {"type": "object", "properties": {"city": city}, "required": ["city"]}
+    weather = {
+        "type": "function",
+        "function": {"name": "weather", "description": "Now.", "parameters": parameters},
+    }
+    options = {"temperature": 0, "num_predict": 200}
+    answer = ollama.Client(served.url).chat("tools", HELLO, tools=[weather], options=options, stream=stream)
+    calls = [call for piece in (answer if stream else [answer]) for call in piece.message.tool_calls or []]
+    assert calls
+    for call in calls:
+        assert call.function.name == "weather" and call.function.arguments["city"] in ("Oslo", "Lima")
+
+
 def test_tools_are_taken_by_a_model_whose_template_knows_none_and_it_answers_in_text(client):
     def weather(city: str) -> str:
         """The weather of a city.
