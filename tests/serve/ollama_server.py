@@ -26,14 +26,14 @@ DEMO = Path(sixgig.__file__).parent / "demo" / "pep-moe-31m.gguf"
 ROOM = 300 << 20
 
 
-def rewritten(path, changes):
-    """The demo model with other pairs in its header; None leaves one out."""
+def rewritten(path, changes, n_layers=None):
+    """The demo model with other pairs in its header; None leaves one out. n_layers: only so many."""
     model = open_model(DEMO)
-    tensors = [NewTensor(tensor.name, tensor.shape, tensor.type) for tensor in model.tensors]
-    layout = lay_out(model.metadata, changes, tensors)
+    kept = [tensor for tensor in model.tensors if (tensor.layer or 0) < (n_layers or model.n_layers)]
+    layout = lay_out(model.metadata, changes, [NewTensor(t.name, t.shape, t.type) for t in kept])
     with DEMO.open("rb") as source, path.open("wb") as target:
         target.write(layout.header)
-        for tensor, offset in zip(model.tensors, layout.offsets, strict=True):
+        for tensor, offset in zip(kept, layout.offsets, strict=True):
             source.seek(tensor.offset)
             target.seek(offset)
             target.write(source.read(tensor.size_bytes))

@@ -136,7 +136,7 @@ def _model(n_groups: int, n_choices: int, n_shapes: int, padding: int) -> Groups
     return groups
 
 
-@pytest.mark.parametrize(("n_shapes", "padding"), [(1, 4096), (8, 32), (8, 4096), (30, 32)])
+@pytest.mark.parametrize(("n_shapes", "padding"), [(1, 4096), (30, 32)])
 def test_a_model_of_700_tensors_is_proven_to_1e9th(n_shapes: int, padding: int) -> None:
     groups = _model(700, 14, n_shapes, padding)
     for part in (0.02, 0.2):

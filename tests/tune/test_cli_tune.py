@@ -1,4 +1,4 @@
-"""`sixgig tune` on the demo model: what it makes and what it refuses."""
+"""`sixgig tune` on half the demo model: what it makes and what it refuses."""
 
 import sys
 from collections.abc import Callable

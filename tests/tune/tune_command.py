@@ -1,9 +1,13 @@
-"""`sixgig tune` of the demo model on conversations that it can learn in a few steps."""
+"""`sixgig tune` of half the demo model on conversations that it can learn in a few steps."""
 
+import atexit
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,11 +15,16 @@ from typing import Any
 import pytest
 
 from sixgig.cli.main import main
-from sixgig.cli.opening import demo_path
 from sixgig.finetune.state import load_state
+from tests.serve.ollama_server import rewritten
 
 Capture = pytest.CaptureFixture[str]
 WORDS = ("the", "train", "was", "a", "little", "late", "and", "we", "saw", "river", "in", "rain")
+N_LAYERS = 4  # as many as there are kinds: three of Gated DeltaNet, one of attention
+HALVED = {
+    "qwen35moe.block_count": N_LAYERS,
+    "qwen35moe.attention.recurrent_layers": [True, True, True, False],
+}
 SMALL = ("--context", "64", "--batch", "128", "--rank", "4", "--threads", "2")
 
 
@@ -36,8 +45,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@cache
+def half_demo() -> Path:
+    """The first layers of the demo model."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return rewritten(folder / "half.gguf", HALVED, N_LAYERS)
+
+
 def command_line(data: Path, out: Path, *more: str) -> list[str]:
-    return ["tune", str(demo_path()), str(data), "-o", str(out), *SMALL, *more]
+    return ["tune", str(half_demo()), str(data), "-o", str(out), *SMALL, *more]
 
 
 def tuned(capsys: Capture, data: Path, out: Path, *more: str) -> dict[str, Any]:
