@@ -26,7 +26,7 @@ LONG = {
     "completions": ("/v1/completions", {"prompt": "def f", "max_tokens": 3000, "ignore_eos": True}),
     "anthropic": ("/v1/messages", {"messages": WORDS, "max_tokens": 3000, "ignore_eos": True}),
     "responses": ("/v1/responses", {"input": "hello", "max_output_tokens": 3000, "ignore_eos": True}),
-    "ollama": ("/api/chat", {"messages": WORDS, "options": {"num_predict": 3000}, "ignore_eos": True}),
+    "ollama": ("/api/chat", {"messages": WORDS, "options": {"num_predict": 3000, "temperature": 0}}),
 }
 
 

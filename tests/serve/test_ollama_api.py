@@ -360,7 +360,7 @@ def test_bad_input_is_the_clients_fault(http, wrong, stream):
 
 def test_a_client_that_leaves_frees_its_place(http, serving):
     _, gateway = serving
-    endless = {"model": "demo", "messages": HELLO, "options": {"num_predict": 3000}}
+    endless = {"model": "demo", "messages": HELLO, "options": {"num_predict": 3000, "temperature": 0}}
     with http.stream("POST", "/api/chat", json=endless) as answer:
         next(answer.iter_lines())
         assert gateway.queue.running == 1
@@ -370,7 +370,7 @@ def test_a_client_that_leaves_frees_its_place(http, serving):
 
 def test_an_engine_that_dies_ends_the_stream_with_an_error(client, serving):
     _, gateway = serving
-    answer = client.chat("demo", HELLO, options={"num_predict": 3000}, stream=True)
+    answer = client.chat("demo", HELLO, options={"num_predict": 3000, "temperature": 0}, stream=True)
     assert next(answer).done is False
     os.kill(gateway.fleet.models["demo"].engine.pid, signal.SIGKILL)
     with pytest.raises(ollama.ResponseError, match="SIGKILL"):
