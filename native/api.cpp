@@ -66,25 +66,39 @@ void copy_failure(const ReadFailure & from, sixgig_failure * to) {
 
 // --- dynamic backend entry ---
 
-SIXGIG_API int ggml_backend_score(void) { return interface_mismatch() == nullptr ? 1 : 0; }
+namespace {
 
-// The first model that the program loads after this is paged, when SIXGIG_EXPERTS says how.
+constexpr const char * MANIFEST = "SIXGIG_EXPERTS";
+
+// A program that was told to page must not go on without: it would take the memory of the whole model.
+void refuse(const std::string & problem) {
+    std::fprintf(stderr, "sixgig: not loaded: %s\n", problem.c_str());
+    if (std::getenv(MANIFEST) != nullptr) std::_Exit(EXIT_FAILURE);
+}
+
+}  // namespace
+
+SIXGIG_API int ggml_backend_score(void) {
+    const char * mismatch = interface_mismatch();
+    if (mismatch != nullptr) refuse(mismatch);
+    return mismatch == nullptr ? 1 : 0;
+}
+
+// What the program loads after this is paged, when SIXGIG_EXPERTS says how.
 SIXGIG_API ggml_backend_reg * ggml_backend_init(void) {
-    const char * path = std::getenv("SIXGIG_EXPERTS");
+    const char * path = std::getenv(MANIFEST);
     const char * mismatch = interface_mismatch();
     std::string problem = mismatch != nullptr ? mismatch : "";
-    if (problem.empty() && path != nullptr) {
-        loading_pager() = read_manifest(path, &problem);
-        loading() = loading_pager() != nullptr;
-    }
+    if (problem.empty() && path != nullptr) announce(read_manifest(path, &problem));
     if (problem.empty()) return paged_registry();
-    std::fprintf(stderr, "sixgig: not loaded: %s\n", problem.c_str());
+    refuse(problem);
     return nullptr;
 }
 
 // The pager that the environment asked for, as a handle to read its counters; null without one.
 SIXGIG_API void * sixgig_environment_pager(void) {
-    return loading_pager() == nullptr ? nullptr : new Handle(loading_pager());
+    std::shared_ptr<Pager> pager = announced_pager();
+    return pager == nullptr ? nullptr : new Handle(std::move(pager));
 }
 
 // --- registration ---
@@ -123,20 +137,14 @@ SIXGIG_API void * sixgig_pager_open(const sixgig_file * files, int n_files, cons
 }
 
 // After the model is freed; buffers that still live keep the pager alive.
-SIXGIG_API void sixgig_pager_close(void * handle) {
-    auto * h = static_cast<Handle *>(handle);
-    if (loading_pager() == *h) loading_pager().reset();
-    delete h;
-}
+SIXGIG_API void sixgig_pager_close(void * handle) { delete static_cast<Handle *>(handle); }
 
-SIXGIG_API void sixgig_pager_begin_loading(void * handle) {
-    loading_pager() = *static_cast<Handle *>(handle);
-    loading() = true;
-}
+SIXGIG_API void sixgig_pager_begin_loading(void * handle) { announce(*static_cast<Handle *>(handle)); }
+SIXGIG_API void sixgig_pager_end_loading(void) { announce(nullptr); }
 
-SIXGIG_API void sixgig_pager_end_loading(void) {
-    loading() = false;
-    loading_pager().reset();
+// Whether the engine has placed this tensor, by its index, in the pager's memory.
+SIXGIG_API int sixgig_pager_has_placed(void * handle, int tensor) {
+    return pager_of(handle).cache->tensors()[tensor].data != nullptr ? 1 : 0;
 }
 
 SIXGIG_API void sixgig_pager_configure(void * handle, uint64_t budget_bytes, int policy) {

@@ -60,7 +60,7 @@ std::shared_ptr<Pager> read_manifest(const char * path, std::string * problem) {
         return nullptr;
     }
     pager->cache->configure(manifest.cache_bytes, PolicyKind(manifest.policy));
-    pager->compares_uploads = true;
+    pager->foreign_loader = true;
     return pager;
 }
 

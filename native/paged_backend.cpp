@@ -1,5 +1,8 @@
 #include "paged_backend.h"
 
+#include <cstdio>
+#include <cstdlib>
+
 #include "expert_split.h"
 #include "ops.h"
 #include "paged_buffer.h"
@@ -10,6 +13,33 @@ namespace sixgig {
 namespace {
 
 constexpr const char * NAME = "SIXGIG";
+
+ggml_backend_device * computing_device();
+
+// --- a program that is not ours must page what it was told to page, or stop ---
+
+constexpr const char * CURE = "load the announced file, and keep its experts in main memory (--cpu-moe beside a GPU)";
+
+// The environment's pager whose experts the engine has put elsewhere, with that expert's tensor; null when all is well.
+const PagedTensor * misplaced(bool or_asked) {
+    const std::shared_ptr<Pager> pager = announced_pager();
+    if (pager == nullptr || !pager->foreign_loader) return nullptr;
+    return pager->first_elsewhere(or_asked);
+}
+
+bool experts_are_here() {
+    const PagedTensor * tensor = misplaced(true);
+    if (tensor == nullptr) return true;
+    std::fprintf(stderr, "sixgig: error: the engine does not page %s; %s\n", tensor->name.c_str(), CURE);
+    return false;
+}
+
+void stop_unless_placed() {
+    const PagedTensor * tensor = misplaced(false);
+    if (tensor == nullptr) return;
+    std::fprintf(stderr, "sixgig: error: stopped: the engine has loaded %s unpaged; %s\n", tensor->name.c_str(), CURE);
+    std::_Exit(EXIT_FAILURE);
+}
 
 // --- backend ---
 
@@ -24,7 +54,9 @@ ggml_status compute(ggml_backend * backend, ggml_cgraph * graph) {
     return static_cast<ExpertSplit *>(backend->context)->compute(*graph);
 }
 
+// Called before everything that a context computes; never for a model that is only measured.
 void set_n_threads(ggml_backend * backend, int n_threads) {
+    stop_unless_placed();
     static_cast<ExpertSplit *>(backend->context)->set_n_threads(n_threads);
 }
 
@@ -34,14 +66,17 @@ void set_abort_callback(ggml_backend * backend, ggml_abort_callback callback, vo
 
 void record_event(ggml_backend *, ggml_backend_event *) {}
 
-ggml_backend * init_backend(ggml_backend_device * device, const char *) {
+// The loader's backend and a context's. What they compute on is another device than the one they were asked of: its tensors
+// lie in plain host memory, and only weights in the paged buffer type, which is not.
+ggml_backend * init_backend(ggml_backend_device *, const char *) {
     static ggml_guid guid = {0x73, 0x69, 0x78, 0x67, 0x69, 0x67, 0x2d, 0x70, 0x61, 0x67, 0x65, 0x72, 0, 0, 0, 1};
+    if (!experts_are_here()) return nullptr;
     ggml_backend_i iface{};
     iface.get_name = backend_name;
     iface.free = free_backend;
     iface.graph_compute = compute;
     iface.event_record = record_event;
-    return new ggml_backend{&guid, iface, device, new ExpertSplit()};
+    return new ggml_backend{&guid, iface, computing_device(), new ExpertSplit()};
 }
 
 // --- which operations we take ---
@@ -88,16 +123,21 @@ bool leads_to_our_product(const ggml_tensor * t, int depth) {
 
 constexpr int MAX_STEPS = 8;  // longest chain seen: view, bias, clamp, silu, clamp, mul
 
-// A tensor without an operation is only asked about by the scheduler of a context: then loading is over, if the tensor is
-// of the model being loaded. Another model may be computing meanwhile.
+// A weight by itself, as the scheduler of a context asks about it.
 bool is_our_leaf(const ggml_tensor * op) {
-    if (op->op != GGML_OP_NONE || op->buffer == nullptr || op->buffer->buft != paged_buffer_type()) return false;
-    if (owner_of(op->buffer) == loading_pager().get()) loading() = false;
-    return true;
+    return op->op == GGML_OP_NONE && op->buffer != nullptr && op->buffer->buft == paged_buffer_type();
 }
 
-bool supports_op(ggml_backend_device *, const ggml_tensor * op) {
+bool computes(ggml_backend_device *, const ggml_tensor * op) {
     return is_our_leaf(op) || is_our_product(op) || is_step_between_products(op, MAX_STEPS);
+}
+
+// The loader asks with the product that a weight is for, before it places the weight.
+bool holds_weights_of(ggml_backend_device * device, const ggml_tensor * op) {
+    const std::shared_ptr<Pager> pager = announced_pager();
+    const int tensor = is_our_product(op) ? find_paged(op->src[0]).tensor : -1;
+    if (pager != nullptr && tensor >= 0) pager->note_asked(tensor);
+    return computes(device, op);
 }
 
 bool supports_buft(ggml_backend_device *, ggml_backend_buffer_type * type) {
@@ -113,17 +153,19 @@ ggml_backend_buffer_type * device_buffer_type(ggml_backend_device *) { return pa
 
 void device_memory(ggml_backend_device *, size_t * free, size_t * total) { *free = *total = 0; }
 
-void device_props(ggml_backend_device *, ggml_backend_dev_props * props) {
-    ggml_backend_dev_caps caps{};
-    caps.async = caps.host_buffer = caps.events = loading();
-    *props = {NAME, device_description(nullptr), 0, 0, GGML_BACKEND_DEVICE_TYPE_ACCEL, nullptr, caps};
+ggml_backend_buffer_type * host_buffer_type(ggml_backend_device *) {
+    return ggml_backend_dev_buffer_type(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU));
 }
 
-// --- uploads: while loading we claim what makes the loader hand tensors over through a few small buffers; otherwise it
-// --- stages each expert tensor in memory as large as the tensor
+void computing_props(ggml_backend_device *, ggml_backend_dev_props * props) {
+    *props = {NAME, device_description(nullptr), 0, 0, GGML_BACKEND_DEVICE_TYPE_ACCEL, nullptr, ggml_backend_dev_caps{}};
+}
 
-ggml_backend_buffer_type * staging_buffer_type(ggml_backend_device *) {
-    return loading() ? ggml_backend_dev_buffer_type(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)) : nullptr;
+// What is claimed here makes the loader hand tensors over through a few small buffers; otherwise it stages each expert
+// tensor in memory as large as the tensor.
+void weights_props(ggml_backend_device * device, ggml_backend_dev_props * props) {
+    computing_props(device, props);
+    props->caps.async = props->caps.host_buffer = props->caps.events = true;
 }
 
 ggml_backend_event * new_event(ggml_backend_device * device) { return new ggml_backend_event{device, nullptr}; }
@@ -141,6 +183,14 @@ void * function_at(ggml_backend_reg *, const char * name) {
     return nullptr;
 }
 
+ggml_backend_device * computing_device() {
+    static ggml_backend_device device = {
+        {device_name, device_description, device_memory, device_type, computing_props, init_backend, host_buffer_type,
+         nullptr, nullptr, computes, supports_buft, nullptr, nullptr, nullptr, nullptr},
+        paged_registry(), nullptr};
+    return &device;
+}
+
 }  // namespace
 
 ggml_backend_reg * paged_registry() {
@@ -151,8 +201,8 @@ ggml_backend_reg * paged_registry() {
 
 ggml_backend_device * paged_device() {
     static ggml_backend_device device = {
-        {device_name, device_description, device_memory, device_type, device_props, init_backend, device_buffer_type,
-         staging_buffer_type, nullptr, supports_op, supports_buft, nullptr, new_event, free_event, wait_event},
+        {device_name, device_description, device_memory, device_type, weights_props, init_backend, device_buffer_type,
+         host_buffer_type, nullptr, holds_weights_of, supports_buft, nullptr, new_event, free_event, wait_event},
         paged_registry(), nullptr};
     return &device;
 }

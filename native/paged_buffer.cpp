@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "paged_backend.h"
@@ -13,8 +14,8 @@ namespace {
 
 constexpr size_t TENSOR_ALIGNMENT = PAGE_BYTES;
 
-// Plain tensors of the engine (computation, adapters) live here too: untouched pages cost nothing, touched ones are
-// ordinary memory. Only tensors that were announced as experts are paged.
+// The factors of an adapter live in such buffers too, as ordinary memory. Only tensors that were announced as experts are
+// paged.
 struct Region {
     std::shared_ptr<Pager> pager;  // null until an announced expert is placed here
     void * base;
@@ -44,8 +45,7 @@ void free_region(ggml_backend_buffer * buffer) {
     Region * r = &region(buffer);
     if (r->pager) {
         Lock lock(r->pager->computing);
-        r->pager->cache->forget_all();
-        r->pager->by_address.clear();
+        r->pager->forget_places();
         Lock known(regions().mutex);
         std::vector<Region *> & all = regions().all;
         all.erase(std::remove(all.begin(), all.end(), r), all.end());
@@ -65,18 +65,27 @@ void hand_over(Region & r, std::shared_ptr<Pager> pager) {
     regions().all.push_back(&r);
 }
 
+// Why an announced tensor cannot be placed in a region; null when it can.
+const char * problem_of(const Region & r, const Pager & pager, const PagedTensor & paged, const ggml_tensor * tensor) {
+    if (ggml_nbytes(tensor) != paged.size_bytes) return "has another size than in the file that was announced";
+    if (!r.pager && pager.is_placed()) return "is in use by another model of this process already";
+    return nullptr;
+}
+
 // Shifts an expert tensor so that its address agrees with its file offset modulo the page size: direct I/O then reads
 // straight into place.
 ggml_status place_tensor(ggml_backend_buffer * buffer, ggml_tensor * tensor) {
-    const std::shared_ptr<Pager> pager = loading() ? loading_pager() : nullptr;
+    const std::shared_ptr<Pager> pager = announced_pager();
     const int index = announced_index(pager.get(), tensor);
     if (index < 0) return GGML_STATUS_SUCCESS;
     const PagedTensor & paged = pager->cache->tensors()[index];
-    if (ggml_nbytes(tensor) != paged.size_bytes) return GGML_STATUS_FAILED;
+    if (const char * problem = problem_of(region(buffer), *pager, paged, tensor)) {
+        std::fprintf(stderr, "sixgig: not loaded: the expert tensor %s %s\n", tensor->name, problem);
+        return GGML_STATUS_FAILED;
+    }
     if (!region(buffer).pager) hand_over(region(buffer), pager);
     tensor->data = static_cast<char *>(tensor->data) + paged.file_offset % PAGE_BYTES;
-    pager->cache->place(index, static_cast<char *>(tensor->data));
-    pager->by_address[tensor->data] = index;
+    pager->place(index, static_cast<char *>(tensor->data));
     return GGML_STATUS_SUCCESS;
 }
 
@@ -92,14 +101,16 @@ void compare_upload(Pager & pager, const PagedTensor & t, const void * data, siz
     const size_t n = std::min(size, sizeof ours);
     ReadFailure failure;
     const bool read = pager.files.read_buffered(t.part, t.file_offset + offset, n, ours, &failure);
-    if (!read || std::memcmp(ours, data, n) != 0) pager.other_model = true;
+    if ((read && std::memcmp(ours, data, n) == 0) || pager.other_model) return;
+    pager.other_model = true;
+    std::fprintf(stderr, "sixgig: the model that is loaded is not the one that was announced: %s has other bytes\n", t.name.c_str());
 }
 
 void set_tensor(ggml_backend_buffer *, ggml_tensor * tensor, const void * data, size_t offset, size_t size) {
     const PagedWeight paged = find_paged(tensor);
     if (paged.tensor < 0) {
         std::memcpy(static_cast<char *>(tensor->data) + offset, data, size);
-    } else if (paged.pager->compares_uploads) {
+    } else if (paged.pager->foreign_loader) {
         compare_upload(*paged.pager, paged.pager->cache->tensors()[paged.tensor], data, offset, size);
     }
 }
@@ -141,27 +152,14 @@ size_t alignment(ggml_backend_buffer_type *) { return TENSOR_ALIGNMENT; }
 
 // Room to shift an expert tensor by less than a page, and to read whole pages at its end.
 size_t alloc_size(ggml_backend_buffer_type *, const ggml_tensor * tensor) {
-    const bool paged = loading() && announced_index(loading_pager().get(), tensor) >= 0;
+    const bool paged = announced_index(announced_pager().get(), tensor) >= 0;
     return ggml_nbytes(tensor) + (paged ? 2 * PAGE_BYTES : 0);
 }
 
-bool is_host(ggml_backend_buffer_type *) { return !loading(); }
+// The loader then hands tensors over instead of reading into them. What is computed lies in the processor's own buffers.
+bool is_host(ggml_backend_buffer_type *) { return false; }
 
 }  // namespace
-
-std::shared_ptr<Pager> & loading_pager() {
-    static auto * pager = new std::shared_ptr<Pager>();  // never destroyed: exit() must not wait for readers
-    return *pager;
-}
-
-bool & loading() {
-    static bool value = false;
-    return value;
-}
-
-Pager * owner_of(const ggml_backend_buffer * buffer) {
-    return buffer->context == nullptr ? loading_pager().get() : static_cast<const Region *>(buffer->context)->pager.get();
-}
 
 bool overlaps_paged_region(uintptr_t begin, uintptr_t end) {
     Lock known(regions().mutex);
@@ -172,8 +170,11 @@ bool overlaps_paged_region(uintptr_t begin, uintptr_t end) {
 
 PagedWeight find_paged(const ggml_tensor * weight) {
     if (weight == nullptr || weight->buffer == nullptr || weight->buffer->buft != paged_buffer_type()) return {nullptr, -1};
-    Pager * pager = owner_of(weight->buffer);
-    if (weight->buffer->context == nullptr) return {pager, announced_index(pager, weight)};
+    if (weight->buffer->context == nullptr) {
+        const std::shared_ptr<Pager> pager = announced_pager();
+        return {nullptr, announced_index(pager.get(), weight)};
+    }
+    Pager * pager = region(weight->buffer).pager.get();
     return {pager, pager == nullptr ? -1 : pager->find(weight->data)};
 }
 

@@ -8,15 +8,10 @@ namespace sixgig {
 
 ggml_backend_buffer_type * paged_buffer_type();
 
-// The pager and tensor index behind a weight, or {null, -1} when the tensor is not a paged expert. While a model is
-// only being planned (no memory yet) the weight is known by the name that was announced for it.
+// The pager and tensor index behind a weight, or {null, -1} when the tensor is not a paged expert. While the loader only asks
+// where to put a weight (no memory yet), it is known by the name that was announced for it, and there is no pager to ask.
 struct PagedWeight { Pager * pager; int tensor; };
 PagedWeight find_paged(const ggml_tensor * weight);
-
-
-// The pager whose weights a paged buffer holds; null for computation buffers and adapters.
-Pager * owner_of(const ggml_backend_buffer * buffer);
-
 
 // Whether [begin, end) touches memory of a paged buffer that holds weights.
 bool overlaps_paged_region(uintptr_t begin, uintptr_t end);

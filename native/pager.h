@@ -20,7 +20,7 @@ struct Pager {
     std::unordered_map<const void *, int> by_address;    // tensor data -> index, used when computing
     RouterGuess guess;
     RoutingTrace trace;
-    bool compares_uploads = false;   // the loader hands over real bytes: they must be those of our files
+    bool foreign_loader = false;     // the program loads by itself: it hands over real bytes, which must be those of our files
     bool other_model = false;        // they were not; nothing may be computed
     Mutex computing;  // one expert split at a time: contexts that share the model share its cache
 
@@ -31,11 +31,23 @@ struct Pager {
         const auto it = by_address.find(data);
         return it == by_address.end() ? -1 : it->second;
     }
+
+    // While a model is only measured, the loader asks where its tensors would go and places none of them.
+    void note_asked(int tensor) { asked_[tensor] = true; }
+    void place(int tensor, char * data);
+    bool is_placed() const { return !by_address.empty(); }
+    void forget_places();  // the engine freed their memory
+
+    // The first announced tensor that has no place here; null when all have. or_asked: it is enough that it would get one.
+    const PagedTensor * first_elsewhere(bool or_asked) const;
+
+  private:
+    std::vector<char> asked_;
 };
 
-// The pager whose model is being loaded now; tensors it names are placed in paged buffers. Null: stock behaviour.
-std::shared_ptr<Pager> & loading_pager();
-// While true, paged buffers say they are not host memory, so that the loader hands tensors over instead of reading.
-bool & loading();
+// The pager whose tensors the loader is told to place in paged buffers. Null: stock behaviour. Belongs to Python's call that
+// loads, or to the whole life of a program that is not ours: it may load twice, the first time only to measure.
+std::shared_ptr<Pager> announced_pager();
+void announce(std::shared_ptr<Pager> pager);
 
 }  // namespace sixgig

@@ -93,6 +93,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sixgig_pager_close": (None, (c_void_p,)),
     "sixgig_pager_begin_loading": (None, (c_void_p,)),
     "sixgig_pager_end_loading": (None, ()),
+    "sixgig_pager_has_placed": (c_int, (c_void_p, c_int)),
     "sixgig_pager_configure": (None, (c_void_p, c_uint64, c_int)),
     "sixgig_pager_set_router": (
         None,
