@@ -66,8 +66,8 @@ void set_abort_callback(ggml_backend * backend, ggml_abort_callback callback, vo
 
 void record_event(ggml_backend *, ggml_backend_event *) {}
 
-// The loader's backend and a context's. What they compute on is another device than the one they were asked of: its tensors
-// lie in plain host memory, and only weights in the paged buffer type, which is not.
+// The loader's backend and a context's. They belong to another device than the one they were asked of, whose buffer type is
+// for weights only: the engine takes it to be out of the processor's reach, which what is computed must not be.
 ggml_backend * init_backend(ggml_backend_device *, const char *) {
     static ggml_guid guid = {0x73, 0x69, 0x78, 0x67, 0x69, 0x67, 0x2d, 0x70, 0x61, 0x67, 0x65, 0x72, 0, 0, 0, 1};
     if (!experts_are_here()) return nullptr;
@@ -150,6 +150,7 @@ const char * device_name(ggml_backend_device *) { return NAME; }
 const char * device_description(ggml_backend_device *) { return "experts paged from the model file"; }
 ggml_backend_dev_type device_type(ggml_backend_device *) { return GGML_BACKEND_DEVICE_TYPE_ACCEL; }
 ggml_backend_buffer_type * device_buffer_type(ggml_backend_device *) { return paged_buffer_type(); }
+ggml_backend_buffer_type * computing_buffer_type(ggml_backend_device *) { return scratch_buffer_type(); }
 
 void device_memory(ggml_backend_device *, size_t * free, size_t * total) { *free = *total = 0; }
 
@@ -185,7 +186,7 @@ void * function_at(ggml_backend_reg *, const char * name) {
 
 ggml_backend_device * computing_device() {
     static ggml_backend_device device = {
-        {device_name, device_description, device_memory, device_type, computing_props, init_backend, host_buffer_type,
+        {device_name, device_description, device_memory, device_type, computing_props, init_backend, computing_buffer_type,
          nullptr, nullptr, computes, supports_buft, nullptr, nullptr, nullptr, nullptr},
         paged_registry(), nullptr};
     return &device;

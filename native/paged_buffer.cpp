@@ -14,8 +14,8 @@ namespace {
 
 constexpr size_t TENSOR_ALIGNMENT = PAGE_BYTES;
 
-// The factors of an adapter live in such buffers too, as ordinary memory. Only tensors that were announced as experts are
-// paged.
+// What is computed and the factors of an adapter live in such memory too: untouched pages cost nothing, touched ones are
+// ordinary memory. Only tensors that were announced as experts are paged.
 struct Region {
     std::shared_ptr<Pager> pager;  // null until an announced expert is placed here
     void * base;
@@ -132,7 +132,8 @@ void clear_region(ggml_backend_buffer * buffer, uint8_t value) {
     if (!region(buffer).pager) std::memset(region(buffer).base, value, region(buffer).size);
 }
 
-const char * type_name(ggml_backend_buffer_type *) { return "SIXGIG_PAGED"; }
+const char * paged_name(ggml_backend_buffer_type *) { return "SIXGIG_PAGED"; }
+const char * scratch_name(ggml_backend_buffer_type *) { return "SIXGIG"; }
 
 ggml_backend_buffer * alloc_region(ggml_backend_buffer_type * type, size_t size) {
     void * base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -140,7 +141,7 @@ ggml_backend_buffer * alloc_region(ggml_backend_buffer_type * type, size_t size)
     ggml_backend_buffer_i iface{};
     iface.free_buffer = free_region;
     iface.get_base = region_base;
-    iface.init_tensor = place_tensor;
+    iface.init_tensor = type == paged_buffer_type() ? place_tensor : nullptr;
     iface.memset_tensor = memset_tensor;
     iface.set_tensor = set_tensor;
     iface.get_tensor = get_tensor;
@@ -156,8 +157,8 @@ size_t alloc_size(ggml_backend_buffer_type *, const ggml_tensor * tensor) {
     return ggml_nbytes(tensor) + (paged ? 2 * PAGE_BYTES : 0);
 }
 
-// The loader then hands tensors over instead of reading into them. What is computed lies in the processor's own buffers.
-bool is_host(ggml_backend_buffer_type *) { return false; }
+bool is_host(ggml_backend_buffer_type *) { return true; }
+bool is_not_host(ggml_backend_buffer_type *) { return false; }  // the loader hands tensors over instead of reading into them
 
 }  // namespace
 
@@ -180,7 +181,13 @@ PagedWeight find_paged(const ggml_tensor * weight) {
 
 ggml_backend_buffer_type * paged_buffer_type() {
     static ggml_backend_buffer_type type = {
-        {type_name, alloc_region, nullptr, alignment, nullptr, alloc_size, nullptr, is_host}, paged_device(), nullptr};
+        {paged_name, alloc_region, nullptr, alignment, nullptr, alloc_size, nullptr, is_not_host}, paged_device(), nullptr};
+    return &type;
+}
+
+ggml_backend_buffer_type * scratch_buffer_type() {
+    static ggml_backend_buffer_type type = {
+        {scratch_name, alloc_region, nullptr, alignment, nullptr, nullptr, nullptr, is_host}, paged_device(), nullptr};
     return &type;
 }
 

@@ -1,4 +1,5 @@
-// The buffer type that routed experts are placed in: reserved address space, filled on demand.
+// The buffer type that routed experts are placed in: reserved address space, filled on demand. And the one for what is computed
+// with them, which the processor's own backend may read and write.
 #pragma once
 
 #include "ggml_abi.h"
@@ -7,6 +8,7 @@
 namespace sixgig {
 
 ggml_backend_buffer_type * paged_buffer_type();
+ggml_backend_buffer_type * scratch_buffer_type();
 
 // The pager and tensor index behind a weight, or {null, -1} when the tensor is not a paged expert. While the loader only asks
 // where to put a weight (no memory yet), it is known by the name that was announced for it, and there is no pager to ask.

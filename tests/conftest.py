@@ -27,6 +27,12 @@ os.environ["XDG_DATA_HOME"] = f"{_HOME}/data"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "models" / "pep-moe-31m" / "pep-moe-31m-BF16.gguf"
 
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """For tests/stock, which run below a llama.cpp that is not ours."""
+    parser.addoption("--llama-server", help="a llama-server with dynamic backends (python -m bench.stock_server)")
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """`tiny("qwen35moe", "Q4_K", n_experts=16)`: as tests.tiny.models.build, each made once. Read only."""

@@ -256,13 +256,18 @@ def _load(arrangement: Arrangement, progress: Progress | None, observe: Watcher 
     def explain() -> SixgigError | None:
         return stream.take_failure() or (pager.take_failure() if pager else None)
 
+    def loaded() -> None:
+        if pager is not None:
+            pager.require_placed()
+        give_back()
+
     try:
         with pager.loading() if pager else nullcontext():
             engine = BudgetedEngine(
                 arrangement.model.parts,
                 arrangement.options,
                 source=stream.source,
-                loaded=give_back,
+                loaded=loaded,
                 progress=_advising(progress),
                 explain=explain,
                 adapter=arrangement.adapter,

@@ -62,7 +62,7 @@ def device_bytes(measured: Measured) -> int:
 
 def _is_host(buffer: str) -> bool:
     """By the engine's names: "CPU", "CPU_REPACK", "CUDA_Host", our own; a device's is "CUDA0", say."""
-    return buffer == PAGED_BUFFER or buffer.startswith("CPU") or buffer.endswith("_Host")
+    return buffer.startswith(("CPU", "SIXGIG")) or buffer.endswith("_Host")
 
 
 def process_bytes(measured: Measured) -> ProcessBytes:

@@ -83,6 +83,8 @@ class EngineServer:
             raise self._explain(stream) from error
         finally:
             stream.close()
+        if arrangement.pager is not None:
+            arrangement.pager.require_placed()
         give_back()
 
     def counters(self) -> Counters | None:

@@ -10,7 +10,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Self
 
-from sixgig.errors import ModelFileError, ReadError, UsageError
+from sixgig.errors import EngineError, ModelFileError, ReadError, UsageError
 from sixgig.modelfile import ModelFile, Tensor, virtual_file
 from sixgig.pager.native import (
     SEGMENT_HEADER,
@@ -130,6 +130,14 @@ class Pager:
             yield
         finally:
             self._native.sixgig_pager_end_loading()
+
+    def require_placed(self) -> None:
+        """After a load: EngineError where the engine put an expert elsewhere, whose bytes it was not given."""
+        n_layers = self.model.n_layers - self.model.hyperparameters.n_prediction_layers  # the rest is not loaded
+        for index, (_, tensor) in enumerate(experts_by_layer(self.model)):
+            used = tensor.layer is not None and tensor.layer < n_layers
+            if used and not self._native.sixgig_pager_has_placed(self._open, index):
+                raise EngineError("the engine does not page an expert tensor", tensor.name, "run it unpaged")
 
     def set_router(self, position: int, weight: Any, bias: Any | None) -> None:
         """Give the router of an expert layer, float32 [n_experts, n_embd], bias [n_experts] or None."""

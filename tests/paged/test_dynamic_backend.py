@@ -1,54 +1,16 @@
 """The native library as llama.cpp itself loads it: ggml_backend_load, without our Python above it."""
 
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sixgig.modelfile import open_model
 from sixgig.pager.manifest import manifest
+from tests.paged.dynamic import COMPUTE, run
 from tests.paged.engines import share_of_experts, stock_logits
-
-ROOT = Path(__file__).resolve().parents[2]
-LOAD = """
-import ctypes, sys
-from pathlib import Path
-import numpy as np
-from sixgig.errors import SixgigError
-from sixgig.llamacpp import load_library
-from sixgig.pager.native import library_path, load_native
-from tests.paged.engines import *
-c = load_library().c
-c.ggml_backend_load.restype, c.ggml_backend_load.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
-c.ggml_backend_reg_name.restype, c.ggml_backend_reg_name.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
-registry = c.ggml_backend_load(str(library_path()).encode())
-name = c.ggml_backend_reg_name(registry) if registry else b"refused"
-"""
-COMPUTE = """
-native = ctypes.CDLL(str(library_path()))
-native.sixgig_environment_pager.restype = ctypes.c_void_p
-pager = Pager.__new__(Pager)
-pager._native, pager._handle = load_native(), native.sixgig_environment_pager()
-model, out = open_model(Path(sys.argv[1])), Path(sys.argv[2])
-with Engine(model.parts, OPTIONS) as engine:
-    np.save(out, logits_of(engine))
-    print(name.decode(), pager.counters().misses if pager._handle else "no pager")
-"""
-
-
-def run(code, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", LOAD + code, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
 
 def test_it_registers_itself():
     done = run("print(name.decode())")
