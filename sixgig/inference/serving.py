@@ -18,6 +18,7 @@ from sixgig.hardware.memory import give_back
 from sixgig.inference.budget import Arrangement
 from sixgig.inference.options import EngineOptions
 from sixgig.llamacpp import let_threads_sleep, load_library
+from sixgig.llamacpp.pin import CURE
 from sixgig.llamacpp.structs import FLASH_ATTENTION, KV_TYPES, POOLING, PROGRESS_CALLBACK
 from sixgig.modelfile import ModelFile
 from sixgig.pager.native import load_native
@@ -110,6 +111,8 @@ class EngineServer:
             loaded=address_of(native.sixgig_pager_end_loading),
         )
         loader.sixgig_prepare_server_load(self._load)
+        if not loader.sixgig_prepare_messages(self._library.c._handle):
+            raise EngineError("the server's loader does not match the engine", "a function of it is missing", CURE)
         self._library.log.detach()
         server = xllamacpp.Server(self._parameters(xllamacpp, serving))
         if self._load.calls != 1:

@@ -1,7 +1,7 @@
-"""How llama.cpp's own HTTP server gets its model from us: the C interface of native/server/server_loader.cpp.
+"""How llama.cpp's own HTTP server gets its model and its slots from us: the C interface of native/server.
 
-The library is opened before the engine's, into the global scope, where its llama_model_load_from_file comes
-first. Linux only: other systems bind a library's calls to itself.
+The library is opened before the engine's, into the global scope, where its llama_model_load_from_file and its
+conversion of Anthropic's requests come first. Linux only: other systems bind a library's calls to itself.
 """
 
 import ctypes
@@ -41,6 +41,7 @@ def open_server_loader() -> ctypes.CDLL:
         ) from error
     library.sixgig_prepare_server_load.argtypes = (POINTER(ServerLoad),)
     library.sixgig_prepare_server_load.restype = None
+    library.sixgig_prepare_messages.argtypes, library.sixgig_prepare_messages.restype = (c_void_p,), c_int
     return library
 
 
