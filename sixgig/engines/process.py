@@ -16,15 +16,18 @@ from typing import Any
 import httpx
 
 from sixgig import errors
+from sixgig.engines.guard import MemoryGuard
 from sixgig.engines.order import EngineOrder
 from sixgig.errors import EngineError, EngineLostError, SixgigError
 from sixgig.hardware import ProcessMemory, process_memory
+from sixgig.units import format_bytes
 
 CONNECT_S, ANSWER_S, STOP_S = 5.0, 5.0, 3.0
 IDLE_CONNECTIONS = 32
 # The engine closes a silent connection after five seconds; a request must not meet that.
 KEPT_S = 2.0
 KEPT_BYTES, LONGEST_EVENT = 4096, 1 << 20
+_NO_MEMORY = b"std::bad_alloc"  # what a program says that cannot go on without it
 FRESH_S = 1.0  # for how long a read that failed explains what broke
 
 
@@ -49,6 +52,7 @@ class EngineProcess:
         self._failed_s = 0.0
         self._stopping = False
         self._asking, self._questions = asyncio.Lock(), itertools.count()
+        self._guarding = asyncio.create_task(asyncio.to_thread(MemoryGuard, self.pid, order.ram_bytes))
         self._listening = asyncio.create_task(self._listen())
         self._watching = asyncio.create_task(self._watch())
 
@@ -107,17 +111,21 @@ class EngineProcess:
 
     async def _load(self, progress: Callable[[float], object]) -> None:
         began = time.monotonic()
+        guard = await asyncio.shield(self._guarding)
         await self._write(self.order.line())
         while (event := await self._event()) is not None:
             match event["event"]:
                 case "plan":
                     self.plan = event["plan"]
+                    await asyncio.to_thread(guard.planned)
                 case "loading":
                     progress(float(event["fraction"]))
                 case "failed":
                     await asyncio.shield(self.lost)  # by then all that it said has been heard
                     raise _error(event, self._last_line())
                 case "ready":
+                    if not self.order.vram_bytes:  # a driver's address space has nothing to do with memory
+                        await asyncio.to_thread(guard.loaded, self.plan)
                     self.ready_at_s = time.monotonic()
                     self.loading_s = self.ready_at_s - began
                     return
@@ -168,9 +176,16 @@ class EngineProcess:
         status = await self._process.wait()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._listening), 1.0)
-        self.lost.set_result(self._obituary(status))
+        guard = await self._guarding
+        await asyncio.to_thread(guard.close)
+        self.lost.set_result(self._obituary(status, guard.breach))
 
-    def _obituary(self, status: int) -> EngineLostError:
+    def _obituary(self, status: int, breach: str | None) -> EngineLostError:
+        if breach is None and _NO_MEMORY in self._said:
+            breach = f"{_NO_MEMORY.decode()}: all of {format_bytes(self.order.ram_bytes)} is taken"
+        if breach is not None:
+            what = f"the engine process of {self.order.name} took more memory than it was granted"
+            return EngineLostError(what, breach, "it is started anew; change the request that made it grow")
         numbers = f"killed by {_signal_name(-status)}" if status < 0 else f"exit status {status}"
         what = f"the engine process of {self.order.name} has ended"
         last = self._last_line()

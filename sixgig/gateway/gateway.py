@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
@@ -12,7 +13,7 @@ from typing import Any
 
 from sixgig.energy import EnergyMonitor
 from sixgig.engines import Budget, Fleet, ModelCard
-from sixgig.errors import UsageError
+from sixgig.errors import SixgigError, UsageError
 from sixgig.gateway import logs
 from sixgig.gateway.admission import Admission
 from sixgig.gateway.books import Books
@@ -122,9 +123,11 @@ class Gateway:
     async def _follow_models(self) -> None:
         """Tell the meter and the books which models are loaded, whenever that changes."""
         told: tuple[frozenset[str], bool] = frozenset(), False
+        losses: dict[str, SixgigError | None] = {}
         while True:
             await self._news.wait()
             self._news.clear()
+            losses = self._log_losses(losses)
             states = {name: seated.state for name, seated in self.fleet.models.items()}
             ready = frozenset(name for name, state in states.items() if state == "ready")
             news = ready, "loading" in states.values()
@@ -133,6 +136,16 @@ class Gateway:
             told = news
             await asyncio.to_thread(self.books.monitor.loaded, None if told[1] else ready)
             self.books.loaded(ready)
+
+    def _log_losses(self, known: dict[str, SixgigError | None]) -> dict[str, SixgigError | None]:
+        """A line for each engine that has ended unasked; returns the latest of each model."""
+        latest: dict[str, SixgigError | None] = {
+            name: seated.last_loss for name, seated in self.fleet.models.items()
+        }
+        for name, loss in latest.items():
+            if loss is not None and loss is not known.get(name):
+                logs.event("engine_lost", logging.WARNING, model=name, reason=str(loss))
+        return latest
 
     async def _sample(self) -> None:
         """Once a second, the figures that the page and the metrics show."""

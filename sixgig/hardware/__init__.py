@@ -3,6 +3,7 @@
 from sixgig.hardware.bandwidth import Bandwidth, disk_read_bandwidth, memory_bandwidth
 from sixgig.hardware.disks import models_folder
 from sixgig.hardware.gpus import EngineDevice, merge_engine_devices
+from sixgig.hardware.limited_group import LimitedGroup
 from sixgig.hardware.machine import (
     Absent,
     Cpu,
@@ -37,6 +38,7 @@ __all__ = [
     "Gpu",
     "KernelSpeed",
     "Kernels",
+    "LimitedGroup",
     "Machine",
     "MachineMemory",
     "Memory",

@@ -31,13 +31,13 @@ def memory_group(root: Path = Path("/")) -> MemoryGroup | None:
 
 def processor_quota(root: Path = Path("/")) -> float | None:
     """Processors' worth of time this process may use, by the tightest quota; None where none holds."""
-    quotas = [quota for folder in _folders_v2(root) if (quota := _quota_v2(folder)) is not None]
-    quotas += [quota for folder in _folders_v1(root, "cpu") if (quota := _quota_v1(folder)) is not None]
+    quotas = [quota for folder in folders_v2(root) if (quota := _quota_v2(folder)) is not None]
+    quotas += [quota for folder in folders_v1(root, "cpu") if (quota := _quota_v1(folder)) is not None]
     return min(quotas, default=None)
 
 
 def _levels_v2(root: Path) -> Iterator[MemoryGroup]:
-    for folder in _folders_v2(root):
+    for folder in folders_v2(root):
         limits = [_number(folder / name) for name in ("memory.max", "memory.high")]
         known = [limit for limit in limits if limit is not None]
         if known:
@@ -45,7 +45,7 @@ def _levels_v2(root: Path) -> Iterator[MemoryGroup]:
 
 
 def _levels_v1(root: Path) -> Iterator[MemoryGroup]:
-    for folder in _folders_v1(root, "memory"):
+    for folder in folders_v1(root, "memory"):
         limit = _number(folder / "memory.limit_in_bytes")
         if limit is not None and limit < _UNLIMITED:
             yield _level(limit, folder / "memory.usage_in_bytes", folder / "memory.stat", "total_")
@@ -72,7 +72,7 @@ def _quota_v1(folder: Path) -> float | None:
     return quota / period if quota is not None and period else None
 
 
-def _folders_v2(root: Path) -> list[Path]:
+def folders_v2(root: Path) -> list[Path]:
     """Folders of this process's version 2 group, innermost first."""
     mounts = [root / "sys/fs/cgroup", root / "sys/fs/cgroup/unified"]
     mount = next((mount for mount in mounts if (mount / "cgroup.controllers").is_file()), None)
@@ -80,7 +80,7 @@ def _folders_v2(root: Path) -> list[Path]:
     return _upwards(mount, paths[0]) if mount and paths else []
 
 
-def _folders_v1(root: Path, controller: str) -> list[Path]:
+def folders_v1(root: Path, controller: str) -> list[Path]:
     """Folders of this process's version 1 group for one controller, innermost first."""
     for controllers, path in _groups(root):
         if controller in controllers.split(","):

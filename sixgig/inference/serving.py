@@ -33,6 +33,9 @@ CHECKPOINTS = 2  # of each sequence: before its last message, and near the promp
 SERVER_BYTES, REQUEST_BYTES = 16 * MIB, 3 * MIB // 2
 # For each token of the vocabulary: a grammar looks at all of them; each sequence keeps a candidate.
 GRAMMAR_BYTES, CANDIDATE_BYTES = 128, 16
+# Threads for connections, beside one a sequence. Each has a stack of 8 MiB of address space, which must be
+# there before the process is held to its grant.
+SPARE_THREADS = 16
 ONLY_ERRORS = 1  # the server's log level: warnings may quote a request
 
 
@@ -162,6 +165,7 @@ def _bound_memory(params: Any) -> None:
     """What the server would otherwise choose by itself."""
     params.cache_ram_mib, params.cache_idle_slots = 0, False
     params.n_ctx_checkpoints = CHECKPOINTS
+    params.n_threads_http = params.n_parallel + SPARE_THREADS
     params.fit_params = params.warmup = False
 
 
