@@ -1,7 +1,8 @@
 """What the engine's own server makes of prompts: `python prompt_oracle.py < asked.json`, answers on stdout.
 
-Asked: a list of {"path", "chats": [messages, ...], "texts": [text, ...]}. Answered: for each file, for each
-chat and text, {"prompt", "tokens", "count"}: the text, the ids that its tokenizer gives, the tokens evaluated.
+Asked: a list of {"path", "chats": [messages, ...], "texts": [text, ...], "spoken": [answer, ...]}. Answered for
+each file: of each chat and text {"prompt", "tokens", "count"}, the text, the ids that its tokenizer gives, the
+tokens evaluated; of each answer {"content", "reasoning_content"}.
 Runs as a process of its own, as server_oracle.py does.
 """
 
@@ -18,7 +19,7 @@ def main() -> None:
     print("ANSWERS", json.dumps(answers))
 
 
-def _of_file(path: str, chats: list[Any], texts: list[str]) -> dict[str, Any]:
+def _of_file(path: str, **asked: list[Any]) -> dict[str, Any]:
     params = xllamacpp.CommonParams()
     params.model.path = path
     params.n_ctx, params.n_batch, params.n_ubatch, params.n_parallel = 512, 256, 256, 1
@@ -27,7 +28,8 @@ def _of_file(path: str, chats: list[Any], texts: list[str]) -> dict[str, Any]:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(params)
     ask = _Asking(server.listening_address)
-    return {"chats": [ask.chat(messages) for messages in chats], "texts": [ask.text(text) for text in texts]}
+    kinds = {"chats": ask.chat, "texts": ask.text, "spoken": ask.spoken}
+    return {kind: [kinds[kind](one) for one in some] for kind, some in asked.items()}
 
 
 class _Asking:
@@ -43,6 +45,17 @@ class _Asking:
     def text(self, text: str) -> dict[str, Any]:
         count = self._post("/completion", {"prompt": text, "n_predict": 1})["tokens_evaluated"]
         return {"prompt": text, "tokens": self._tokens(text), "count": count}
+
+    def spoken(self, text: str) -> dict[str, str]:
+        """How the server tells the parts of an answer apart that a grammar makes the model give."""
+        messages = [{"role": "user", "content": "the"}]
+        body = {
+            "messages": messages,
+            "grammar": f"root ::= {json.dumps(text, ensure_ascii=False)}",
+            "max_tokens": 400,
+        }
+        message = self._post("/v1/chat/completions", body)["choices"][0]["message"]
+        return {name: message.get(name) or "" for name in ("content", "reasoning_content")}
 
     def _tokens(self, prompt: str) -> list[int]:
         body = {"content": prompt, "add_special": True, "parse_special": True}

@@ -13,16 +13,8 @@ from tests.tiny.vocabulary import byte_letters
 WIDTH, HIDDEN, N_HEADS = 32, 32, 2
 BOS, EOS, UNKNOWN, TURN, END = "<s>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>"
 SPECIAL = (UNKNOWN, BOS, EOS, TURN, END)
-MARKERS = (
-    "<|channel|>",
-    "<|message|>",
-    "<|start|>",
-    "<|end|>",
-    "<|return|>",
-    "<think>",
-    "</think>",
-    "[INST]",
-)
+CHANNELS = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>")
+MARKERS = (*CHANNELS, "<think>", "</think>", "[INST]")
 WORDS = ("▁", "▁the", "▁cat", "▁sat", "he", "ll", "user", "assistant", "system", "on", "an", "in", "▁a")
 Fields = Mapping[str, Any]
 
