@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sixgig import __version__
@@ -15,15 +16,26 @@ from sixgig.units import format_bytes
 if TYPE_CHECKING:
     from sixgig.cli.opening import Opened
     from sixgig.cli.session import Session
+    from sixgig.inference import Generation
 
 GB = 1e9
 
 
 def closing_lines(session: Session) -> list[str]:
-    """Speeds and mode, then memory against the budget."""
+    """Why the one answer ended where it should not, speeds and mode, then memory against the budget."""
     opened, mode = session.opened, mode_words(session.opened.plan, session.counters)
     speeds = f"{_speeds(session)}; " if session.generations else ""
-    return [speeds + mode, memory_words(opened.plan, opened.peak)]
+    cut = [] if session.asked.prompt is None else cut_words(session.generations[-1], opened.engine.context)
+    return [*cut, speeds + mode, memory_words(opened.plan, opened.peak)]
+
+
+def cut_words(answer: Generation, context: int) -> list[str]:
+    """A line where an answer was cut, else none."""
+    if answer.finish == "length":
+        return [f"the answer was cut after {len(answer.token_ids)} tokens: --max-tokens allows no more"]
+    if answer.finish == "context":
+        return [f"the answer was cut: the context of {context} tokens is full; raise --context"]
+    return []
 
 
 def mode_words(plan: MemoryPlan, counters: Counters | None) -> str:
@@ -67,6 +79,7 @@ def run_document(session: Session) -> dict[str, Any]:
     opened, answer, counters = session.opened, session.generations[-1], session.counters
     return {
         "text": answer.text,
+        "reasoning": answer.reasoning,
         "token_ids": answer.token_ids,
         "finish": answer.finish,
         "prompt_tokens": answer.prompt_tokens,
@@ -76,7 +89,9 @@ def run_document(session: Session) -> dict[str, Any]:
         "decode_s": answer.decode_s,
         "load_s": opened.load_s,
         "seed": session.seed,
-        "temperature": session.asked.sampling.temperature,
+        "temperature": session.sampling.options.temperature,
+        "sampling": {**asdict(session.sampling.options), "seed": session.seed},
+        "sampling_from_file": session.sampling.taken,
         "hit_rate": counters.hit_rate if counters else None,
         "bytes_read": counters.bytes_read if counters else 0,
         "counters": counters.to_json() if counters else None,

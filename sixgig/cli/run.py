@@ -57,8 +57,13 @@ MaxTokens = Annotated[
     ),
 ]
 Temperature = Annotated[
-    float,
-    typer.Option("--temperature", metavar="T", help="0 always takes the likeliest token."),
+    float | None,
+    typer.Option(
+        "--temperature",
+        metavar="T",
+        help="0 always takes the likeliest token.",
+        show_default="what the model file asks for (general.sampling), else 0.8",
+    ),
 ]
 Seed = Annotated[
     int | None,
@@ -83,7 +88,7 @@ def run(
     adapter: Adapter = None,
     raw: Raw = False,
     max_tokens: MaxTokens = None,
-    temperature: Temperature = 0.8,
+    temperature: Temperature = None,
     seed: Seed = None,
     context: Context = None,
     always_page: AlwaysPage = False,
@@ -98,6 +103,9 @@ def run(
 
     A model that fits runs whole, at full speed. Of a larger mixture-of-experts model only a part of the
     experts stays in memory, the others are read when needed.
+
+    The text of the answer goes to stdout. What the model thinks before it goes to stderr, dimmed on a
+    terminal; with --json it is "reasoning", beside "text".
     """
     if json and prompt is None:
         raise UsageError("--json writes one document and cannot chat", cure="give a prompt with -p")
@@ -106,9 +114,8 @@ def run(
     from sixgig.cli.report import closing_lines, run_document, write_json
     from sixgig.cli.session import Asked, Session
     from sixgig.cli.terminal import say
-    from sixgig.inference import SamplingOptions
 
-    asked = Asked.of(model, text, raw, max_tokens, SamplingOptions(temperature=temperature, seed=seed))
+    asked = Asked.of(model, text, raw, max_tokens, temperature=temperature, seed=seed)
     paging = paging_options(always_page, policy, no_read_ahead)
     found = find_model(model)
     lora = find_adapter(adapter, found)

@@ -6,39 +6,42 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sixgig.cli.chatting import chat
 from sixgig.cli.console import PromptBar
 from sixgig.cli.lessons import Pace, learn
 from sixgig.cli.opening import Opened, Opening, at_least
-from sixgig.cli.terminal import say, write
+from sixgig.cli.terminal import Thinking, say, write
 from sixgig.errors import UsageError
 from sixgig.inference import (
-    ChatTemplate,
+    Asking,
+    Continuation,
     Conversation,
     Engine,
     Generation,
     Sampler,
     SamplingOptions,
     abort_on_interrupt,
-    chat_template,
 )
+from sixgig.inference.file_sampling import FileSampling, file_sampling
 from sixgig.pager.trace import open_for_writing
 from sixgig.plan import MemoryPlan
 
 DEMO_MAX_TOKENS = 256  # the demo model has no reason to stop
-CONTINUE = "{{ bos_token }}{% for message in messages %}{{ message.content }}{% endfor %}"
-PLAIN_STOP = ("\nUser:",)  # where a model without a template begins to speak for the person
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What to generate. prompt None: chat. continues: no template, the text goes on as it stands."""
+    """What to generate. prompt None: chat. continues: no template, the text goes on as it stands.
+
+    sampling: the SamplingOptions that were named; the file and llama.cpp's defaults decide the others.
+    """
 
     prompt: str | None
     continues: bool
     max_tokens: int | None
-    sampling: SamplingOptions
+    sampling: dict[str, Any]
 
     @classmethod
     def of(
@@ -47,9 +50,11 @@ class Asked:
         prompt: str | None,
         raw: bool,
         max_tokens: int | None,
-        sampling: SamplingOptions,
+        **sampling: float | None,
     ) -> Asked:
         """From the options as typed; the demo model (None) knows no chat. Raises UsageError."""
+        named = {name: value for name, value in sampling.items() if value is not None}
+        SamplingOptions(**named)  # type: ignore[arg-type]  # refused before anything is opened
         if raw and prompt is None:
             raise UsageError("--raw continues one text and cannot chat", cure="give a prompt with -p")
         if prompt is not None and not prompt.strip():
@@ -58,13 +63,14 @@ class Asked:
             max_tokens = DEMO_MAX_TOKENS if model is None else None
         else:
             at_least(1, "--max-tokens", max_tokens)
-        return cls(prompt, raw or model is None, max_tokens, sampling)
+        return cls(prompt, raw or model is None, max_tokens, named)
 
 
 class Session:
-    """Runs once; afterwards `opened`, `generations` and `seed` tell how it went."""
+    """Runs once; afterwards `opened`, `generations`, `sampling` and `seed` tell how it went."""
 
     opened: Opened
+    sampling: FileSampling
     seed: int
 
     def __init__(self, opening: Opening, asked: Asked, trace: str | None = None) -> None:
@@ -75,13 +81,14 @@ class Session:
     def run(self, stream: bool = True) -> None:
         """Open, then answer or chat; `stream` writes text to stdout as it comes."""
         with self.opening.open(self._check) as self.opened, self._tracing():
-            conversation = self._conversation()
-            sampler = Sampler(self.opened.engine, self.asked.sampling)
+            answering = self._answering(self.opened.engine)
+            self.sampling = self._sampling(self.opened.engine)
+            sampler = Sampler(self.opened.engine, self.sampling.options)
             self.seed = sampler.seed
             if self.asked.prompt is None:
-                chat(lambda line: self._ask(conversation, sampler, line, write), self.generations)
+                chat(lambda line: self._ask(answering, sampler, line, write), self.generations)
             else:
-                self._ask(conversation, sampler, self.asked.prompt, write if stream else _drop)
+                self._ask(answering, sampler, self.asked.prompt, write if stream else _drop)
             self.counters = self.opened.engine.counters()
         if self.generations and self.opening.adapter is None:  # an adapter costs time that the model does not
             learn(self.opened, self._pace())
@@ -91,29 +98,37 @@ class Session:
         decoded, seconds = sum(run.decode_steps for run in runs), sum(run.decode_s for run in runs)
         return Pace(first.prefill_tokens, first.prefill_s, decoded, seconds)
 
-    def _ask(
-        self, conversation: Conversation, sampler: Sampler, text: str, sink: Callable[[str], object]
-    ) -> None:
+    def _ask(self, answering: Asking, sampler: Sampler, text: str, sink: Callable[[str], object]) -> None:
         """One answer. It ends its line, even when interrupted."""
-        with abort_on_interrupt(self.opened.engine), PromptBar() as bar:
-            stop = self._stop
-            pieces = conversation.ask(text, self.asked.max_tokens, sampler, stop, progress=bar)
+        with abort_on_interrupt(self.opened.engine), PromptBar() as bar, Thinking(sink is not _drop) as aside:
+            pieces = answering.ask(text, self.asked.max_tokens, sampler, progress=bar, thinking=aside)
             self.generations.append(pieces.result)
             try:
                 for piece in pieces:
+                    aside.end()
                     sink(piece)
             finally:
                 bar.stop()
+                aside.end()
                 if pieces.result.text and not pieces.result.text.endswith("\n"):
                     sink("\n")
 
-    def _conversation(self) -> Conversation:
-        engine = self.opened.engine
-        template = _continuing(engine) if self.asked.continues else chat_template(engine)
-        if template.notice:
-            say(template.notice)
-        self._stop = PLAIN_STOP if template.notice else ()
-        return Conversation(engine, template)
+    def _answering(self, engine: Engine) -> Asking:
+        if self.asked.continues:
+            return Continuation(engine)
+        form = engine.chat_format()
+        if form.notice:
+            say(form.notice)
+        return Conversation(engine, form)
+
+    def _sampling(self, engine: Engine) -> FileSampling:
+        found = file_sampling(engine.metadata, self.asked.sampling)
+        if found.taken:
+            values = (f"{name} {_shown(getattr(found.options, name))}" for name in found.taken)
+            say(f"sampling as the model file asks: {', '.join(values)}")
+        for key in found.ignored:
+            say(f"{key} of the model file cannot be obeyed: {engine.metadata(key)!r}; llama.cpp's default")
+        return found
 
     def _check(self, plan: MemoryPlan) -> None:
         """Refuse a trace that cannot be, before anything is loaded."""
@@ -127,11 +142,8 @@ class Session:
         return pager.tracing(self._trace) if pager and self._trace else nullcontext()
 
 
-def _continuing(engine: Engine) -> ChatTemplate:
-    """No template: the text as it stands, begun as the tokenizer begins texts."""
-    vocabulary = engine.vocabulary
-    start = vocabulary.text(vocabulary.tokenize("", add_special=True), special=True)
-    return ChatTemplate(CONTINUE, bos=start)
+def _shown(value: float | tuple[str, ...]) -> str:
+    return ";".join(value) if isinstance(value, tuple) else f"{value:g}"
 
 
 def _drop(_piece: str) -> None:

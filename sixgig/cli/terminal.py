@@ -3,7 +3,8 @@
 import os
 import re
 import sys
-from typing import TextIO
+from types import TracebackType
+from typing import Self, TextIO
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -21,6 +22,36 @@ def say(text: str = "", end: str = "\n") -> None:
 def write(text: str) -> None:
     """A piece of the answer, to stdout at once; as it is into a pipe, harmless on a terminal."""
     print(harmless(text) if is_terminal(sys.stdout) else text, end="", flush=True)
+
+
+class Thinking:
+    """What a model thinks, to stderr, dimmed on a terminal: never mixed with the answer. A context
+    manager."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown, self._open = shown, False
+        self._begin, self._end = ("\x1b[2m", "\x1b[22m") if is_terminal(sys.stderr) else ("", "")
+
+    def __call__(self, piece: str) -> None:
+        """A piece of it, at once."""
+        if not self._shown:
+            return
+        print(("" if self._open else self._begin) + harmless(piece), end="", file=sys.stderr, flush=True)
+        self._open = True
+
+    def end(self) -> None:
+        """The answer follows, on a line of its own; safe to call twice."""
+        if self._open:
+            print(self._end, file=sys.stderr, flush=True)
+        self._open = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.end()
 
 
 def is_terminal(stream: TextIO | None) -> bool:

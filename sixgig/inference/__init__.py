@@ -1,8 +1,9 @@
 """Run a model: tokens in, text out."""
 
 from sixgig.inference.adapters import Adapter
-from sixgig.inference.chat import ChatTemplate, chat_template
-from sixgig.inference.conversation import Conversation
+from sixgig.inference.chat import ChatTemplate
+from sixgig.inference.chat_format import ChatFormat
+from sixgig.inference.conversation import Asking, Continuation, Conversation
 from sixgig.inference.engine import Engine
 from sixgig.inference.generate import Generation, TextRun, generate
 from sixgig.inference.interrupt import abort_on_interrupt
@@ -14,7 +15,10 @@ from sixgig.llamacpp.disturb import Watcher
 
 __all__ = [
     "Adapter",
+    "Asking",
+    "ChatFormat",
     "ChatTemplate",
+    "Continuation",
     "Conversation",
     "Engine",
     "EngineOptions",
@@ -26,7 +30,6 @@ __all__ = [
     "Vocabulary",
     "Watcher",
     "abort_on_interrupt",
-    "chat_template",
     "generate",
     "measure",
 ]

@@ -1,5 +1,6 @@
 """A model's chat template, rendered as transformers' apply_chat_template renders it."""
 
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,13 +13,14 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from sixgig.errors import ModelFileError
-from sixgig.inference.engine import Engine
 
 Message = Mapping[str, Any]
-PLAIN = (
-    "{% for message in messages %}{{ message.role | capitalize }}: {{ message.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
+CHATML = (  # what the engine takes where a model has no template
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+_PROBE = "\ue001"  # for private use: no template writes it
 
 
 class _GenerationTag(Extension):
@@ -33,16 +35,29 @@ class _GenerationTag(Extension):
 
 
 class ChatTemplate:
-    """Messages to prompt text. `notice` is "" or says that the model brought no template.
+    """Messages to text for training, where every stage of a conversation is rendered. (A prompt to be
+    answered is the engine's own work: chat_format.) `notice` is "" or says that the model brought no
+    template.
 
+    As the engine does, BOS and EOS that the template writes are left out where the tokenizer adds its own,
+    and contents are given in parts where the template wants them so.
     Raises ModelFileError when the template is broken or uses what the sandbox forbids.
     """
 
-    def __init__(self, source: str | None, bos: str = "", eos: str = "") -> None:
-        self.notice = "" if source else "the model has no chat template: plain 'User:' and 'Assistant:' lines"
+    def __init__(
+        self,
+        source: str | None,
+        bos: str = "",
+        eos: str = "",
+        *,
+        adds_bos: bool = False,
+        adds_eos: bool = False,
+    ) -> None:
+        self.notice = "" if source else "the model has no chat template: ChatML, as llama.cpp's server does"
         self._tokens = {"bos_token": bos, "eos_token": eos}
+        self._begin, self._end = bos if adds_bos else "", eos if adds_eos else ""
         try:
-            self._template = _environment().from_string(source or PLAIN)
+            self._template = _environment().from_string(source or CHATML)
         except (TemplateError, RecursionError) as error:
             raise _broken(error) from error
 
@@ -54,23 +69,34 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         **variables: Any,
     ) -> str:
-        """The prompt. Messages map "role" and "content"; `variables` reach the template as named."""
-        names = self._tokens | variables
+        """The text. Messages map "role" and "content"; `variables` reach the template as named."""
+        given = [_in_parts(message) for message in messages] if self._wants_parts else list(messages)
+        names = self._tokens | variables | {"tools": tools, "add_generation_prompt": add_generation_prompt}
         try:
-            return self._template.render(
-                messages=list(messages),
-                tools=tools,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                **names,
-            )
+            text = self._template.render(messages=given, documents=None, **names)
         except Exception as error:  # the template is foreign code: whatever it raises is its own fault
             raise _broken(error) from error
+        return text.removeprefix(self._begin).removesuffix(self._end)
+
+    @functools.cached_property
+    def _wants_parts(self) -> bool:
+        """Does it show a content in parts, and not one that is a string?"""
+        plain: Message = {"role": "user", "content": _PROBE}
+        return not self._shows(plain) and self._shows(_in_parts(plain))
+
+    def _shows(self, message: Message) -> bool:
+        names: dict[str, Any] = {**self._tokens, "tools": None, "add_generation_prompt": True}
+        try:
+            return _PROBE in self._template.render(messages=[message], documents=None, **names)
+        except Exception:  # as in render(), which will say so
+            return False
 
 
-def chat_template(engine: Engine) -> ChatTemplate:
-    """The template of the model that `engine` has open, or the plain one."""
-    return ChatTemplate(engine.chat_template, engine.vocabulary.bos, engine.vocabulary.eos)
+def _in_parts(message: Message) -> Message:
+    content = message.get("content")
+    return (
+        {**message, "content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
+    )
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

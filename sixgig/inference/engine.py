@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sixgig.errors import BudgetError, EngineError, SixgigError, UsageError
 from sixgig.inference.adapters import Adapter
+from sixgig.inference.chat_format import ChatFormat
 from sixgig.inference.kvcache import KVCache
 from sixgig.inference.loading import Progress, load_weights
 from sixgig.inference.options import EngineOptions
@@ -24,6 +25,7 @@ from sixgig.llamacpp.disturb import Watcher, watch
 Logits = NDArray[np.float32]
 _GO, _STOP = b"0", b"1"
 _CLOSE_WAIT_S = 10.0
+_LONGEST_VALUE = 512
 _STATUS = {
     1: "no room in the KV cache",
     2: "stopped",
@@ -168,6 +170,16 @@ class Engine:
         raw: bytes | None = self._c.llama_model_chat_template(self._model, None)
         return raw.decode("utf-8", "replace") if raw else None
 
+    def chat_format(self) -> ChatFormat:
+        """How the model chats. Raises ModelFileError for a template that does not work."""
+        return ChatFormat(self._model, self.vocabulary)
+
+    def metadata(self, key: str) -> str | None:
+        """A value of the file's header in the engine's own words, None where it has no such key."""
+        held = ctypes.create_string_buffer(_LONGEST_VALUE)
+        size = self._c.llama_model_meta_val_str(self._model, key.encode(), held, len(held))
+        return None if size < 0 else held.value.decode("utf-8", "replace")
+
     def clear(self) -> None:
         """Forget every token."""
         self._cache.clear()
@@ -219,7 +231,16 @@ class Engine:
         return self._row(-1).copy()
 
     def sample_with(self, chain: int) -> int:
-        """Let a llama_sampler chain choose from the last logits, without a copy."""
+        """Let a llama_sampler chain choose from the last logits, without a copy.
+
+        Raises EngineError where they hold NaN or nothing above minus infinity: no token is likelier then.
+        """
+        highest = self._row(-1).max()  # NaN if any is
+        if not np.isfinite(highest):
+            place = len(self._cache)
+            self.clear()
+            cure = "the file may be damaged, or a KV cache type or a kernel overflows: try sixgig score on it"
+            raise EngineError("the model's logits are no numbers", f"{highest} after {place} tokens", cure)
         return int(self._c.llama_sampler_sample(chain, self._context, -1))
 
     @property

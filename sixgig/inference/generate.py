@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sixgig.inference.engine import Engine
 from sixgig.inference.sampling import Sampler
-from sixgig.inference.tokens import TextStream
+from sixgig.inference.tokens import TextStream, Vocabulary
 
 
 @dataclass
@@ -14,7 +16,11 @@ class Generation:
     """What was generated and how fast; grows while the text streams.
 
     prompt_tokens: length of the prompt; prefill_tokens: those evaluated, the rest was in the KV cache.
-    decode_steps: evaluations of one token each, one fewer than tokens (the first comes from the prompt's).
+    prefill_s: until the first token was chosen. decode_steps: evaluations of one token each, each followed by
+        the choice of the next. decode_s: from the first choice to the last, with all that is done for a token
+        (evaluated, chosen, made text), less what whoever reads the text takes. So decode_tokens_per_s is
+        what a stopwatch beside the loop shows.
+    text: what is said; reasoning: the thinking before it, where the reader tells them apart.
     finish: "end" (the model ended), "stop" (a stop string), "length" (max_tokens), "context" (it is full),
         or "" while running or interrupted.
     """
@@ -25,6 +31,7 @@ class Generation:
     decode_steps: int = 0
     decode_s: float = 0.0
     text: str = ""
+    reasoning: str = ""
     token_ids: list[int] = field(default_factory=list)
     finish: str = ""
 
@@ -37,6 +44,40 @@ class Generation:
     def decode_tokens_per_s(self) -> float:
         """Tokens decoded per second, 0.0 when none were."""
         return self.decode_steps / self.decode_s if self.decode_s > 0 else 0.0
+
+
+class Reader(Protocol):
+    """Makes text of tokens."""
+
+    @property
+    def ended(self) -> bool:
+        """Was a stop string found?"""
+
+    def feed(self, token: int) -> str:
+        """The text that became certain with `token`; may be empty."""
+
+    def finish(self) -> str:
+        """What was held back, the answer being over."""
+
+
+class TextReader:
+    """All tokens but control tokens as text, up to the first stop string."""
+
+    def __init__(self, vocabulary: Vocabulary, stop: Sequence[str] = ()) -> None:
+        self._stream, self._stop = TextStream(vocabulary), StopStrings(stop)
+
+    @property
+    def ended(self) -> bool:
+        """As Reader."""
+        return self._stop.found
+
+    def feed(self, token: int) -> str:
+        """As Reader."""
+        return self._stop.feed(self._stream.feed(token))
+
+    def finish(self) -> str:
+        """As Reader."""
+        return "" if self.ended else self._stop.feed(self._stream.finish()) + self._stop.finish()
 
 
 class TextRun:
@@ -62,18 +103,43 @@ def generate(
     sampler: Sampler,
     stop: Sequence[str] = (),
     *,
+    reader: Reader | None = None,
     progress: Callable[[float], object] | None = None,
     ignore_end: bool = False,
 ) -> TextRun:
     """Continue `prompt` by at most `max_tokens` (None: until the context is full).
 
-    A stop string is not part of the text; the token that ends a generation is not part of token_ids.
+    A stop string is not part of the text; the token that ends a generation is not part of token_ids. `reader`
+    makes the text, instead of a TextReader with `stop`.
     `progress` gets the fraction of the prompt done. `ignore_end` goes on past the end, for measuring.
     Work happens as the result is iterated; errors as Engine.prefill and Engine.feed raise them.
     """
-    result = Generation(prompt_tokens=len(prompt))
-    tokens = _tokens(engine, prompt, max_tokens, sampler, result, progress, ignore_end)
-    return TextRun(_pieces(engine, tokens, StopStrings(stop), result), result)
+    result, clock = Generation(prompt_tokens=len(prompt)), _Clock()
+    tokens = _tokens(engine, prompt, max_tokens, sampler, result, clock, progress, ignore_end)
+    reader = reader or TextReader(engine.vocabulary, stop)
+    return TextRun(_pieces(tokens, reader, result, clock), result)
+
+
+class _Clock:
+    """Seconds since start(), less those that whoever reads the text took."""
+
+    def __init__(self) -> None:
+        self._started = self._away_s = 0.0
+
+    def start(self) -> None:
+        self._started, self._away_s = time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started - self._away_s
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        left = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._away_s += time.perf_counter() - left
 
 
 def _tokens(
@@ -82,46 +148,49 @@ def _tokens(
     max_tokens: int | None,
     sampler: Sampler,
     result: Generation,
+    clock: _Clock,
     progress: Callable[[float], object] | None,
     ignore_end: bool,
 ) -> Iterator[int]:
     """Prefill, then sample and decode in turn."""
-    started = time.perf_counter()
+    sampler.heed(prompt)
+    clock.start()
     result.prefill_tokens = engine.prefill(prompt, progress)
-    result.prefill_s = time.perf_counter() - started
-    while not result.finish and len(result.token_ids) != max_tokens:
+    result.prefill_s = clock.seconds
+    while len(result.token_ids) != max_tokens:
         token = sampler.sample(engine)
+        if result.decode_steps:
+            result.decode_s = clock.seconds
+        else:
+            result.prefill_s = clock.seconds
+            clock.start()
         if engine.vocabulary.is_end(token) and not ignore_end:
             result.finish = "end"
             return
         result.token_ids.append(token)
         yield token
-        if len(result.token_ids) != max_tokens:
-            _decode(engine, token, result)
-    result.finish = result.finish or "length"
+        if len(result.token_ids) == max_tokens:
+            break
+        if engine.room == 0:
+            result.finish = "context"
+            return
+        engine.feed([token])
+        result.decode_steps += 1
+        result.decode_s = clock.seconds
+    result.finish = "length"
 
 
-def _decode(engine: Engine, token: int, result: Generation) -> None:
-    if engine.room == 0:
-        result.finish = "context"
-        return
-    started = time.perf_counter()
-    engine.feed([token])
-    result.decode_s += time.perf_counter() - started
-    result.decode_steps += 1
-
-
-def _pieces(engine: Engine, tokens: Iterator[int], stop: "StopStrings", result: Generation) -> Iterator[str]:
-    stream = TextStream(engine.vocabulary)
+def _pieces(tokens: Iterator[int], reader: Reader, result: Generation, clock: _Clock) -> Iterator[str]:
     for token in tokens:
-        piece = stop.feed(stream.feed(token))
+        piece = reader.feed(token)
         if piece:
             result.text += piece
-            yield piece
-        if stop.found:
+            with clock.away():
+                yield piece
+        if reader.ended:
             result.finish = "stop"
             return
-    rest = stop.feed(stream.finish()) + stop.finish()
+    rest = reader.finish()
     if rest:
         result.text += rest
         yield rest

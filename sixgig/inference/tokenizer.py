@@ -16,7 +16,7 @@ from sixgig.pager.pager import ModelStream
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """vocabulary: text to tokens and back. template: messages to text; plain where the model has none."""
+    """vocabulary: text to tokens and back. template: messages to text; ChatML where the model has none."""
 
     vocabulary: Vocabulary
     template: ChatTemplate
@@ -35,6 +35,13 @@ def open_tokenizer(model: ModelFile) -> Iterator[Tokenizer]:
         stream.close()
     try:
         vocabulary = Vocabulary(library, loaded)
-        yield Tokenizer(vocabulary, ChatTemplate(model.chat_template, vocabulary.bos, vocabulary.eos))
+        yield Tokenizer(vocabulary, _template(model, vocabulary))
     finally:
         library.c.llama_model_free(loaded)
+
+
+def _template(model: ModelFile, vocabulary: Vocabulary) -> ChatTemplate:
+    names = (vocabulary.bos, vocabulary.eos)
+    return ChatTemplate(
+        model.chat_template, *names, adds_bos=vocabulary.adds_bos, adds_eos=vocabulary.adds_eos
+    )

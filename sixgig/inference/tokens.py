@@ -2,6 +2,7 @@
 
 import codecs
 import ctypes
+import functools
 from collections.abc import Iterable
 
 from sixgig.errors import EngineError, ModelFileError
@@ -40,6 +41,20 @@ class Vocabulary:
             capacity = -count
         raise EngineError("llama.cpp cannot tokenize the text", f"{len(raw)} bytes")
 
+    def prompt(self, text: str) -> list[int]:
+        """The tokens of a prompt, as the engine's server makes them: special ones added, names of them
+        read."""
+        return self.tokenize(text, add_special=True, parse_special=True)
+
+    @functools.cached_property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts (before, behind) a text: BOS and EOS where the model wants them, or
+        nothing."""
+        plain, whole = self.tokenize("a", parse_special=False), self.tokenize("a", True, parse_special=False)
+        places = range(len(whole) - len(plain) + 1)
+        at = next((at for at in places if whole[at : at + len(plain)] == plain), len(whole))
+        return whole[:at], whole[at + len(plain) :]
+
     def piece(self, token: int, special: bool = False) -> bytes:
         """Bytes of one token, which may be part of a character; control tokens are empty unless `special`."""
         self._require_text()
@@ -61,6 +76,21 @@ class Vocabulary:
     def is_end(self, token: int) -> bool:
         """Does this token end a generation (end of text, end of turn)?"""
         return bool(self._c.llama_vocab_is_eog(self._vocab, token))
+
+    @property
+    def address(self) -> int:
+        """Of the llama_vocab."""
+        return self._vocab
+
+    @property
+    def adds_bos(self) -> bool:
+        """Does the model want BOS before a text?"""
+        return bool(self._c.llama_vocab_get_add_bos(self._vocab))
+
+    @property
+    def adds_eos(self) -> bool:
+        """Does the model want EOS behind a text?"""
+        return bool(self._c.llama_vocab_get_add_eos(self._vocab))
 
     @property
     def bos(self) -> str:

@@ -16,11 +16,11 @@ def check_attention(metadata: Metadata, family: Family, numbers: Hyperparameters
     counts = Counts(metadata, family.architecture)
     _check_epsilon(counts)
     counts.one("attention.sliding_window", 0, _MAX_WINDOW, default=0)
-    if "attention.key_length_mla" in counts:
+    if counts.says("attention.key_length_mla"):
         _check_latent(counts)
     else:
         _check_heads(counts, family, numbers)
-    if "ssm.time_step_rank" in counts:
+    if counts.says("ssm.time_step_rank"):
         _check_delta_net(counts)
 
 

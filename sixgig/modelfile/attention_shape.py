@@ -100,7 +100,7 @@ def _pattern(counts: Counts, n_layers: int) -> tuple[int, tuple[bool, ...]]:
 
 
 def _latent(counts: Counts) -> Latent | None:
-    if "attention.key_length_mla" not in counts:
+    if not counts.says("attention.key_length_mla"):
         return None
     return Latent(
         rank=counts.one("attention.kv_lora_rank", 1, _MAX_COUNT),
@@ -111,7 +111,7 @@ def _latent(counts: Counts) -> Latent | None:
 
 
 def _recurrent(counts: Counts) -> Recurrent | None:
-    if "ssm.conv_kernel" not in counts and "ssm.state_size" not in counts:
+    if not counts.says("ssm.conv_kernel") and not counts.says("ssm.state_size"):
         return None
     names = ("conv_kernel", "state_size", "group_count", "time_step_rank", "inner_size")
     return Recurrent(*(counts.one(f"ssm.{name}", 0, _MAX_LENGTH, default=0) for name in names))

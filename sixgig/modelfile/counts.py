@@ -16,6 +16,10 @@ class Counts:
     def __contains__(self, name: str) -> bool:
         return f"{self.architecture}.{name}" in self.metadata
 
+    def says(self, name: str) -> bool:
+        """Is it there and not 0? The engine writes what a model has not as 0, and reads 0 as not there."""
+        return bool(self.number(name, default=0))
+
     def number(self, name: str, default: float) -> float:
         """A number of any kind."""
         value = self.metadata.get(f"{self.architecture}.{name}")
@@ -54,14 +58,23 @@ class Counts:
         return self.metadata.count(f"{self.architecture}.{name}") > 0
 
     def flags(self, name: str, n_layers: int) -> tuple[bool, ...]:
-        """A yes or no for each layer, as booleans or as 0 and 1; empty when absent."""
+        """A yes or no for each layer, as booleans or as 0 and 1, or one for all; empty when absent or an array
+        without an element."""
         length = self.metadata.count(f"{self.architecture}.{name}")
-        if not length and name not in self:
-            return ()
+        if not length:
+            return () if self.metadata.is_array(f"{self.architecture}.{name}") else self._flag(name, n_layers)
         self.checked(name + " (its length)", length, n_layers, n_layers)
         values = self.metadata.array(f"{self.architecture}.{name}")
         self.require(all(value in (0, 1) for value in values), name, "not all of it is yes or no")
         return tuple(bool(value) for value in values)
+
+    def _flag(self, name: str, n_layers: int) -> tuple[bool, ...]:
+        """One yes or no for all layers; empty when absent."""
+        if name not in self:
+            return ()
+        value = self.number(name, default=0)
+        self.require(value in (0, 1), name, f"{value}, must be yes or no")
+        return (bool(value),) * n_layers
 
     def checked(self, name: str, value: int | None, lowest: int, highest: int) -> int:
         """`value`, which must be there and in [lowest, highest]."""

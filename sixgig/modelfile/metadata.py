@@ -110,15 +110,20 @@ class Metadata:
         return value
 
     def integers(self, key: str) -> list[int] | int | None:
-        """An integer for all layers or one for each, None when absent."""
+        """An integer for all layers or one for each, None when absent or an array without an element."""
         if not self.count(key):
-            return self.integer(key)
+            return None if self.is_array(key) else self.integer(key)
         if self.count(key) > _MOST_LAYERS:
             raise ModelFileError(f"{self.source.name}: {key} is too long", f"{self.count(key)} elements")
         values = self.array(key)
         if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
             raise self._mistyped(key, "integers")
         return [int(value) for value in values]
+
+    def is_array(self, key: str) -> bool:
+        """Whether it is there as an array."""
+        value = self._by_key[key].value if key in self._by_key else None
+        return isinstance(value, Stored) and value.is_array
 
     def count(self, key: str) -> int:
         """Elements of an array, without reading it; 0 when absent or no array."""

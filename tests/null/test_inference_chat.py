@@ -12,7 +12,6 @@ from sixgig.inference import (
     EngineOptions,
     Sampler,
     SamplingOptions,
-    chat_template,
 )
 from tests.tiny.vocabulary import CHAT_TEMPLATE
 
@@ -124,18 +123,16 @@ def test_broken_and_hostile_templates_are_model_file_errors(source):
         ChatTemplate(source).render(HELLO)
 
 
-def test_no_template_is_plain_and_says_so():
+def test_no_template_is_chatml_as_the_engine_has_it_and_says_so():
     template = ChatTemplate(None)
     assert "no chat template" in template.notice and not ChatTemplate("x").notice
-    assert (
-        template.render(TURNS) == "System: Be kind.\nUser: Hi <b>\nAssistant:  Hello. \nUser: Bye\nAssistant:"
-    )
+    assert template.render(TURNS) == ChatTemplate(CHAT_TEMPLATE).render(TURNS)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen35moe"])
 def test_a_conversation_evaluates_only_what_is_new(tiny, architecture):
     with Engine(tiny(architecture), EngineOptions(context=512, threads=2)) as engine:
-        conversation = Conversation(engine, chat_template(engine), system="Be kind.")
+        conversation = Conversation(engine, engine.chat_format(), system="Be kind.")
         sampler = Sampler(engine, SamplingOptions(temperature=0.8, seed=3))
         first = conversation.ask("Hello", 20, sampler)
         reply = "".join(first)
