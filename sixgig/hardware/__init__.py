@@ -1,6 +1,7 @@
 """What this machine has: memory and its limits, bandwidths, cores, GPUs. Facts only, no decisions."""
 
 from sixgig.hardware.bandwidth import Bandwidth, disk_read_bandwidth, memory_bandwidth
+from sixgig.hardware.cores import Cores, usable_cores
 from sixgig.hardware.disks import models_folder
 from sixgig.hardware.gpus import EngineDevice, merge_engine_devices
 from sixgig.hardware.machine import (
@@ -31,6 +32,7 @@ from sixgig.hardware.processor import this_processor
 __all__ = [
     "Absent",
     "Bandwidth",
+    "Cores",
     "Cpu",
     "Disk",
     "EngineDevice",
@@ -61,4 +63,5 @@ __all__ = [
     "remembered",
     "save_machine",
     "this_processor",
+    "usable_cores",
 ]
