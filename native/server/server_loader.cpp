@@ -1,8 +1,11 @@
 // Stands before the engine's library in the global scope, so that its HTTP server, which loads a model by a path, gets
 // the model from us instead: from the stream and with the parameters that were prepared. The server's own thread calls
-// this while the interpreter's lock is held, so nothing here may enter Python.
+// this while the interpreter's lock is held, so nothing that loads may enter Python. And its evaluations come through
+// here, so that each computes on as many threads as others leave cores for.
 #include <dlfcn.h>
 
+#include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 
@@ -15,24 +18,40 @@ struct ModelParams {
     void * opaque[10];
 };
 
+// llama_batch, likewise.
+struct Batch {
+    void * opaque[7];
+};
+
+using Decode = int32_t (*)(void *, Batch);
+using SetThreads = void (*)(void *, int32_t, int32_t);
 using LoadFromStream = void * (*)(FILE *, ModelParams);
 using Step = void (*)();
 
 }  // namespace
 
 // What Python prepares. report_fd gets a line of JSON for each percent; weights_allocated and loaded are called once.
+// decode and set_threads are the engine's own functions. choose_threads is told how many seconds ago the last
+// evaluation ended; null where the number is fixed.
 struct sixgig_server_load {
     FILE * source;
     const void * params;
     int report_fd;
     int calls;
     Step weights_allocated, loaded;
+    Decode decode;
+    SetThreads set_threads;
+    int (*choose_threads)(double idle_s);
 };
 
 namespace {
 
 sixgig_server_load * prepared = nullptr;
 int last_percent;
+int n_threads = 0;
+double evaluated_s = 0;
+
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
 
@@ -58,4 +77,17 @@ SIXGIG_API void * llama_model_load_from_file(const char *, ModelParams) {
     void * model = load(prepared->source, params);
     if (prepared->loaded != nullptr) prepared->loaded();
     return model;
+}
+
+// One context a process, evaluated by one thread.
+SIXGIG_API int32_t llama_decode(void * context, Batch batch) {
+    if (prepared == nullptr) return -3;  // the computation failed
+    if (prepared->choose_threads != nullptr) {
+        const int chosen = prepared->choose_threads(now_s() - evaluated_s);
+        if (chosen != n_threads) prepared->set_threads(context, chosen, chosen);
+        n_threads = chosen;
+    }
+    const int32_t status = prepared->decode(context, batch);
+    evaluated_s = now_s();
+    return status;
 }

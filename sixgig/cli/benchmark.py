@@ -23,7 +23,7 @@ from sixgig.cli.measuring import (
 from sixgig.cli.opening import Opened, Opening
 from sixgig.cli.report import facts, memory_words
 from sixgig.cli.tokens import drawn_tokens, read_text, text_tokens
-from sixgig.hardware import Absent, Bandwidth
+from sixgig.hardware import Absent, Bandwidth, usable_cores
 from sixgig.pager.pager import Counters
 from sixgig.plan import MemoryPlan
 from sixgig.units import format_bytes, format_rate, format_seconds
@@ -60,7 +60,9 @@ class Benchmark:
         learn(self.opened, pace)
 
     def _measured_memory(self) -> Bandwidth:
-        return measure_memory(self._opening.thread_count, self._opening.ram_bytes)
+        return measure_memory(
+            self._opening.thread_count or usable_cores().performance, self._opening.ram_bytes
+        )
 
     def _on_plan(self, plan: MemoryPlan) -> None:
         if plan.mode == "paged":

@@ -39,10 +39,13 @@ class Pace:
 
 
 def learn(opened: Opened, pace: Pace, path: Path | None = None) -> None:
-    """Remember one run that has ended, unless it was too short to tell, on a GPU or on unusual threads."""
+    """Remember one run that has ended, unless it was too short to tell, on a GPU or on unusual threads.
+
+    Beside other work, which takes cores, threads are unusual too.
+    """
     machine = known_machine(opened.model.parts[0].parent)
     options = opened.engine.options
-    unusual = options.thread_count != machine.cpu.cores or options.gpu_layers > 0
+    unusual = opened.engine.fewest_threads != machine.cpu.cores or options.gpu_layers > 0
     if unusual or (pace.decoded < FEWEST_DECODED and pace.prompt_tokens < FEWEST_PROMPTED):
         return
     plan = opened.plan

@@ -82,7 +82,9 @@ def survey(disk_path: Path | None = None, again: bool = False, announce: _Announ
 def _ask_engine() -> tuple[EngineFacts, tuple[EngineDevice, ...]]:
     """What the wheel is, and the devices it can compute on besides the processor."""
     from sixgig.inference.devices import engine_devices
+    from sixgig.inference.threads import choose_waiting
 
+    choose_waiting()
     version, requirement = _installed(), _requirement()
     try:
         return EngineFacts(version, requirement), engine_devices()

@@ -14,7 +14,7 @@ from sixgig.cli.machines import gpu_machine
 from sixgig.cli.parameters import Policy
 from sixgig.cli.terminal import say
 from sixgig.errors import UsageError
-from sixgig.hardware import Peak, PeakSampler, this_processor
+from sixgig.hardware import Peak, PeakSampler
 from sixgig.inference import Adapter, EngineOptions, Watcher
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.modelfile import ModelFile, open_model, resolve
@@ -114,8 +114,8 @@ class Opening:
 
     @property
     def thread_count(self) -> int:
-        """Threads that compute: physical cores unless said."""
-        return this_processor().cores if self.threads is None else at_least(1, "--threads", self.threads)
+        """Threads that compute, as EngineOptions takes them: 0 unless said."""
+        return 0 if self.threads is None else at_least(1, "--threads", self.threads)
 
     def _placement(self, options: EngineOptions) -> tuple[Placement, int]:
         """The planner's, within --vram; all in main memory where that was not given."""

@@ -63,7 +63,12 @@ Adapter = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", metavar="N", help="Threads that compute.", show_default="physical cores"),
+    typer.Option(
+        "--threads",
+        metavar="N",
+        help="Threads that compute.",
+        show_default="performance cores that others leave free",
+    ),
 ]
 Ubatch = Annotated[
     int,

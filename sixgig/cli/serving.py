@@ -22,7 +22,7 @@ from sixgig.engines import Budget, ModelSpec, model_card
 from sixgig.errors import UsageError
 from sixgig.gateway import logs
 from sixgig.gateway.gateway import Gateway
-from sixgig.hardware import available_bytes, process_memory, this_processor
+from sixgig.hardware import available_bytes, process_memory
 from sixgig.hardware.memory import give_back
 from sixgig.ledger import Ledger, default_path
 from sixgig.plan import default_budget
@@ -114,7 +114,7 @@ class Serving:
             sockets,
             stack.enter_context(Ledger.open(self.settings.ledger.path or default_path())),
             EnergyMonitor(meter),
-            threads=server.threads or this_processor().cores,
+            threads=server.threads or 0,
             gateway_bytes=own_bytes + GROWTH_BYTES,
         )
 

@@ -22,7 +22,7 @@ from sixgig.compress.texts import divide
 from sixgig.compress.workfolder import WorkFolder
 from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.evaluate.log_probabilities import Logits
-from sixgig.hardware import available_bytes, this_processor
+from sixgig.hardware import available_bytes, usable_cores
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.modelfile.imatrix import write_imatrix
@@ -120,7 +120,7 @@ class BudgetedEngines:
     @property
     def threads(self) -> int:
         """Threads that compute."""
-        return self._threads or this_processor().cores
+        return self._threads or usable_cores().performance
 
     @property
     def ram_bytes(self) -> int:

@@ -142,6 +142,9 @@ def tune(
     its size is the disk. --ram and --vram are kept. Training stops when the loss on text set apart no longer
     falls, and the best adapter is written.
     """
+    from sixgig.inference.threads import choose_waiting
+
+    choose_waiting(threads or 0)  # PyTorch brings an OpenMP of its own, which looks when it is imported
     _require_torch()
     from sixgig.cli.report import write_json
     from sixgig.cli.tune_request import Request

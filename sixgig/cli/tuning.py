@@ -23,7 +23,7 @@ from sixgig.finetune.rendering import Document
 from sixgig.finetune.session import Setup, device_of, open_trainer
 from sixgig.finetune.state import Progress, State, require_same
 from sixgig.finetune.train import Corpus, Recipe, Trainer, batches
-from sixgig.hardware import Peak, PeakSampler, available_bytes, process_memory, this_processor
+from sixgig.hardware import Peak, PeakSampler, available_bytes, process_memory, usable_cores
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.plan import ProcessBytes, anatomy, default_budget
 from sixgig.plan.tuning import STATE_BYTES, Batch, TuningPlan, plan_tuning
@@ -49,7 +49,7 @@ class Tuning:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.folder = OutputFolder(request.output)
-        self.threads = this_processor().cores if request.threads is None else request.threads
+        self.threads = usable_cores().performance if request.threads is None else request.threads
 
     def run(self) -> None:
         """Everything, from the options to the files."""

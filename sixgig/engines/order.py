@@ -12,7 +12,7 @@ class EngineOrder:
 
     socket: where it listens; at most 107 bytes, and it ends in ".sock", by which the server knows it.
     context: tokens of each of the `sequences` that are answered side by side. ram_bytes: for the whole
-    process. pooling: it gives embeddings, and generates nothing.
+    process. threads: as EngineOptions'. pooling: it gives embeddings, and generates nothing.
     """
 
     name: str

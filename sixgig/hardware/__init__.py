@@ -1,6 +1,7 @@
 """What this machine has: memory and its limits, bandwidths, cores, GPUs. Facts only, no decisions."""
 
 from sixgig.hardware.bandwidth import Bandwidth, disk_read_bandwidth, memory_bandwidth
+from sixgig.hardware.cores import Cores, usable_cores
 from sixgig.hardware.disks import models_folder
 from sixgig.hardware.gpus import EngineDevice, merge_engine_devices
 from sixgig.hardware.limited_group import LimitedGroup
@@ -32,6 +33,7 @@ from sixgig.hardware.processor import this_processor
 __all__ = [
     "Absent",
     "Bandwidth",
+    "Cores",
     "Cpu",
     "Disk",
     "EngineDevice",
@@ -63,4 +65,5 @@ __all__ = [
     "remembered",
     "save_machine",
     "this_processor",
+    "usable_cores",
 ]

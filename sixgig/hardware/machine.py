@@ -23,7 +23,8 @@ class Absent:
 
 @dataclass(frozen=True)
 class Cpu:
-    """cores: physical ones this process may use, by affinity and quota; what to run compute threads on.
+    """cores: physical ones of the fastest kind that this process may use, by affinity and quota; what to run
+    compute threads on.
 
     isa: instruction sets that matter to the kernels, empty where the system does not tell.
     """

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import os
 import platform
 import subprocess
 from pathlib import Path
 
-import psutil
-
-from sixgig.hardware.cgroup import processor_quota
+from sixgig.hardware.cores import usable_cores
 from sixgig.hardware.machine import Cpu
 from sixgig.hardware.sysfs import fact
 
@@ -23,7 +19,7 @@ _ARM = {"asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2", "sme"}
 def this_processor(root: Path = Path("/")) -> Cpu:
     """The processor now. `root` holds proc/ and sys/."""
     fields = cpuinfo(root)
-    logical, quota = _usable_processors(), processor_quota(root)
+    usable = usable_cores(root)
     return Cpu(
         # ARM's /proc/cpuinfo has no name; its board has: "Raspberry Pi 5 Model B Rev 1.0".
         name=fields.get("model name")
@@ -32,8 +28,8 @@ def this_processor(root: Path = Path("/")) -> Cpu:
         or platform.machine()
         or "unknown",
         architecture=platform.machine(),
-        cores=_cores(logical, _threads_per_core(), quota),
-        logical_cores=logical,
+        cores=usable.performance,
+        logical_cores=usable.logical,
         isa=tuple(sorted(flags(root) & (_X86 | _X86_DOT | _ARM))),
     )
 
@@ -66,23 +62,6 @@ def cache_bytes(root: Path = Path("/")) -> int | None:
 def _kib(text: str) -> int:
     """Bytes in sysfs's "512K"."""
     return int(text[:-1]) * 1024 if text[:-1].isdecimal() and text.endswith("K") else 0
-
-
-def _cores(logical: int, threads_per_core: int, quota: float | None) -> int:
-    physical = max(1, logical // threads_per_core)
-    return physical if quota is None else max(1, min(physical, math.ceil(quota)))
-
-
-def _usable_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _threads_per_core() -> int:
-    """Hardware threads per physical core; 1 where the system does not tell."""
-    physical, logical = psutil.cpu_count(logical=False), psutil.cpu_count()
-    return max(1, (logical or 1) // physical) if physical else 1
 
 
 def _brand() -> str:

@@ -13,6 +13,7 @@ from sixgig.inference.engine import Engine, observing
 from sixgig.inference.loading import Progress
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.placing import placed, require_room
+from sixgig.inference.threads import choose_waiting
 from sixgig.llamacpp import let_threads_sleep
 from sixgig.llamacpp.disturb import Watcher
 from sixgig.modelfile import ModelFile, open_model
@@ -153,6 +154,7 @@ def arrange(
     paging = paging or PagingOptions()
     if model.routed_bytes and (paging.always or model.size_bytes > ram_bytes):
         let_threads_sleep()
+    choose_waiting(options.threads)
     task = _task(options, paging)
     budgets = Budgets(ram_bytes, vram_bytes if adapter is None else _without(adapter, ram_bytes, vram_bytes))
     plan = None if paging.always else _plan_unpaged(model, budgets, options, paging, task, adapter, beside)

@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sixgig.errors import BudgetError, EngineError, SixgigError, UsageError
+from sixgig.hardware.cores import usable_cores
 from sixgig.inference.adapters import Adapter
 from sixgig.inference.chat_format import ChatFormat
 from sixgig.inference.kvcache import KVCache
 from sixgig.inference.loading import Progress, load_weights
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.threads import ThreadCount
 from sixgig.inference.tokens import Vocabulary
 from sixgig.interrupts import InterruptShield
 from sixgig.llamacpp import Batch, Library, load_library
@@ -83,6 +86,8 @@ class Engine:
         self._c = self.library.c
         self._observation = None if observe is None else watch(self._c, observe)
         self._explain = explain
+        self._threads = None if self.options.threads else ThreadCount(usable_cores())
+        self._count, self._evaluated_s = self.options.thread_count, 0.0
         self._aborted = self._interruptible = False
         parts = (path,) if isinstance(path, Path) else tuple(path)
         model = load_weights(self.library, parts, self.options, source, progress, explain)
@@ -153,6 +158,11 @@ class Engine:
     def tokens(self) -> list[int]:
         """The tokens the KV cache holds, oldest first."""
         return self._cache.tokens
+
+    @property
+    def fewest_threads(self) -> int:
+        """The fewest threads that have computed: less than options.thread_count where others took cores."""
+        return self._threads.fewest if self._threads else self.options.threads
 
     @property
     def room(self) -> int:
@@ -264,7 +274,9 @@ class Engine:
         batch = Batch(n_tokens=len(tokens), token=ids, logits=wanted)
         self._begin(interruptible=len(tokens) > 1)
         with InterruptShield(), self._handles.busy:
+            self._leave_cores_to_others()
             status = self._c.llama_decode(self._context, batch)
+            self._evaluated_s = time.monotonic()
             self._cache.note(tokens)
             observer_error = self._observation and self._observation.take_error()
             if status != 0 or observer_error:
@@ -272,6 +284,14 @@ class Engine:
                 error = observer_error or self._failure("the evaluation failed", number)
                 self.clear()
                 raise error
+
+    def _leave_cores_to_others(self) -> None:
+        if self._threads is None:
+            return
+        count = self._threads.now(time.monotonic() - self._evaluated_s)
+        if count != self._count:
+            self._c.llama_set_n_threads(self._context, count, count)
+            self._count = count
 
     def _begin(self, interruptible: bool) -> None:
         """Arm the stop flag, then look whether abort() came before: so no abort is lost between the two."""

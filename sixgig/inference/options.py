@@ -1,9 +1,9 @@
 """How a model is opened: the numbers that decide memory and speed, each set explicitly."""
 
-import os
 from dataclasses import dataclass
 
 from sixgig.errors import UsageError
+from sixgig.hardware.cores import usable_cores
 from sixgig.llamacpp import structs
 from sixgig.llamacpp.structs import ContextParams, ModelParams
 
@@ -18,7 +18,8 @@ class EngineOptions:
     context: positions in the KV cache for each sequence; llama.cpp rounds it up to a multiple of 256.
     sequences: answered side by side, each with a context of its own; Engine uses one.
     ubatch: tokens evaluated together; each llama_decode call gets at most this many.
-    threads: 0 means every CPU this process may run on.
+    threads: 0 means the performance cores this process may use, less what others keep busy while the model
+        runs. Attention of one token to 512 or more rounds by the count of threads: bits want a fixed one.
     type_k, type_v: element types of the KV cache; a quantised type_v needs flash attention.
     extra_buffers: let llama.cpp repack weights for its fastest kernels (other bits than without).
     gpu_layers: layers placed on a GPU, the last ones, the head counting as one more; 0 keeps every buffer and
@@ -58,8 +59,8 @@ class EngineOptions:
 
     @property
     def thread_count(self) -> int:
-        """Threads that compute, the default resolved."""
-        return self.threads or available_cpus()
+        """Threads that compute, the default resolved: the most there will be."""
+        return self.threads or usable_cores().performance
 
     @property
     def total_context(self) -> int:
@@ -87,13 +88,6 @@ class EngineOptions:
         params.offload_kqv = self.gpu_layers > 0
         params.op_offload = self.gpu_layers > 0 and self.offload_products
         params.swa_full = False
-
-
-def available_cpus() -> int:
-    """CPUs this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from sixgig.errors import EngineError, SixgigError
+from sixgig.hardware.cores import usable_cores
 from sixgig.hardware.memory import give_back
 from sixgig.inference.budget import Arrangement
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.threads import ThreadCount
 from sixgig.llamacpp import let_threads_sleep, load_library
 from sixgig.llamacpp.pin import CURE
 from sixgig.llamacpp.structs import FLASH_ATTENTION, KV_TYPES, POOLING, PROGRESS_CALLBACK
 from sixgig.modelfile import ModelFile
 from sixgig.pager.native import load_native
 from sixgig.pager.pager import Counters, ModelStream
-from sixgig.pager.server_loader import ServerLoad, address_of, open_server_loader
+from sixgig.pager.server_loader import CHOOSE_THREADS, ServerLoad, address_of, open_server_loader
 from sixgig.plan import Task, Tier, anatomy
 from sixgig.plan.context import checkpoint_bytes
 
@@ -112,7 +114,11 @@ class EngineServer:
             report_fd=serving.report_fd,
             weights_allocated=address_of(native.sixgig_advise_huge_pages),
             loaded=address_of(native.sixgig_pager_end_loading),
+            decode=address_of(self._library.c.llama_decode),
+            set_threads=address_of(self._library.c.llama_set_n_threads),
         )
+        if not self._arrangement.options.threads:
+            self._load.choose_threads = CHOOSE_THREADS(ThreadCount(usable_cores()).now)
         loader.sixgig_prepare_server_load(self._load)
         if not loader.sixgig_prepare_messages(self._library.c._handle):
             raise EngineError("the server's loader does not match the engine", "a function of it is missing", CURE)

@@ -2,7 +2,7 @@
 
 from sixgig.llamacpp.breakdown import BufferNeed, memory_breakdown, plan_buffers
 from sixgig.llamacpp.layout import check_layout
-from sixgig.llamacpp.library import Library, let_threads_sleep, load_library
+from sixgig.llamacpp.library import Library, let_threads_sleep, load_library, may_choose_waiting
 from sixgig.llamacpp.pin import WHEEL, WHEEL_VERSION
 from sixgig.llamacpp.structs import (
     Batch,
@@ -27,6 +27,7 @@ __all__ = [
     "check_layout",
     "let_threads_sleep",
     "load_library",
+    "may_choose_waiting",
     "memory_breakdown",
     "plan_buffers",
 ]

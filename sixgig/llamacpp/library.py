@@ -56,11 +56,16 @@ def load_library() -> Library:
 def let_threads_sleep() -> None:
     """Make OpenMP threads that wait sleep soon: spinning ones take the cores that reading threads need.
 
-    libgomp looks once, when it is loaded: without effect after load_library(), or where the user has chosen.
     Measured in LOG.md: never sleeping loses under load, sleeping at once loses on an idle machine.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", _SHORT_SPIN)
+    if may_choose_waiting():
+        os.environ["GOMP_SPINCOUNT"] = _SHORT_SPIN
+
+
+def may_choose_waiting() -> bool:
+    """Whether that has an effect: libgomp looks once, when it is loaded; what the user has chosen stands."""
+    chosen = any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"))
+    return not chosen and not load_library.cache_info().currsize
 
 
 def installed_version() -> str:

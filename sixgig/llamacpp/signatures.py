@@ -129,6 +129,7 @@ CONTEXTS: dict[str, Signature] = {
     "llama_n_threads": (c_int32, (c_void_p,)),
     "llama_n_threads_batch": (c_int32, (c_void_p,)),
     "llama_set_abort_callback": (None, (c_void_p, c_void_p, c_void_p)),
+    "llama_set_n_threads": (None, (c_void_p, c_int32, c_int32)),
     "llama_decode": (c_int32, (c_void_p, Batch)),
     "llama_synchronize": (None, (c_void_p,)),
     "llama_get_logits_ith": (POINTER(c_float), (c_void_p, c_int32)),

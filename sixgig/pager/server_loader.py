@@ -1,21 +1,28 @@
 """How llama.cpp's own HTTP server gets its model and its slots from us: the C interface of native/server.
 
-The library is opened before the engine's, into the global scope, where its llama_model_load_from_file and its
-conversion of Anthropic's requests come first. Linux only: other systems bind a library's calls to itself.
+The library is opened before the engine's, into the global scope, where its llama_model_load_from_file, its
+llama_decode and its conversion of Anthropic's requests come first. Linux only: other systems bind a library's
+calls to itself.
 """
 
 import ctypes
 import functools
 import sys
-from ctypes import POINTER, Structure, c_int, c_void_p
+from ctypes import CFUNCTYPE, POINTER, Structure, c_double, c_int, c_void_p
 from typing import Any
 
 from sixgig.errors import EngineError
 from sixgig.pager.native import library_path
 
+CHOOSE_THREADS = CFUNCTYPE(c_int, c_double)
+
 
 class ServerLoad(Structure):
-    """What a load is given: a stream, llama_model_params, where to report, two native functions."""
+    """What a load is given: a stream, llama_model_params, where to report, two native functions.
+
+    And what evaluations go through: the engine's llama_decode and llama_set_n_threads, and who chooses how
+    many threads.
+    """
 
     _fields_ = (
         ("source", c_void_p),
@@ -24,6 +31,9 @@ class ServerLoad(Structure):
         ("calls", c_int),
         ("weights_allocated", c_void_p),
         ("loaded", c_void_p),
+        ("decode", c_void_p),
+        ("set_threads", c_void_p),
+        ("choose_threads", CHOOSE_THREADS),
     )
 
 
