@@ -19,6 +19,7 @@ from sixgig.gateway.admission import Admission
 from sixgig.gateway.books import Books
 from sixgig.gateway.dispatch import Dispatch
 from sixgig.gateway.exchange import Exchange
+from sixgig.gateway.grammars import GrammarGate
 from sixgig.gateway.local import Local
 from sixgig.gateway.metrics import Metrics
 from sixgig.gateway.record import Record
@@ -26,6 +27,7 @@ from sixgig.gateway.snapshot import snapshot
 from sixgig.gateway.tally import Tally
 from sixgig.gateway.today import Today
 from sixgig.gateway.upstream import Upstreams
+from sixgig.grammars.checker import Checker
 from sixgig.ledger import Ledger, Limits
 from sixgig.ledger.entry import MOST_CHARACTERS
 from sixgig.router import Gate, Spending
@@ -72,8 +74,9 @@ class Gateway:
         self.tally = Tally(card.name for card in cards)
         self.metrics = Metrics(lambda: self.last_snapshot)
         self.upstreams = upstreams or Upstreams()
+        self.grammars = GrammarGate(Checker())
         dispatch = Dispatch(
-            Local(self.fleet, self.queue),
+            Local(self.fleet, self.queue, self.grammars),
             self.upstreams,
             settings,
             _gate(settings),
@@ -113,6 +116,7 @@ class Gateway:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.fleet.close()
             await self.upstreams.close()
+            await self.grammars.close()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.exchange.all_ended(), LAST_WORDS_S)
             await self.books.close()

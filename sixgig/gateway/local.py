@@ -16,6 +16,7 @@ from sixgig.errors import EngineLostError, ServingError, SixgigError
 from sixgig.gateway.admission import Admission
 from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError
 from sixgig.gateway.call import Call
+from sixgig.gateway.grammars import GrammarGate
 from sixgig.gateway.limits import check_limits
 from sixgig.ledger import LOCAL
 
@@ -32,8 +33,8 @@ _OWN_FAULTS = ("Compute error", "Invalid input batch", "Context size has been ex
 class Local:
     """The models of this machine."""
 
-    def __init__(self, fleet: Fleet, queue: Admission) -> None:
-        self.fleet, self.queue = fleet, queue
+    def __init__(self, fleet: Fleet, queue: Admission, grammars: GrammarGate) -> None:
+        self.fleet, self.queue, self._grammars = fleet, queue, grammars
 
     @contextlib.asynccontextmanager
     async def answer(
@@ -45,7 +46,9 @@ class Local:
         before the first byte.
         """
         card = self.fleet.models[call.model].card
-        check_limits(call, card)
+        fields = call.fields
+        check_limits(call, fields, card)
+        await self._grammars.require(call.path, fields)
         slots = card.spec.sequences
         async with self.queue.enter(call.model, slots) as queue_s:
             waited(queue_s)
@@ -66,6 +69,7 @@ class Local:
         if not call.path.endswith("/chat/completions"):
             return None
         try:
+            await self._grammars.require(call.path, call.fields)
             async with self.fleet.lease(call.model) as engine:
                 path = f"{call.path}/input_tokens"
                 response = await engine.client.post(path, content=call.body, headers=_HEADERS)
