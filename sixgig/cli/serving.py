@@ -73,7 +73,7 @@ class Serving:
             sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sixgig-")))
             gateway = self._gateway(sockets, stack)
             _announce(listener, gateway)
-            _Server(_uvicorn(make_app(gateway))).run(sockets=[listener])
+            _Server(_uvicorn(make_app(gateway), server.trusted_proxies)).run(sockets=[listener])
 
     def print_systemd(self) -> None:
         """The unit, on stdout."""
@@ -175,12 +175,14 @@ class _Server(uvicorn.Server):
             await self.lifespan.shutdown()
 
 
-def _uvicorn(app: Any) -> uvicorn.Config:
+def _uvicorn(app: Any, trusted_proxies: Sequence[str]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(trusted_proxies),  # else uvicorn believes whatever comes from this machine
+        forwarded_allow_ips=list(trusted_proxies),
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=75,
         lifespan="on",

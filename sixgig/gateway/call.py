@@ -37,6 +37,10 @@ class Call:
         return parse_body(self.body)
 
 
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
 def output_limit(fields: dict[str, Any]) -> int | None:
     """The answer's limit as asked; None where it was not, or makes no sense."""
     found = next((fields[name] for name in OUTPUT_LIMITS if fields.get(name) is not None), None)
@@ -44,11 +48,15 @@ def output_limit(fields: dict[str, Any]) -> int | None:
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises UsageError for anything else."""
+    """A JSON object in UTF-8. Raises UsageError for anything else.
+
+    Python would read UTF-16 and UTF-32 as well, in which a byte of the body may be more than a byte of text,
+    and numbers that JSON does not know.
+    """
     try:
-        document = json.loads(body)
+        document = json.loads(body.decode(), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise UsageError("the body is no JSON", str(error)[:120], "send a JSON object") from error
+        raise UsageError("the body is no JSON in UTF-8", str(error)[:120], "send a JSON object") from error
     if not isinstance(document, dict):
         raise UsageError("the body is no JSON object", f"it is {type(document).__name__}", "send an object")
     return document

@@ -103,7 +103,7 @@ class Dispatch:
             request_id=call.id,
             model=call.model,
             upstream_path=path,
-            prompt_tokens_at_most=upper_bound_tokens(len(call.body)),
+            prompt_tokens_at_most=upper_bound_tokens(call.body, fields),
             outputs=path if isinstance(path, Absent) else output_count(path, fields),
             max_tokens=output_limit(fields),
             permit=permit,

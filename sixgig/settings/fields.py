@@ -67,6 +67,14 @@ def _allowed_origin(origin: str) -> str:
     return ANY if parsed is None else str(parsed)
 
 
+def _proxy(text: str) -> str:
+    """An address, or a network as in "10.0.0.0/8"."""
+    try:
+        return str(ipaddress.ip_network(text)) if "/" in text else str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError('must be an address or a network, as in "10.0.0.7" or "10.0.0.0/8"') from None
+
+
 def _shortest(host: str) -> str:
     """Of an address the one spelling that requests' are brought into, too."""
     return str(ipaddress.ip_address(host)) if _is_address(host) else host
@@ -132,6 +140,7 @@ Watts = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Host = Annotated[str, AfterValidator(_host)]
 AllowedHost = Annotated[str, AfterValidator(_allowed_host)]
 AllowedOrigin = Annotated[str, AfterValidator(_allowed_origin)]
+Proxy = Annotated[str, AfterValidator(_proxy)]
 Label = Annotated[str, AfterValidator(_label)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 Digest = Annotated[str, AfterValidator(_digest)]

@@ -27,6 +27,7 @@ from sixgig.settings.fields import (
     Label,
     ModelName,
     ModelPath,
+    Proxy,
     Sequences,
     SizeBytes,
     Watts,
@@ -45,6 +46,7 @@ class ServerSettings(_Section):
     queue: requests that may wait, over all models. parallel: sequences of each model. keep_alive_s: how long
     a model stays when nobody asks; below zero, for ever. None: what the machine, or the model, has.
     allowed_hosts, allowed_origins: besides this machine's own names and the server's own pages; "*" for any.
+    trusted_proxies: whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's by default.
     """
 
     host: Host = "127.0.0.1"
@@ -61,6 +63,7 @@ class ServerSettings(_Section):
     log_prompts: bool = False
     allowed_hosts: tuple[AllowedHost, ...] = Field(default=(), strict=False)
     allowed_origins: tuple[AllowedOrigin, ...] = Field(default=(), strict=False)
+    trusted_proxies: tuple[Proxy, ...] = Field(default=(), strict=False)
 
 
 class KeySettings(_Section):
