@@ -82,11 +82,14 @@ def model_cards(specs: Sequence[ModelSpec]) -> list[ModelCard]:
     cards = []
     for spec in specs:
         try:
-            cards.append(model_card(spec))
+            cards.append(card := model_card(spec))
         except SixgigError as error:
             if len(specs) == 1:
                 raise
             say(f"{spec.name} is left out: {error}")
+            continue
+        if spec.context is not None and card.context < spec.context:
+            say(f"{spec.name} serves a context of {card.context}, not {spec.context}: it was trained for no more")
     if not cards:
         raise UsageError("none of the models can be opened", f"{len(specs)} tried", "see above")
     return cards

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from sixgig.inference.options import EngineOptions
+from sixgig.inference.options import CONTEXT_STEP, EngineOptions
 from sixgig.inference.serving import serving_tiers
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.lora import find_lora
@@ -48,7 +48,8 @@ class ModelCard:
     """Facts and needs. whole_bytes: the budget to load all of it; paged_bytes: the least with paging.
 
     Both are estimated from the header, as `sixgig plan` does; the engine process has the last word. ubatch:
-    the whole context where a text becomes one embedding, for it is evaluated at once.
+    the whole context where a text becomes one embedding, for it is evaluated at once. context: what a request
+    gets, prompt and answer together; trained_context: what the model was trained for, and so the most.
     """
 
     spec: ModelSpec
@@ -79,8 +80,8 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
     model = open_model(spec.path)
     if spec.adapter is not None:
         check_lora(find_lora(spec.adapter), model)
-    trained = model.context_length or DEFAULT_CONTEXT
-    context = spec.context or min(trained, DEFAULT_CONTEXT)
+    trained = model.context_length or spec.context or DEFAULT_CONTEXT
+    context = _served_context(spec.context or DEFAULT_CONTEXT, trained)
     pooling = spec.pooling or _pooling(model)
     ubatch = context if pooling else ubatch
     options = EngineOptions(context=context, sequences=spec.sequences, ubatch=ubatch)
@@ -99,6 +100,11 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
         paged_bytes=_smallest(model, options, paged=True) if model.routed_bytes else None,
         chat_template=model.chat_template,
     )
+
+
+def _served_context(asked: int, trained: int) -> int:
+    """As the engine's server gives it: in steps of CONTEXT_STEP, and never more than was trained for."""
+    return min(-(-asked // CONTEXT_STEP) * CONTEXT_STEP, trained)
 
 
 def _smallest(model: ModelFile, options: EngineOptions, paged: bool) -> int:
