@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 from sixgig.cli.served_models import model_cards, model_specs, require_room
 from sixgig.cli.terminal import say
 from sixgig.energy import EnergyMonitor, open_meter
-from sixgig.engines import Budget, ModelSpec, model_card
+from sixgig.engines import Budget, ModelSpec, model_card, socket_folder
 from sixgig.errors import UsageError
 from sixgig.gateway import logs
 from sixgig.gateway.gateway import Gateway
@@ -70,7 +69,7 @@ class Serving:
         logs.start(log_prompts=server.log_prompts)
         with contextlib.ExitStack() as stack:
             stack.callback(listener.close)
-            sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sixgig-")))
+            sockets = stack.enter_context(socket_folder())
             gateway = self._gateway(sockets, stack)
             _announce(listener, gateway)
             _Server(_uvicorn(make_app(gateway), server.trusted_proxies)).run(sockets=[listener])
@@ -153,10 +152,14 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT let what runs finish; a second one ends at once."""
-        before = {
-            number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        """SIGTERM, SIGINT and a terminal that goes away let what runs finish; a second one ends at once.
+
+        Under nohup a terminal may go away.
+        """
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
         try:
             yield
         finally:

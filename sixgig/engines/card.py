@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from sixgig.errors import ModelFileError
 from sixgig.inference.options import CONTEXT_STEP, EngineOptions
 from sixgig.inference.serving import serving_tiers
 from sixgig.modelfile import ModelFile, open_model
@@ -77,6 +78,7 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
 
     Raises ModelFileError, also where the two do not fit, UsageError for a context that cannot be.
     """
+    _require_unicode(spec.path)
     model = open_model(spec.path)
     if spec.adapter is not None:
         check_lora(find_lora(spec.adapter), model)
@@ -100,6 +102,14 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
         paged_bytes=_smallest(model, options, paged=True) if model.routed_bytes else None,
         chat_template=model.chat_template,
     )
+
+
+def _require_unicode(path: Path) -> None:
+    """The engine takes its paths as UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ModelFileError(f"{str(path)!a} is no name in UTF-8", cure="rename it") from error
 
 
 def _served_context(asked: int, trained: int) -> int:

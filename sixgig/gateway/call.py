@@ -18,6 +18,7 @@ Api = Literal["openai", "anthropic", "responses", "ollama"]
 class Call:
     """path, body: what the engine is asked, JSON, untouched where the client speaks its language.
 
+    model: as configured, or what was asked for where it is not here; asked: as the client called it.
     key: the API key's name, None without one. private_header: every value the client gave.
     """
 
@@ -29,6 +30,7 @@ class Call:
     key: str | None = None
     private_header: tuple[str, ...] = ()
     keep_alive_s: float | None = None
+    asked: str = ""
     id: str = field(default_factory=lambda: secrets.token_hex(12))
 
     @property

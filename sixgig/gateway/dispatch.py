@@ -64,7 +64,8 @@ class Dispatch:
             yield await self._find(call, record, stack)
 
     async def _find(self, call: Call, record: Record, stack: contextlib.AsyncExitStack) -> Answer:
-        permit = self.gate.check(call.id, (call.model,), call.key, call.private_header)
+        names = call.model, call.asked or call.model
+        permit = self.gate.check(call.id, names, call.key, call.private_header)
         record.private = isinstance(permit, Private)
         match await self._decided(call, permit):
             case Refuse() as refusal:
