@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields
@@ -22,6 +23,8 @@ from sixgig.units import format_seconds
 
 MICROS = 1_000_000
 MILLION = 1_000_000
+# Also as wide as an ideograph, and after blanks, which some programs pass over.
+_FORMULA = re.compile(r"[\s\x00]*[=+\-@|%\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _NAMELESS = {"key": "(no key)"}
 _REQUESTS = ("requests", "ok", "failed", "cancelled", "busy")
 _TOKENS = ("tokens in", "of them cached", "tokens out")
@@ -52,7 +55,15 @@ def write_csv(report: Report) -> None:
     blank = _flat(asdict(Totals("", Served(), Loaded())))
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([report.by, *list(blank)[1:]])
-    writer.writerows(_flat(asdict(row)).values() for row in report.rows)
+    writer.writerows([_cell_text(row.name), *list(_flat(asdict(row)).values())[1:]] for row in report.rows)
+
+
+def _cell_text(text: str) -> str:
+    """A text as no spreadsheet computes it, nor reads it as two lines: a quote before what begins a formula,
+    controls, and what else ends lines, written as in Python. https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return f"'{shown}" if _FORMULA.match(text) else shown
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

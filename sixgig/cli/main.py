@@ -4,7 +4,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from sixgig.cli.terminal import abandon, harmless, let_text_pass, say
+from sixgig.cli.terminal import abandon, let_text_pass, say_line
 from sixgig.errors import SixgigError
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -58,7 +58,7 @@ def _misuse(error: Exception) -> str:
 
 def _tell(message: str, status: int) -> int:
     try:
-        say("error: " + harmless(" ".join(message.split())))
+        say_line(f"error: {message}")
     except OSError:
         abandon(sys.stderr)
     return status

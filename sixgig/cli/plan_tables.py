@@ -31,6 +31,7 @@ def plan_document(planning: Planning, survey: Survey) -> dict[str, Any]:
         "version": __version__,
         "model": survey.name,
         "task": vars(_planned(survey.recommended).task),
+        "warnings": list(_beyond_training(survey)),
         "machine": {
             "name": planning.machine.name,
             "origin": planning.machine.origin,
@@ -96,10 +97,22 @@ def _planned(candidate: Candidate) -> Plan | WorkPlan:
 def _circumstances(planning: Planning, survey: Survey) -> Iterator[str]:
     budgets, task = planning.budgets, _planned(survey.recommended).task
     yield f"{survey.name}, to {task.kind}, context {task.context}"
+    yield from _beyond_training(survey)
     yield f"on {_machine_words(planning.machine)}"
     uses_gpu = budgets.vram_bytes and task.kind == "run"
     vram = f", {format_bytes(budgets.vram_bytes)} of VRAM" if uses_gpu else ", no GPU"
     yield f"within {format_bytes(budgets.ram_bytes)} of memory{vram}"
+
+
+def _beyond_training(survey: Survey) -> Iterator[str]:
+    """A warning where the context planned for is longer than the model was trained for."""
+    context, model = _planned(survey.recommended).task.context, survey.recommended.model
+    trained = model.context_length if model else None
+    if trained and context > trained:
+        yield (
+            f"warning: the model was trained for a context of {trained}; beyond it answers get worse, "
+            f"and sixgig serve gives {trained}"
+        )
 
 
 def _machine_words(machine: Machine) -> str:

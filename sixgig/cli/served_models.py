@@ -2,57 +2,73 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
+import itertools
+import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sixgig.cli.opening import DEMO_MODEL, demo_path
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import say, say_line
 from sixgig.engines import ModelCard, ModelSpec, model_card
 from sixgig.errors import BudgetError, SixgigError, UsageError
 from sixgig.modelfile import offers, resolve
-from sixgig.settings import ModelSettings, Settings
+from sixgig.settings import ModelSettings, Settings, require_aliases_lead_somewhere
 from sixgig.units import format_bytes
 
 MIB = 1 << 20
-_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_NAME = 128
+_USUAL = ModelSettings(path=".")  # all but its path is as [server] says
 
 
 def model_specs(models: Sequence[str], settings: Settings) -> tuple[ModelSpec, ...]:
     """Those of the configuration and those named; the demo model where there are none.
 
-    Raises UsageError where two would have the same name, and what finding one raises.
+    Raises UsageError where two have the same name or an alias has no model, and what finding one raises.
     """
     specs = [*_configured(settings), *_named(models, settings)]
     if not specs:
         say(f"no model named: serving the demo model {DEMO_MODEL}, which knows Python's PEPs and no more")
-        specs = [_spec("demo", ModelSettings(path=str(demo_path())), settings)]
+        specs = [_spec("demo", str(demo_path()), _USUAL, settings)]
     _require_distinct(specs)
+    require_aliases_lead_somewhere(settings, [spec.name for spec in specs])
     return tuple(specs)
 
 
 def _configured(settings: Settings) -> Iterator[ModelSpec]:
     for name, model in settings.models.items():
-        yield _spec(name, model, settings)
+        yield _spec(name, model.path, model, settings)
 
 
 def _named(models: Sequence[str], settings: Settings) -> Iterator[ModelSpec]:
-    """Those of the command line, by the names of their files."""
-    for named in models:
-        if named.startswith("hf:"):
-            yield _spec(
-                _fit(named.removeprefix("hf:").rpartition("/")[2]), ModelSettings(path=named), settings
-            )
-            continue
-        for offer in offers(named):
-            assert isinstance(offer.location, Path)
-            yield _spec(_fit(offer.name), ModelSettings(path=str(offer.location)), settings)
+    """Those of the command line, by the names of their files; where two would be the same, one that had to be
+    changed gets a number.
+    """
+    found = [pair for named in models for pair in _found(named)]
+    fits = Counter(_fit(name) for name, _ in found)
+    for name, path in found:
+        fit = _fit(name)
+        unlike = f"{fit}-{_number(name)}" if fits[fit] > 1 and fit != name else fit
+        yield _spec(unlike, path, _USUAL, settings)
 
 
-def _spec(name: str, model: ModelSettings, settings: Settings) -> ModelSpec:
+def _found(named: str) -> Iterator[tuple[str, str]]:
+    """(name, path) of each model that one word of the command line stands for."""
+    if named.startswith("hf:"):
+        yield named.removeprefix("hf:").rpartition("/")[2], named
+        return
+    for offer in offers(named):
+        assert isinstance(offer.location, Path)
+        yield offer.name, str(offer.location)
+
+
+def _spec(name: str, path: str, model: ModelSettings, settings: Settings) -> ModelSpec:
+    """path: any that the system knows; those of a configuration are text."""
     return ModelSpec(
         name=name,
-        path=resolve(model.path),
+        path=resolve(path),
         context=model.context or settings.server.context,
         sequences=model.parallel or settings.server.parallel,
         ram_bytes=model.ram_bytes,
@@ -63,8 +79,23 @@ def _spec(name: str, model: ModelSettings, settings: Settings) -> ModelSpec:
 
 
 def _fit(name: str) -> str:
-    """A name that clients can type: a file's, without what no name may hold."""
-    return _UNFIT.sub("-", name).strip("-.") or "model"
+    """A name that clients can type: a file's, a dash for whatever is no letter or digit of any script.
+
+    What is left with none, or cut short, has a number that tells it from others, the same each time.
+    """
+    runs = itertools.groupby(unicodedata.normalize("NFC", name), _is_typed)
+    fit = "".join("".join(run) if typed else "-" for typed, run in runs).strip("-.")
+    if not any(map(str.isalnum, fit)):
+        return f"model-{_number(name)}"
+    return fit if len(fit) <= _LONGEST_NAME else f"{fit[:100]}-{_number(name)}"
+
+
+def _is_typed(character: str) -> bool:
+    return character in "._-" or unicodedata.category(character)[0] in "LMN"
+
+
+def _number(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
 
 
 def _require_distinct(specs: Sequence[ModelSpec]) -> None:
@@ -82,11 +113,17 @@ def model_cards(specs: Sequence[ModelSpec]) -> list[ModelCard]:
     cards = []
     for spec in specs:
         try:
-            cards.append(model_card(spec))
+            cards.append(card := model_card(spec))
         except SixgigError as error:
             if len(specs) == 1:
                 raise
-            say(f"{spec.name} is left out: {error}")
+            say_line(f"{spec.name} is left out: {error}")
+            continue
+        if spec.context is not None and card.context < spec.context:
+            say_line(
+                f"{spec.name} serves a context of {card.context}, not {spec.context}: "
+                "it was trained for no more"
+            )
     if not cards:
         raise UsageError("none of the models can be opened", f"{len(specs)} tried", "see above")
     return cards

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 from sixgig.cli.served_models import model_cards, model_specs, require_room
 from sixgig.cli.terminal import say
 from sixgig.energy import EnergyMonitor, open_meter
-from sixgig.engines import Budget, ModelSpec, model_card
+from sixgig.engines import Budget, ModelSpec, model_card, socket_folder
 from sixgig.errors import UsageError
 from sixgig.gateway import logs
 from sixgig.gateway.gateway import Gateway
@@ -70,10 +69,10 @@ class Serving:
         logs.start(log_prompts=server.log_prompts)
         with contextlib.ExitStack() as stack:
             stack.callback(listener.close)
-            sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sixgig-")))
+            sockets = stack.enter_context(socket_folder())
             gateway = self._gateway(sockets, stack)
             _announce(listener, gateway)
-            _Server(_uvicorn(make_app(gateway))).run(sockets=[listener])
+            _Server(_uvicorn(make_app(gateway), server.trusted_proxies)).run(sockets=[listener])
 
     def print_systemd(self) -> None:
         """The unit, on stdout."""
@@ -153,10 +152,14 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT let what runs finish; a second one ends at once."""
-        before = {
-            number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        """SIGTERM, SIGINT and a terminal that goes away let what runs finish; a second one ends at once.
+
+        Under nohup a terminal may go away.
+        """
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
         try:
             yield
         finally:
@@ -175,12 +178,14 @@ class _Server(uvicorn.Server):
             await self.lifespan.shutdown()
 
 
-def _uvicorn(app: Any) -> uvicorn.Config:
+def _uvicorn(app: Any, trusted_proxies: Sequence[str]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(trusted_proxies),  # else uvicorn believes whatever comes from this machine
+        forwarded_allow_ips=list(trusted_proxies),
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=75,
         lifespan="on",

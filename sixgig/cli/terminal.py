@@ -19,6 +19,11 @@ def say(text: str = "", end: str = "\n") -> None:
     print(harmless(text), end=end, file=sys.stderr, flush=True)
 
 
+def say_line(text: str) -> None:
+    """As say(), in one line, whatever names and reasons it quotes."""
+    say(" ".join(text.split()))
+
+
 def write(text: str) -> None:
     """A piece of the answer, to stdout at once; as it is into a pipe, harmless on a terminal."""
     print(harmless(text) if is_terminal(sys.stdout) else text, end="", flush=True)

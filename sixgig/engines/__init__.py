@@ -4,5 +4,15 @@ from sixgig.engines.card import ModelCard, ModelSpec, model_card
 from sixgig.engines.fleet import Budget, Fleet
 from sixgig.engines.process import EngineProcess
 from sixgig.engines.seated import Seated
+from sixgig.engines.sockets import socket_folder
 
-__all__ = ["Budget", "EngineProcess", "Fleet", "ModelCard", "ModelSpec", "Seated", "model_card"]
+__all__ = [
+    "Budget",
+    "EngineProcess",
+    "Fleet",
+    "ModelCard",
+    "ModelSpec",
+    "Seated",
+    "model_card",
+    "socket_folder",
+]

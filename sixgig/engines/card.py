@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from sixgig.inference.options import EngineOptions
+from sixgig.errors import ModelFileError
+from sixgig.inference.options import CONTEXT_STEP, EngineOptions
 from sixgig.inference.serving import serving_tiers
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.lora import find_lora
@@ -48,7 +49,8 @@ class ModelCard:
     """Facts and needs. whole_bytes: the budget to load all of it; paged_bytes: the least with paging.
 
     Both are estimated from the header, as `sixgig plan` does; the engine process has the last word. ubatch:
-    the whole context where a text becomes one embedding, for it is evaluated at once.
+    the whole context where a text becomes one embedding, for it is evaluated at once. context: what a request
+    gets, prompt and answer together; trained_context: what the model was trained for, and so the most.
     """
 
     spec: ModelSpec
@@ -76,11 +78,12 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
 
     Raises ModelFileError, also where the two do not fit, UsageError for a context that cannot be.
     """
+    _require_unicode(spec.path)
     model = open_model(spec.path)
     if spec.adapter is not None:
         check_lora(find_lora(spec.adapter), model)
-    trained = model.context_length or DEFAULT_CONTEXT
-    context = spec.context or min(trained, DEFAULT_CONTEXT)
+    trained = model.context_length or spec.context or DEFAULT_CONTEXT
+    context = _served_context(spec.context or DEFAULT_CONTEXT, trained)
     pooling = spec.pooling or _pooling(model)
     ubatch = context if pooling else ubatch
     options = EngineOptions(context=context, sequences=spec.sequences, ubatch=ubatch)
@@ -99,6 +102,19 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
         paged_bytes=_smallest(model, options, paged=True) if model.routed_bytes else None,
         chat_template=model.chat_template,
     )
+
+
+def _require_unicode(path: Path) -> None:
+    """The engine takes its paths as UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ModelFileError(f"{str(path)!a} is no name in UTF-8", cure="rename it") from error
+
+
+def _served_context(asked: int, trained: int) -> int:
+    """As the engine's server gives it: in steps of CONTEXT_STEP, and never more than was trained for."""
+    return min(-(-asked // CONTEXT_STEP) * CONTEXT_STEP, trained)
 
 
 def _smallest(model: ModelFile, options: EngineOptions, paged: bool) -> int:

@@ -35,7 +35,8 @@ def main() -> None:
     _die_with_parent()
     _share_one_heap()
     os.environ["GGML_NO_BACKTRACE"] = "1"  # the last thing said is the assertion that failed
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the gateway, which lets requests finish
+    for sign in (signal.SIGINT, signal.SIGHUP):  # a terminal's: for the gateway, which lets requests finish
+        signal.signal(sign, signal.SIG_IGN)
     events = _own_stdout()
     order = EngineOrder.parse(sys.stdin.buffer.readline())
     try:

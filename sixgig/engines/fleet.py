@@ -221,7 +221,9 @@ class Fleet:
     def _residents(self) -> list[Resident]:
         """Those who hold a grant; one that is leaving holds it until its process has ended."""
         return [
-            Resident(name, s.granted_bytes, s.users > 0 and s.leaving is None, s.used_at_s)
+            Resident(
+                name, s.granted_bytes, s.users > 0 and s.leaving is None, s.used_at_s, s.keep_alive_s < 0
+            )
             for name, s in self.models.items()
             if s.engine is not None or s.leaving is not None
         ]

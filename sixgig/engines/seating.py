@@ -1,7 +1,7 @@
 """Who may stay in memory when one more model is wanted. Pure.
 
 Models sit in one room of bytes, each with a grant that its process keeps to. Those without a request may be
-sent away, the least recently used first; one with requests never is.
+sent away, the least recently used first, those that are to stay for ever last; one with requests never is.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Resident:
-    """A loaded model: its grant, whether it answers someone now, and when it last did (monotonic)."""
+    """A loaded model: its grant, whether it answers someone now, and when it last did (monotonic).
+
+    pinned: it is to stay for ever, if there is room.
+    """
 
     name: str
     granted_bytes: int
     busy: bool
     used_at_s: float
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def seat(room_bytes: int, residents: Sequence[Resident], appetite: Appetite) -> 
     if appetite.least_bytes > room_bytes:
         return NoRoom(appetite.least_bytes, room_bytes)
     free = room_bytes - sum(resident.granted_bytes for resident in residents)
-    idle = sorted((r for r in residents if not r.busy), key=lambda r: r.used_at_s)
+    idle = sorted((r for r in residents if not r.busy), key=lambda r: (r.pinned, r.used_at_s))
     leaving: list[Resident] = []
     for resident in idle:
         if free >= appetite.enough_bytes:

@@ -18,6 +18,7 @@ Api = Literal["openai", "anthropic", "responses", "ollama"]
 class Call:
     """path, body: what the engine is asked, JSON, untouched where the client speaks its language.
 
+    model: as configured, or what was asked for where it is not here; asked: as the client called it.
     key: the API key's name, None without one. private_header: every value the client gave.
     """
 
@@ -29,12 +30,17 @@ class Call:
     key: str | None = None
     private_header: tuple[str, ...] = ()
     keep_alive_s: float | None = None
+    asked: str = ""
     id: str = field(default_factory=lambda: secrets.token_hex(12))
 
     @property
     def fields(self) -> dict[str, Any]:
         """The body read, and not kept: waiting in a queue its bytes take a tenth of the memory."""
         return parse_body(self.body)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def output_limit(fields: dict[str, Any]) -> int | None:
@@ -44,11 +50,15 @@ def output_limit(fields: dict[str, Any]) -> int | None:
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises UsageError for anything else."""
+    """A JSON object in UTF-8. Raises UsageError for anything else.
+
+    Python would read UTF-16 and UTF-32 as well, in which a byte of the body may be more than a byte of text,
+    and numbers that JSON does not know.
+    """
     try:
-        document = json.loads(body)
+        document = json.loads(body.decode(), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise UsageError("the body is no JSON", str(error)[:120], "send a JSON object") from error
+        raise UsageError("the body is no JSON in UTF-8", str(error)[:120], "send a JSON object") from error
     if not isinstance(document, dict):
         raise UsageError("the body is no JSON object", f"it is {type(document).__name__}", "send an object")
     return document

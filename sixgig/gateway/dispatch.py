@@ -64,7 +64,8 @@ class Dispatch:
             yield await self._find(call, record, stack)
 
     async def _find(self, call: Call, record: Record, stack: contextlib.AsyncExitStack) -> Answer:
-        permit = self.gate.check(call.id, (call.model,), call.key, call.private_header)
+        names = call.model, call.asked or call.model
+        permit = self.gate.check(call.id, names, call.key, call.private_header)
         record.private = isinstance(permit, Private)
         match await self._decided(call, permit):
             case Refuse() as refusal:
@@ -103,7 +104,7 @@ class Dispatch:
             request_id=call.id,
             model=call.model,
             upstream_path=path,
-            prompt_tokens_at_most=upper_bound_tokens(len(call.body)),
+            prompt_tokens_at_most=upper_bound_tokens(call.body, fields),
             outputs=path if isinstance(path, Absent) else output_count(path, fields),
             max_tokens=output_limit(fields),
             permit=permit,

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from sixgig.gateway.exchange import Exchange
 from sixgig.gateway.grammars import GrammarGate
 from sixgig.gateway.local import Local
 from sixgig.gateway.metrics import Metrics
+from sixgig.gateway.names import Names
 from sixgig.gateway.record import Record
 from sixgig.gateway.snapshot import snapshot
 from sixgig.gateway.tally import Tally
@@ -71,6 +71,8 @@ class Gateway:
         self.books = Books(ledger, monitor, settings.energy.price_per_kwh)
         self.limits = _limits(settings.spending)
         self.today = Today(ledger.path, self.limits.zone)
+        elsewhere = (name for upstream in settings.upstreams for name in upstream.models)
+        self.names = Names(self.fleet.models, settings.aliases, elsewhere)
         self.tally = Tally(card.name for card in cards)
         self.metrics = Metrics(lambda: self.last_snapshot)
         self.upstreams = upstreams or Upstreams()
@@ -88,7 +90,7 @@ class Gateway:
         self._news = asyncio.Event()
 
     def model_named(self, name: object) -> str:
-        """The model a request asks for; with a single one here it need not be named."""
+        """The model a request asks for, by whatever name; with a single one here it need not be named."""
         if name is None and len(self.fleet.models) == 1:
             return next(iter(self.fleet.models))
         if isinstance(name, str) and len(name) > MOST_CHARACTERS:
@@ -99,7 +101,7 @@ class Gateway:
         if not isinstance(name, str) or not name:
             known = ", ".join(self.fleet.models) or "none"
             raise UsageError("the request names no model", f"here are: {known}", 'give "model" a name')
-        return name
+        return self.names.resolve(name)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -189,9 +191,8 @@ def _line(record: Record) -> logs.RequestLine:
 
 
 def _limits(spending: Spending) -> Limits:
-    """The owner's caps in micro-units, by the days of this machine's own zone."""
-    zone = datetime.now().astimezone().tzinfo
-    return Limits(spending.per_day_micros, spending.per_month_micros, zone)
+    """The owner's caps in micro-units, by the days of this machine's own zone, its clock changes included."""
+    return Limits(spending.per_day_micros, spending.per_month_micros, zone=None)
 
 
 def _gate(settings: Settings) -> Gate:

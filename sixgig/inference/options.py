@@ -8,6 +8,7 @@ from sixgig.llamacpp import structs
 from sixgig.llamacpp.structs import ContextParams, ModelParams
 
 MAX_CONTEXT = 1 << 24
+CONTEXT_STEP = 256  # the engine rounds each sequence's cache up to a multiple of it
 MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 
 
@@ -65,7 +66,8 @@ class EngineOptions:
     @property
     def total_context(self) -> int:
         """Positions of all sequences together; the engine divides them evenly, in steps of 256."""
-        return self.context if self.sequences == 1 else -(-self.context // 256) * 256 * self.sequences
+        steps = -(-self.context // CONTEXT_STEP)
+        return self.context if self.sequences == 1 else steps * CONTEXT_STEP * self.sequences
 
     def apply_to_model(self, params: ModelParams) -> None:
         """Fill llama_model_params: owned memory, no mapping, nothing chosen by the library."""

@@ -21,7 +21,7 @@ def model_sets(files: Iterable[str]) -> dict[str, list[str]]:
     """
     sets: dict[str, list[str]] = {}
     for file in sorted(files):
-        if file.endswith(".gguf") and not _NO_MODEL.search(file):
+        if file.endswith(".gguf") and not _NO_MODEL.search(file.rpartition("/")[2]):
             sets.setdefault(model_name(file), []).append(file)
     return sets
 

@@ -3,7 +3,7 @@
 Nothing but headers is read, and of a repository only its list of files until an offer is opened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,9 @@ from sixgig.modelfile.names import announced_parts, complete, holds, model_name,
 from sixgig.modelfile.remote import open_remote
 from sixgig.modelfile.source import local_file
 from sixgig.modelfile.store import header_store
+
+DEPTH = 2  # folders below the one named: publisher/repository/file.gguf, as several programs keep models
+_PROJECTOR = "clip"  # of pictures to embeddings, the only thing written with this architecture
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,11 @@ def _in_file(path: Path) -> Offer:
 
 
 def _in_folder(folder: Path) -> tuple[Offer, ...]:
-    """The models in a folder and in the folders in it; adapters and the like are left out."""
-    found = (*folder.glob("*.gguf"), *folder.glob("*/*.gguf"))
+    """The models in a folder and down to DEPTH below it; adapters, projectors and the like are left out.
+
+    Links to folders are followed that far, and a file that is found twice is offered once, by its first name.
+    """
+    found = _once(path for depth in range(DEPTH + 1) for path in sorted(folder.glob("*/" * depth + "*.gguf")))
     paths = {path.relative_to(folder).as_posix(): path for path in found}
     offered = []
     for name, files in sorted(model_sets(paths).items()):
@@ -165,9 +171,15 @@ def _header(path: Path) -> Header | None:
         return None
 
 
+def _once(paths: Iterable[Path]) -> list[Path]:
+    """Without plain files that another path leads to as well through a link to a folder."""
+    kept: dict[Path, Path] = {}
+    for path in paths:
+        kept.setdefault(path.parent.resolve() / path.name, path)
+    return list(kept.values())
+
+
 def _may_be_model(header: Header | None) -> bool:
     """False for a sound file that says it is something else; a damaged one must not vanish."""
-    kinds = (
-        [entry.value for entry in header.metadata.entries if entry.key == "general.type"] if header else []
-    )
-    return kinds in ([], ["model"])
+    said = {entry.key: entry.value for entry in header.metadata.entries} if header else {}
+    return said.get("general.type", "model") == "model" and said.get("general.architecture") != _PROJECTOR

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
@@ -12,6 +14,7 @@ UPSTREAM_PATHS: tuple[UpstreamPath, ...] = get_args(UpstreamPath)
 
 _TEMPLATE_TOKENS = 1024
 _MOST_OUTPUTS = 4096
+_INDENT, _MOST_IN_TOOLS = 4, 20_000
 
 # Fields known to add no work beyond the text in the body and the answers limited by max_output_tokens.
 _FIELDS = {
@@ -34,15 +37,42 @@ _TEXTS = {
 }  # fmt: skip
 
 
-def upper_bound_tokens(body_bytes: int) -> int:
-    """Tokens of a prompt whose JSON body has `body_bytes`, content coding undone: one a byte, and 1024.
+def upper_bound_tokens(body: bytes, fields: Mapping[str, Any]) -> int:
+    """Tokens of the prompt in a JSON body, content coding undone: one a byte, and 1024. fields: it, read.
 
-    A token of a byte-level BPE, or of SentencePiece with bytes to fall back on, spells at least one byte;
-    JSON writes no text in fewer bytes than UTF-8; a message's own JSON has more bytes than a chat template
-    puts tokens around it. 1024 is for what a template says by itself: a system prompt, how to call tools.
+    A token of a byte-level BPE, or of SentencePiece with bytes to fall back on, spells at least one byte of
+    the text that the tokenizer reads. That is UTF-8 as sent, which JSON writes in no fewer bytes, or one of
+    Unicode's normal forms of it: they may be longer (U+FDFA: 3 bytes, 33 in NFKD), and the decomposed ones
+    are the longest. A message's own JSON has more bytes than a chat template puts tokens around it; tools may
+    be shown indented by four. 1024 is for what a template says by itself: a system prompt, how to call tools.
     Does not cover what the body only refers to (`output_count` tells), nor a template that says more.
     """
-    return body_bytes + _TEMPLATE_TOKENS
+    return (
+        max(len(body), _normalised_bytes(body, fields))
+        + (_indents(fields.get("tools")) or 0)
+        + _TEMPLATE_TOKENS
+    )
+
+
+def _normalised_bytes(body: bytes, fields: Mapping[str, Any]) -> int:
+    """Of its text in the longest of the normal forms; 0 where all are as the body itself."""
+    if body.isascii() and b"\\u" not in body:
+        return 0
+    text = json.dumps(fields, ensure_ascii=False)
+    forms = (unicodedata.normalize("NFD", text), unicodedata.normalize("NFKD", text))
+    return max(len(form.encode("utf-8", "surrogatepass")) for form in forms)
+
+
+def _indents(tools: Any) -> int | None:
+    """Blanks and line ends of tools with each value on a line of its own; None for too many to count."""
+    blanks, counted, rest = 0, 0, [(tools, 1)] if tools else []
+    while rest and counted <= _MOST_IN_TOOLS:
+        value, depth = rest.pop()
+        inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ()
+        blanks += (len(inner) + 1) * (2 + _INDENT * depth)
+        counted += len(inner)
+        rest += [(one, depth + 1) for one in inner[: _MOST_IN_TOOLS + 1]]
+    return blanks if counted <= _MOST_IN_TOOLS else None
 
 
 def output_count(path: UpstreamPath, body: Mapping[str, Any]) -> int | Absent:
@@ -72,6 +102,8 @@ def _n_prompts(prompt: Any) -> int:
 def _hidden_costs(body: Mapping[str, Any]) -> Iterator[str]:
     for name in body.keys() - _FIELDS:
         yield f"the field {name[:40]!a} may cost more than can be told"
+    if _indents(body.get("tools")) is None:
+        yield f"its tools hold more than {_MOST_IN_TOOLS} values"
     for field in ("prompt", "tools", "messages", "input"):
         entries = body.get(field)
         if not isinstance(entries, str | list | None):

@@ -53,7 +53,7 @@ class Ollama:
     """The endpoints but for embeddings. Each raises SixgigError before its first byte."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._fleet, self._backend = gateway.fleet, Backend(gateway)
+        self._fleet, self._names, self._backend = gateway.fleet, gateway.names, Backend(gateway)
 
     async def chat(self, visit: Visit) -> None:
         """POST /api/chat; without messages the model is loaded, or sent away."""
@@ -80,7 +80,9 @@ class Ollama:
 
     async def tags(self, visit: Visit) -> None:
         """GET /api/tags: every model that may be asked for here, loaded or not."""
-        await visit.say({"models": [listed(seated.card) for seated in self._fleet.models.values()]})
+        models = [listed(seated.card, name) for name, seated in self._fleet.models.items()]
+        models += [listed(self._fleet.models[name].card, alias) for alias, name in self._names.listed.items()]
+        await visit.say({"models": models})
 
     async def ps(self, visit: Visit) -> None:
         """GET /api/ps: the loaded ones."""

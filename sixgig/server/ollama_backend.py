@@ -16,18 +16,17 @@ from sixgig.server.ollama_requests import EngineRequest
 from sixgig.server.ollama_visit import Visit
 
 _MISSING = 404
-_LATEST = ":latest"
 
 
 class Backend:
     """The models here; and, through the exchange, those elsewhere."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._exchange, self._fleet = gateway.exchange, gateway.fleet
+        self._exchange, self._fleet, self._names = gateway.exchange, gateway.fleet, gateway.names
 
     def name(self, asked: str) -> str:
-        """As configured: clients append ":latest" to a name without a tag."""
-        return asked if asked in self._fleet.models else asked.removesuffix(_LATEST)
+        """As configured, or as it is where that is not here."""
+        return self._names.resolve(asked)
 
     def card(self, asked: str) -> ModelCard:
         """Raises RefusedError for a model that is not here."""

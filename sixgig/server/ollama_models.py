@@ -13,12 +13,12 @@ _NS = 10**9
 _FOR_EVER_NS = int(datetime(2300, 1, 1, tzinfo=UTC).timestamp()) * _NS  # clients show it as "Forever"
 
 
-def listed(card: ModelCard) -> dict[str, Any]:
-    """An entry of /api/tags. digest: tells one file from another, by its name, size and age."""
+def listed(card: ModelCard, name: str | None = None) -> dict[str, Any]:
+    """An entry of /api/tags, by its own name or another. digest: tells files apart by name, size, age."""
     facts = f"{card.name}\0{card.size_bytes}\0{card.modified_ns}"
     return {
-        "name": card.name,
-        "model": card.name,
+        "name": name or card.name,
+        "model": name or card.name,
         "modified_at": rfc3339(card.modified_ns),
         "size": card.size_bytes,
         "digest": hashlib.sha256(facts.encode()).hexdigest(),

@@ -41,6 +41,7 @@ class Visit:
             path=engine.path,
             body=engine.body,
             model=model,
+            asked=asked.model,
             stream=engine.fields.get("stream") is True,
             key=key.name if key else None,
             private_header=tuple(self.request.headers.getlist(HEADER)),

@@ -42,12 +42,14 @@ class PassThrough:
 
     def _call(self, request: Request, body: bytes) -> Call:
         fields = parse_body(body)
+        asked = fields.get("model")
         key = request.scope.get("state", {}).get("key")
         return Call(
             api=self._api,
             path=self._path,
             body=body,
-            model=self._gateway.model_named(fields.get("model")),
+            model=self._gateway.model_named(asked),
+            asked=asked or "",
             stream=fields.get("stream") is True,
             key=key.name if key else None,
             private_header=tuple(request.headers.getlist(HEADER)),

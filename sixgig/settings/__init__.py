@@ -10,6 +10,7 @@ from sixgig.settings.sections import (
     Settings,
     check_exposure,
     load_settings,
+    require_aliases_lead_somewhere,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "check_exposure",
     "load_settings",
     "parse_duration",
+    "require_aliases_lead_somewhere",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from sixgig.units import parse_size
 _LARGEST = 2**31 - 1
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MODEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:/-]{0,126}[A-Za-z0-9._-])?")
+_MOST_OF_A_NAME = 128
 
 
 def _size(value: Any) -> Any:
@@ -67,6 +68,14 @@ def _allowed_origin(origin: str) -> str:
     return ANY if parsed is None else str(parsed)
 
 
+def _proxy(text: str) -> str:
+    """An address, or a network as in "10.0.0.0/8"."""
+    try:
+        return str(ipaddress.ip_network(text)) if "/" in text else str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError('must be an address or a network, as in "10.0.0.7" or "10.0.0.0/8"') from None
+
+
 def _shortest(host: str) -> str:
     """Of an address the one spelling that requests' are brought into, too."""
     return str(ipaddress.ip_address(host)) if _is_address(host) else host
@@ -87,8 +96,22 @@ def _label(name: str) -> str:
 
 
 def _model_name(name: str) -> str:
-    if not _MODEL_NAME.fullmatch(name):
+    name = unicodedata.normalize("NFC", name)
+    sound = name[:1].isalnum() and name[-1:] not in (":", "/") and all(map(_names_a_model, name))
+    if not sound or len(name) > _MOST_OF_A_NAME:
         raise ValueError("a model's name has up to 128 letters, digits and . _ - : /")
+    return name
+
+
+def _names_a_model(character: str) -> bool:
+    """Letters and digits of any script, with their marks."""
+    return character in "._-:/" or unicodedata.category(character)[0] in "LMN"
+
+
+def _alias(name: str) -> str:
+    name = unicodedata.normalize("NFC", name)
+    if not name.isprintable() or name != name.strip() or not 0 < len(name) <= _MOST_OF_A_NAME:
+        raise ValueError("must be a name as clients ask for it, with * and ? as in file names")
     return name
 
 
@@ -108,7 +131,7 @@ def _digest(text: str) -> str:
 def _path(value: Any, info: ValidationInfo) -> Path:
     """Absolute; what is relative is so to the folder of the file."""
     text = str(value) if isinstance(value, str | Path) else ""
-    if not text.strip() or not text.isprintable():
+    if not text.strip() or "\0" in text:
         raise ValueError("must be the path of a file")
     try:
         return Path((info.context or {}).get("folder", ".")).absolute() / Path(text).expanduser()
@@ -132,8 +155,10 @@ Watts = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Host = Annotated[str, AfterValidator(_host)]
 AllowedHost = Annotated[str, AfterValidator(_allowed_host)]
 AllowedOrigin = Annotated[str, AfterValidator(_allowed_origin)]
+Proxy = Annotated[str, AfterValidator(_proxy)]
 Label = Annotated[str, AfterValidator(_label)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
+Alias = Annotated[str, AfterValidator(_alias)]
 Digest = Annotated[str, AfterValidator(_digest)]
 Currency = Annotated[str, AfterValidator(_currency)]
 FilePath = Annotated[Path, BeforeValidator(_path)]

@@ -16,6 +16,7 @@ from sixgig.router.routing import Routing
 from sixgig.router.spending import Amount
 from sixgig.settings.complaints import Names, complaints
 from sixgig.settings.fields import (
+    Alias,
     AllowedHost,
     AllowedOrigin,
     Count,
@@ -27,6 +28,7 @@ from sixgig.settings.fields import (
     Label,
     ModelName,
     ModelPath,
+    Proxy,
     Sequences,
     SizeBytes,
     Watts,
@@ -45,6 +47,7 @@ class ServerSettings(_Section):
     queue: requests that may wait, over all models. parallel: sequences of each model. keep_alive_s: how long
     a model stays when nobody asks; below zero, for ever. None: what the machine, or the model, has.
     allowed_hosts, allowed_origins: besides this machine's own names and the server's own pages; "*" for any.
+    trusted_proxies: whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's by default.
     """
 
     host: Host = "127.0.0.1"
@@ -61,6 +64,7 @@ class ServerSettings(_Section):
     log_prompts: bool = False
     allowed_hosts: tuple[AllowedHost, ...] = Field(default=(), strict=False)
     allowed_origins: tuple[AllowedOrigin, ...] = Field(default=(), strict=False)
+    trusted_proxies: tuple[Proxy, ...] = Field(default=(), strict=False)
 
 
 class KeySettings(_Section):
@@ -104,17 +108,21 @@ class LedgerSettings(_Section):
 
 
 class Settings(Routing):
-    """The whole file; what may send a request away is inherited, and checked, as `Routing` has it."""
+    """The whole file; what may send a request away is inherited, and checked, as `Routing` has it.
+
+    aliases: further names, with * and ? as in file names, each for a model here; the first that fits counts.
+    """
 
     server: ServerSettings = ServerSettings()
     keys: tuple[KeySettings, ...] = Field(default=(), strict=False)
     models: dict[ModelName, ModelSettings] = Field(default_factory=dict)
+    aliases: dict[Alias, ModelName] = Field(default_factory=dict)
     energy: EnergySettings = EnergySettings()
     ledger: LedgerSettings = LedgerSettings()
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        if faults := list(_twins(self)):
+        if faults := [*_twins(self), *_alias_faults(self)]:
             raise ValueError("\n".join(faults))
         return self
 
@@ -153,8 +161,35 @@ def _twins(settings: Settings) -> Iterator[str]:
         yield f"keys: more than one is named {name}; give each a name of its own"
     if _repeated([key.sha256 for key in settings.keys]):
         yield "keys: two have the same sha256; give each a secret of its own"
-    for name in _repeated([name.casefold().removesuffix(":latest") for name in settings.models]):
+    for name in _repeated([_plain(name) for name in settings.models]):
         yield f"models: more than one answers to {name}; give each a name of its own"
+
+
+def _alias_faults(settings: Settings) -> Iterator[str]:
+    """Whether a model of the command line is meant, is known later: `require_aliases_lead_somewhere`."""
+    models, aliases = set(map(_plain, settings.models)), [_plain(alias) for alias in settings.aliases]
+    for name in _repeated(aliases):
+        yield f"aliases: more than one is {name}; give each a name of its own"
+    for alias, model in settings.aliases.items():
+        if _plain(alias) in models:
+            yield f"[aliases] {alias!a}: a model is named so; take another alias, or rename the model"
+        if _plain(model) in aliases:
+            yield f"[aliases] {alias!a}: {model!a} is an alias itself; name a model"
+
+
+def require_aliases_lead_somewhere(settings: Settings, models: Sequence[str]) -> None:
+    """models: all that are served. Raises UsageError for an alias of none of them, or named as one is."""
+    named = set(map(_plain, models))
+    for alias, model in settings.aliases.items():
+        if model not in models:
+            what, there = f"the alias {alias!a} is for {model!a}, which is not served", ", ".join(models)
+            raise UsageError(what, f"served are: {there}", "name one of them")
+        if _plain(alias) in named:
+            raise UsageError(f"the alias {alias!a} is a model's name as well", cure="take another alias")
+
+
+def _plain(name: str) -> str:
+    return name.casefold().removesuffix(":latest")
 
 
 def _repeated(names: Sequence[str]) -> list[str]:

@@ -112,6 +112,15 @@ def test_a_table_for_people_fits_a_terminal(plan: Run, big: Path, monkeypatch: p
     assert "estimated from the header" in out and "VRAM:" in out and "hit rates:" in out
 
 
+def test_a_context_beyond_the_trained_one_is_warned_of(plan: Run, tmp_path: Path) -> None:
+    small = str(write("qwen3-8b", tmp_path / "small.gguf"))
+    arguments = (small, "--machine", OLD_CARD, "--context")
+    assert document(plan, *arguments, "4096")["warnings"] == []
+    (warning,) = document(plan, *arguments, "50000")["warnings"]
+    status, out, _ = plan(*arguments, "50000")
+    assert status == 0 and warning in out and "trained for a context of 40960" in warning
+
+
 def test_two_models_side_by_side(plan: Run, big: Path, tmp_path: Path) -> None:
     small = write("qwen3-8b", tmp_path / "small.gguf")
     told = document(plan, str(small), "--vs", str(big), "--machine", OLD_CARD)

@@ -27,7 +27,8 @@ def raw(file_type: int | None = None, **pairs: str) -> bytes:
     made = Raw()
     if file_type is not None:
         made.pairs["type"] = pair("general.file_type", file_type)
-    made.pairs |= {key: pair(key.replace("__", "."), value) for key, value in pairs.items()}
+    names = {key.replace("__", "."): value for key, value in pairs.items()}
+    made.pairs |= {name: pair(name, value) for name, value in names.items()}
     return made.header() + bytes(made.data_bytes)
 
 
@@ -97,7 +98,7 @@ def test_a_folder_offers_its_models_and_nothing_else(tiny: Tiny, tmp_path: Path)
             "mmproj-F16": raw(),
             "x-imatrix": raw(),
             "sub__b": raw(2),
-            "sub__deep__c": raw(),
+            "sub__deep__deeper__c": raw(),
         },
         lora=raw(general__type="adapter"),
     )
@@ -105,6 +106,33 @@ def test_a_folder_offers_its_models_and_nothing_else(tiny: Tiny, tmp_path: Path)
     assert labels(found) == {"a-Q8_0": "Q8_0", "mixtral": "Q4_0", "sub/b": "Q4_0"}
     assert [len(offer.files) for offer in found] == [1, 3, 1]
     assert all(one.model and one.model.is_local for one in open_all(found))
+
+
+def test_a_folder_of_publishers_and_repositories_offers_the_models_of_them_all(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    """As LM Studio keeps them; with a projector by any name, a link to a folder, and one that leads back."""
+    split = tmp_path / "maker" / "mixtral-GGUF"
+    shutil.copytree(tiny("mixtral", max_tensors_per_file=20).parent, split)
+    put(
+        tmp_path,
+        **{
+            "someone__seven-imatrix-GGUF__seven-Q8_0": raw(7),
+            "someone__seven-imatrix-GGUF__mmproj-seven-F16": raw(),
+            "someone__seven-imatrix-GGUF__vision": raw(general__architecture="clip"),
+        },
+    )
+    (tmp_path / "someone" / "again").symlink_to(tmp_path / "someone" / "seven-imatrix-GGUF")
+    (tmp_path / "someone" / "back").symlink_to(tmp_path)
+    (tmp_path / "someone" / "linked.gguf").symlink_to(
+        tmp_path / "someone" / "seven-imatrix-GGUF" / "seven-Q8_0.gguf"
+    )
+    found = offers(str(tmp_path))
+    assert {offer.name: len(offer.files) for offer in found} == {
+        "maker/mixtral-GGUF/mixtral": 3,
+        "someone/again/seven-Q8_0": 1,
+        "someone/linked": 1,
+    }
 
 
 def test_damaged_files_do_not_hide_good_ones(tiny: Tiny, tmp_path: Path) -> None:

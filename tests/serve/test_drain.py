@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ LONG, SHORT = {"max_tokens": 3500}, {"max_tokens": 300}
 
 
 @contextlib.contextmanager
-def server(folder):
+def server(folder, **options):
     """(URL, process, log); the test ends it."""
     config = folder / "serve.toml"
     config.write_text(f'[server]\nram = "1G"\n[models.a]\npath = "{DEMO}"\n')
@@ -32,6 +33,7 @@ def server(folder):
         env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(folder / "data")},
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     )
     log, listening = [], threading.Event()
 
@@ -90,6 +92,32 @@ async def test_told_to_stop_it_lets_streams_finish_and_takes_no_more(tmp_path):
         assert engines
         assert all(map(gone, engines))
     assert ledger(tmp_path, "outcome, completion_tokens") == [("ok", 300)] * 2
+
+
+@in_loop
+async def test_a_terminal_that_goes_away_stops_it_and_its_streams_finish(tmp_path):
+    """The signal goes to all of the terminal's processes, the engines among them."""
+    with server(tmp_path, start_new_session=True) as (url, process, _log):
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            stream = Stream(client, "openai", "a", **SHORT)
+            await stream.began.wait()
+            os.killpg(process.pid, signal.SIGHUP)
+            await until(lambda: not listens(url))
+            await stream.task
+            assert stream.said.endswith(b"data: [DONE]\n\n")
+        assert await ended(process) == 0
+    assert ledger(tmp_path, "outcome, completion_tokens") == [("ok", 300)]
+
+
+@in_loop
+async def test_under_nohup_a_terminal_may_go_away(tmp_path):
+    ignoring = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+    with server(tmp_path, preexec_fn=ignoring) as (url, process, _log):
+        process.send_signal(signal.SIGHUP)
+        for _ in range(20):
+            assert listens(url)
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 0
 
 
 def listens(url):

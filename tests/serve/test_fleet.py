@@ -232,6 +232,26 @@ async def test_a_request_may_say_how_long_its_model_stays(monkeypatch):
 
 
 @in_loop
+async def test_for_ever_holds_until_a_request_says_otherwise_and_longest_where_room_is_wanted(monkeypatch):
+    """As Ollama has it: a request that says nothing changes nothing; what is pinned is the last to go."""
+    cards = card("a", 50), card("b", 40), card("c", 50), card("d", 100)
+    async with fleet_of(monkeypatch, *cards, keep_alive_s=60.0) as (fleet, engines):
+        await fleet.use("a", keep_alive_s=-1.0)
+        await fleet.use("a")
+        assert fleet.models["a"].keep_alive_s == -1.0
+        await fleet.use("b")
+        await fleet.use("c")  # a was used before b was
+        assert engines.names() == ["a", "c"]
+        await fleet.use("a", keep_alive_s=300.0)
+        assert fleet.models["a"].deadline_s is not None
+        await fleet.use("c")
+        await fleet.use("b")
+        assert engines.names() == ["b", "c"]
+        await fleet.use("d")
+        assert engines.names() == ["d"]
+
+
+@in_loop
 async def test_a_model_in_use_that_is_unloaded_leaves_after_use(monkeypatch):
     async with fleet_of(monkeypatch, card("a")) as (fleet, engines):
         done = asyncio.Event()

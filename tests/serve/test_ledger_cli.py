@@ -140,7 +140,39 @@ def test_a_hostile_name_drives_neither_terminal_nor_table(capsys: Capture, tmp_p
     lines = list(
         csv.reader(told(capsys, "--file", str(tmp_path / "l"), "--by", "model", "--csv").splitlines(True))
     )
-    assert lines[1][0].startswith('[red]\x1b[2J,"x"\n=1') and len(lines) == 2
+    assert lines[1][0].startswith(r'[red]\x1b[2J,"x"\n=1') and len(lines) == 2
+
+
+FORMULAS = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    " =1",
+    "\uff1d1",
+    "\u00a0=1",
+    "\x00=1",
+    "|x",
+    "%0",
+]
+
+
+@pytest.mark.parametrize("by", ["model", "key", "server"])
+def test_no_name_is_exported_as_a_formula_or_as_more_than_one_line(
+    capsys: Capture, tmp_path: Path, by: str
+) -> None:
+    columns = {"model": "model", "key": "key", "server": "served_by"}
+    names = [*FORMULAS, "a\nb", "a\r\nb", "a\u2028b", "plain-name:7B_v1.0", "\u6a21\u578b"]
+    with Ledger.open(tmp_path / "l") as ledger:
+        ledger.record([entry(str(n), **{columns[by]: name}) for n, name in enumerate(names)])
+    out = told(capsys, "--file", str(tmp_path / "l"), "--by", by, "--csv")
+    shown = [line[0] for line in csv.reader(out.splitlines())][1:]
+    assert len(out.splitlines()) == 1 + len(names) and len(set(shown)) == len(names)
+    assert all(name.isprintable() and name[0] not in "=+-@|% \uff1d" for name in shown)
+    assert {"plain-name:7B_v1.0", "\u6a21\u578b", "'=1+1", "a\\nb"} <= set(shown)
 
 
 def test_days_given_are_whole_days_here(capsys: Capture, path: Path) -> None:

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -13,8 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sixgig.gateway.gateway import _limits
 from sixgig.ledger import Exceeded, Ledger, LedgerError, Limits, Reader
-from sixgig.ledger.days import day_start, local_day
+from sixgig.ledger.days import day_start, local_day, next_day, next_month
+from sixgig.ledger.spending import exceeded
+from sixgig.router import Spending
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC).timestamp()
@@ -30,6 +35,26 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def within(ledger: Ledger, id: str, at: float, micros: int, limits: Limits) -> tuple[Exceeded, ...]:
     return ledger.reserve_within(id, at, *NONE, micros, limits)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Havana", "Australia/Lord_Howe"])
+def test_caps_follow_the_clock_of_the_machine_through_its_changes(
+    zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a running gateway, whatever the season it was started in."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        limits = _limits(Spending(per_day=Decimal(1), per_month=Decimal(1)))
+        for hours in range(0, 366 * 24, 5):
+            at = NOON + 3600.0 * hours
+            day, month = exceeded(limits, at, 2_000_000, lambda start: 0)
+            today, there = local_day(at, ZoneInfo(zone)), ZoneInfo(zone)
+            assert day.ends_at == day_start(next_day(today), there)
+            assert month.ends_at == day_start(next_month(today), there)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_reservation_counts_in_full_until_it_is_settled(ledger: Ledger) -> None:

@@ -1,6 +1,7 @@
 """What a body can cost at most, and when that cannot be told."""
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,10 +29,61 @@ def test_no_prompt_has_more_tokens_than_its_bound(
     tokenizer: Tokenizer, messages: list[str], escaped: bool
 ) -> None:
     chat = [{"role": "user", "content": text} for text in messages]
-    body = json.dumps({"messages": chat}, ensure_ascii=escaped, separators=(",", ":"))
+    fields = {"messages": chat}
+    body = json.dumps(fields, ensure_ascii=escaped, separators=(",", ":"))
     rendered = tokenizer.template.render(chat)
     n_tokens = len(tokenizer.vocabulary.tokenize(rendered, add_special=True))
-    assert n_tokens <= upper_bound_tokens(len(body.encode("utf-8", "replace")))
+    assert n_tokens <= upper_bound_tokens(body.encode("utf-8", "replace"), fields)
+
+
+FORMS = ("NFC", "NFD", "NFKC", "NFKD")
+SCALARS = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+GROWS = [
+    c
+    for c in SCALARS
+    if any(len(unicodedata.normalize(form, c).encode()) > len(c.encode()) for form in FORMS)
+]
+
+
+@given(
+    st.lists(st.text() | st.text(st.sampled_from(GROWS), min_size=50), max_size=6),
+    st.booleans(),
+    st.sampled_from([None, *FORMS]),
+)
+def test_the_bound_holds_for_a_token_a_byte_after_any_of_unicodes_normal_forms(
+    texts: list[str], escaped: bool, form: Any
+) -> None:
+    fields = {"messages": [{"role": "user", "content": text} for text in texts], "prompt": texts}
+    body = json.dumps(fields, ensure_ascii=escaped, separators=(",", ":"))
+    read = [text if form is None else unicodedata.normalize(form, text) for text in texts]
+    worst = sum(len(text.encode("utf-8", "surrogatepass")) for text in read)
+    assert 2 * worst <= upper_bound_tokens(body.encode("utf-8", "surrogatepass"), fields)
+
+
+def test_decomposed_forms_are_the_longest_of_unicodes_forms() -> None:
+    for composed, longest in (("NFC", "NFD"), ("NFKC", "NFKD")):
+        for character in GROWS:
+            short, long = (unicodedata.normalize(form, character) for form in (composed, longest))
+            assert len(short.encode()) <= len(long.encode())
+
+
+TREES: Any = st.recursive(
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
+    max_leaves=30,
+)
+
+
+@given(st.lists(TREES, max_size=5))
+def test_the_bound_holds_for_tools_shown_indented(tools: list[Any]) -> None:
+    body = json.dumps({"tools": tools}, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    shown = json.dumps(tools, ensure_ascii=False, indent=4)
+    assert len(shown.encode("utf-8", "replace")) <= upper_bound_tokens(body, {"tools": tools}) - 1024
+
+
+def test_tools_too_many_to_be_counted_have_no_bound() -> None:
+    for tools in ([{"type": "function", "function": {"a": [0] * 30_000}}], [{"type": "function"}] * 30_000):
+        assert isinstance(output_count("chat/completions", {"tools": tools}), Absent)
 
 
 @given(text=st.text() | st.text(st.characters(min_codepoint=0x2000), min_size=50))

@@ -6,10 +6,14 @@ from dataclasses import replace
 import pytest
 
 from sixgig.cli.served_models import MIB, model_cards, model_specs, require_room
+from sixgig.engines import ModelSpec
 from sixgig.errors import BudgetError, ModelFileError, SixgigError, UsageError
+from sixgig.server.ollama_models import shown
 from sixgig.settings import ModelSettings, Settings
 from sixgig.units import parse_size
-from tests.serve.ollama_server import DEMO
+from tests.serve.engine_processes import running
+from tests.serve.loops import in_loop
+from tests.serve.ollama_server import DEMO, rewritten
 from tests.tune.adapters import ATTENTION, random_lora, written
 
 
@@ -88,3 +92,26 @@ def test_where_not_even_the_smallest_fits_the_size_that_would_do_is_named():
     require_room(cards, enough - 50 * MIB, enough)
     with pytest.raises(BudgetError):
         require_room(cards, enough - 52 * MIB, enough - 2 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "sequences"),
+    [(4096, 100_000, 2), (4096, 300, 1), (4096, 300, 2), (300, 4096, 2), (300, None, 1)],
+)
+@in_loop
+async def test_the_context_told_of_is_what_the_engine_gives(tmp_path, trained, asked, sequences):
+    path = rewritten(tmp_path / "m.gguf", {"qwen35moe.context_length": trained})
+    (card,) = model_cards([ModelSpec("m", path, context=asked, sequences=sequences)])
+    async with running(path, context=card.context, sequences=sequences) as engine:
+        (model,) = (await engine.client.get("/v1/models")).json()["data"]
+        assert model["meta"]["n_ctx"] == card.context
+        assert shown(card)["model_info"]["qwen35moe.context_length"] == card.context
+        assert card.context == min(trained, -(-(asked or 4096) // 256) * 256)
+
+
+def test_a_context_above_the_trained_one_is_told_aloud_and_takes_no_more_memory(capsys):
+    (spec,) = specs_of(DEMO)
+    most, beyond = model_cards([replace(spec, context=context) for context in (4096, 100_000)])
+    assert (beyond.context, beyond.whole_bytes) == (4096, most.whole_bytes)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "a context of 4096, not 100000" in said[0]

@@ -65,6 +65,7 @@ def test_every_section_is_read(file: Path) -> None:
         max_body = "1M"
         allowed_hosts = ["Chat.Example.org", "*.example.org", "[2001:DB8:0::1]"]
         allowed_origins = ["HTTPS://Chat.example.org:443/", "http://localhost:3000"]
+        trusted_proxies = ["10.0.0.7", "2001:DB8::/32"]
         [[keys]]
         name = "laptop"
         sha256 = "{DIGEST.upper()}"
@@ -92,6 +93,7 @@ def test_every_section_is_read(file: Path) -> None:
         1 << 20,
     )
     assert read.server.allowed_hosts == ("chat.example.org", "*.example.org", "2001:db8::1")
+    assert read.server.trusted_proxies == ("10.0.0.7", "2001:db8::/32")
     assert read.server.allowed_origins == ("https://chat.example.org", "http://localhost:3000")
     assert (read.keys[0].sha256, read.keys[0].private) == (DIGEST, True)
     assert (read.models["qwen:30b"].path, read.models["qwen:30b"].keep_alive_s) == (
@@ -157,6 +159,11 @@ def test_relative_paths_are_relative_to_the_file(
             "[server]\nallowed_origins = ['null']",
             "[server] allowed_origins[0]: must be scheme, host and port",
         ),
+        (
+            "[server]\ntrusted_proxies = ['*']",
+            "[server] trusted_proxies[0]: must be an address or a network",
+        ),
+        ("[server]\ntrusted_proxies = ['10.0.0.1/8']", "[server] trusted_proxies[0]: must be an address"),
         ("[models.x]", "[models.x] path: is missing"),
         ("[models.x]\npath = ''", "[models.x] path: must be the path of a file"),
         ("[models.x]\npath = 'a\\u0000b'".replace("'", '"'), "[models.x] path: must be the path of a file"),

@@ -10,6 +10,7 @@ import pytest
 from sixgig.gateway.upstream import Upstreams
 from tests.serve.gateways import (
     CHAT,
+    CHATS,
     DONE,
     JSON,
     STREAM,
@@ -352,3 +353,29 @@ async def test_real_connections_that_fail(tmp_path, fault):
         assert answer.status == 503
         settled = [settled for _, settled in home.reservations]
         assert settled == ([None] if fault == "no HTTP" else [0])
+
+
+NO_UTF8 = ["utf-16", "utf-16-le", "utf-32", "utf-32-be", "utf-8-sig", "latin-1"]
+
+
+@pytest.mark.parametrize("coding", NO_UTF8)
+@pytest.mark.parametrize("api", list(CHATS))
+@in_loop
+async def test_what_is_not_utf8_is_refused_before_anybody_is_asked_or_anything_set_aside(
+    tmp_path, api, coding
+):
+    async with house(tmp_path, far_settings(MISSING)) as home:
+        path, body = CHATS[api]
+        text = json.dumps({"model": "elsewhere", "user": "\u00e9", **body}, ensure_ascii=False)
+        visit = await Visit(home.app, path, text.encode(coding)).ended()
+        assert visit.status == 400 and (api == "ollama" or b"in UTF-8" in visit.body)
+        assert home.far.asked == home.here.asked == home.reservations == []
+
+
+@in_loop
+async def test_what_a_tokenizer_makes_longer_is_set_aside_in_full(tmp_path):
+    async with house(tmp_path, far_settings(MISSING, input_price=1, output_price=0)) as home:
+        text = "\ufdfa" * 1000  # 33,000 bytes in NFKC
+        await home.answered(model="elsewhere", messages=[{"role": "user", "content": text}])
+        ((reserved, _settled),) = home.reservations
+        assert reserved >= 33_000

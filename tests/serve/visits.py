@@ -7,12 +7,12 @@ import json
 class Visit:
     """One request at the app's door, sent at once. status, headers, body: what came back so far."""
 
-    def __init__(self, app, path, body, headers=()):
+    def __init__(self, app, path, body, headers=(), method="POST"):
         self.status, self.headers, self.body = None, {}, b""
         self._left, self._news, self._sent = asyncio.Event(), asyncio.Event(), False
         pairs = {"host": "127.0.0.1:8333", "content-type": "application/json"}
         raw = [(n.encode(), v.encode("latin-1")) for n, v in [*pairs.items(), *headers]]
-        scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": raw}
+        scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": raw}
         scope |= {"query_string": b"", "scheme": "http", "server": ("127.0.0.1", 8333), "state": {}}
         self._content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.task = asyncio.create_task(app(scope, self._receive, self._send))
