@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from pydantic import ValidationError
@@ -27,6 +27,13 @@ from sixgig.hardware.memory import give_back
 from sixgig.ledger import Ledger, default_path
 from sixgig.plan import default_budget
 from sixgig.server.app import make_app
+from sixgig.server.connections import (
+    ACCEPTED_AT_ONCE,
+    Connections,
+    connections_within,
+    raise_descriptor_limit,
+    watch_clients,
+)
 from sixgig.server.keys import new_key
 from sixgig.settings import (
     KeySettings,
@@ -67,13 +74,16 @@ class Serving:
         """Serve until told to stop; then let what runs finish."""
         server = self.settings.server
         listener = _listen(server.host, server.port)
+        watch_clients(listener, self.settings.timeouts.write_s)
         logs.start(log_prompts=server.log_prompts)
         with contextlib.ExitStack() as stack:
             stack.callback(listener.close)
             sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sixgig-")))
             gateway = self._gateway(sockets, stack)
             _announce(listener, gateway)
-            _Server(_uvicorn(make_app(gateway))).run(sockets=[listener])
+            bound = connections_within(raise_descriptor_limit(), len(self.specs), server.connections)
+            connections = Connections(bound, self.settings.timeouts)
+            _Server(_uvicorn(make_app(gateway), connections)).run(sockets=[listener])
 
     def print_systemd(self) -> None:
         """The unit, on stdout."""
@@ -168,6 +178,12 @@ class _Server(uvicorn.Server):
         self.force_exit = self.force_exit or self.should_exit
         super().handle_exit(sig, frame)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """asyncio accepts as many connections at once as it lets wait: few, but many may wait."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_BACKLOG)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Engines end and the books are closed in either case."""
         await super().shutdown(sockets)
@@ -175,17 +191,19 @@ class _Server(uvicorn.Server):
             await self.lifespan.shutdown()
 
 
-def _uvicorn(app: Any) -> uvicorn.Config:
+def _uvicorn(app: Any, connections: Connections) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=cast("Any", connections.protocol),
+        backlog=ACCEPTED_AT_ONCE,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=75,
+        proxy_headers=False,
         lifespan="on",
         loop="asyncio",  # these two are what is tested, whatever else is installed
-        http="h11",
+        ws="none",
     )
 
 

@@ -13,17 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from sixgig import errors
+from sixgig.engines.client import EngineClient
 from sixgig.engines.order import EngineOrder
 from sixgig.errors import EngineError, EngineLostError, SixgigError
 from sixgig.hardware import ProcessMemory, process_memory
 
-CONNECT_S, ANSWER_S, STOP_S = 5.0, 5.0, 3.0
-IDLE_CONNECTIONS = 32
-# The engine closes a silent connection after five seconds; a request must not meet that.
-KEPT_S = 2.0
+ANSWER_S, STOP_S = 5.0, 3.0
 KEPT_BYTES, LONGEST_EVENT = 4096, 1 << 20
 FRESH_S = 1.0  # for how long a read that failed explains what broke
 
@@ -42,7 +38,7 @@ class EngineProcess:
         self.pid = process.pid
         self.ready_at_s = 0.0
         self.loading_s = 0.0
-        self.client = _client(order.socket)
+        self.client = EngineClient(order.socket)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self._said = b""
         self._failure: SixgigError | None = None
@@ -197,17 +193,6 @@ async def _spawned() -> asyncio.subprocess.Process:
         raise EngineError(
             "no process for the model can be started", str(error), "see what the system lacks"
         ) from error
-
-
-def _client(socket: str) -> httpx.AsyncClient:
-    limits = httpx.Limits(
-        max_connections=None, max_keepalive_connections=IDLE_CONNECTIONS, keepalive_expiry=KEPT_S
-    )
-    return httpx.AsyncClient(
-        transport=httpx.AsyncHTTPTransport(uds=socket, limits=limits),
-        base_url="http://engine",
-        timeout=httpx.Timeout(None, connect=CONNECT_S),
-    )
 
 
 def _error(event: dict[str, Any], said: str = "") -> SixgigError:

@@ -8,6 +8,7 @@ from sixgig.settings.sections import (
     ModelSettings,
     ServerSettings,
     Settings,
+    TimeoutSettings,
     check_exposure,
     load_settings,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "ModelSettings",
     "ServerSettings",
     "Settings",
+    "TimeoutSettings",
     "check_exposure",
     "load_settings",
     "parse_duration",
