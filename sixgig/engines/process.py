@@ -95,7 +95,8 @@ class EngineProcess:
             self._kill()
         await self.client.aclose()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self.lost), STOP_S)
+            async with asyncio.timeout(STOP_S):
+                await asyncio.shield(self.lost)
         self._kill()
         await asyncio.shield(self.lost)
         self._listening.cancel()
@@ -130,7 +131,8 @@ class EngineProcess:
             number = next(self._questions)
             try:
                 await self._write(f"{number} {question}\n".encode())
-                return await asyncio.wait_for(self._reply(number), ANSWER_S)
+                async with asyncio.timeout(ANSWER_S):
+                    return await self._reply(number)
             except TimeoutError:
                 return None
 
@@ -163,7 +165,8 @@ class EngineProcess:
     async def _watch(self) -> None:
         status = await self._process.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._listening), 1.0)
+            async with asyncio.timeout(1.0):
+                await asyncio.shield(self._listening)
         self.lost.set_result(self._obituary(status))
 
     def _obituary(self, status: int) -> EngineLostError:

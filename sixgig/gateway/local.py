@@ -116,4 +116,5 @@ async def _why(engine: EngineProcess, error: Exception) -> SixgigError:
 
 
 async def _loss(engine: EngineProcess) -> EngineLostError:
-    return await asyncio.wait_for(asyncio.shield(engine.lost), _LOST_S)
+    async with asyncio.timeout(_LOST_S):
+        return await asyncio.shield(engine.lost)

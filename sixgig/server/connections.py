@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -146,8 +146,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As asyncio calls it."""
-        assert isinstance(transport, asyncio.Transport)
-        self.joined = JoinedWrites(transport, self.loop)
+        self.joined = JoinedWrites(cast("asyncio.Transport", transport), self.loop)
         super().connection_made(self.joined)
         self.registry.came(self)
 
