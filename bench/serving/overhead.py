@@ -1,23 +1,46 @@
 """What the gateway adds: the same request to it and to the engine behind it, in turns.
 
     python -m bench.serving.overhead --requests 400
+    python -m bench.serving.overhead --requests 400 --against CHECKOUT
 
-One token is asked for, so that little else is measured; both connections are kept open. Told for whole
-answers and for the first byte of a stream.
+One token is asked for, so that little else is measured; all connections are kept open. Told for whole answers
+and for the first byte of a stream, with the processor time that the gateway's process took for each request.
+With --against the same is asked of the server of another checkout, in the same turns, so that a busy machine
+is busy for both. CHECKOUT is a worktree of the commit before, say; it runs in this interpreter's environment,
+with this checkout's native libraries where it has none of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import json
+import shutil
 import time
+from pathlib import Path
 
 import httpx
 import numpy as np
 
-from bench.serving.server import serving
+from bench.serving.server import ROOT, Served, serving
 
 BODY = {"model": "demo", "prompt": "Abstract", "max_tokens": 1, "temperature": 0}
+NATIVE = Path("sixgig", "pager")
+
+
+class Contestant:
+    """One server: clients of its gateway and of the engine behind it."""
+
+    def __init__(self, served: Served, stack: contextlib.ExitStack) -> None:
+        self.served = served
+        self.gateway = stack.enter_context(httpx.Client(base_url=served.base_url, timeout=60))
+        timed(self.gateway, BODY)
+        time.sleep(1.5)  # the status tells the engine's process a second later at most
+        transport = httpx.HTTPTransport(uds=served.engine_socket())
+        self.engine = stack.enter_context(
+            httpx.Client(base_url="http://engine", transport=transport, timeout=60)
+        )
 
 
 def timed(http: httpx.Client, body: dict[str, object]) -> float:
@@ -33,34 +56,67 @@ def timed(http: httpx.Client, body: dict[str, object]) -> float:
 
 
 def compare(
-    gateway: httpx.Client, engine: httpx.Client, body: dict[str, object], n: int
-) -> dict[str, object]:
-    """Both, alternating, so that a busy machine is busy for both."""
-    pairs = np.array([(timed(gateway, body), timed(engine, body)) for _ in range(n)])
+    contestants: dict[str, Contestant], body: dict[str, object], n: int
+) -> dict[str, dict[str, float]]:
+    """All of them in turns, each with its own engine; the order changes from turn to turn."""
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    busy_ms = dict.fromkeys(contestants, 0.0)
+    orders = itertools.cycle(itertools.permutations(contestants))
+    for _, order in zip(range(n), orders, strict=False):
+        for name in order:
+            one = contestants[name]
+            before_s = one.served.processor_s()
+            through_ms = timed(one.gateway, body)
+            direct_ms = timed(one.engine, body)  # by its end the gateway has put the other down
+            busy_ms[name] += 1000 * (one.served.processor_s() - before_s)
+            took[name].append((through_ms, direct_ms))
+    return {name: _figures(np.array(pairs), busy_ms[name] / n) for name, pairs in took.items()}
+
+
+def _figures(pairs: np.ndarray, processor_ms: float) -> dict[str, float]:
     through, direct = np.percentile(pairs, 50, axis=0)
     return {
-        "gateway_ms": through,
-        "engine_ms": direct,
-        "overhead_p50_ms": through - direct,
+        "gateway_ms": float(through),
+        "engine_ms": float(direct),
+        "overhead_p50_ms": float(through - direct),
         "overhead_of_pairs_p50_ms": float(np.median(pairs[:, 0] - pairs[:, 1])),
         "gateway_p99_ms": float(np.percentile(pairs[:, 0], 99)),
         "engine_p99_ms": float(np.percentile(pairs[:, 1], 99)),
+        "gateway_processor_ms": processor_ms,
     }
+
+
+def shares(figures: dict[str, dict[str, float]]) -> dict[str, float]:
+    """This checkout's figures as parts of the other's."""
+    names = ("overhead_p50_ms", "overhead_of_pairs_p50_ms", "gateway_processor_ms")
+    return {name: figures["this"][name] / figures["other"][name] for name in names}
 
 
 def main() -> None:
     """Print one JSON document."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--requests", type=int, default=400)
-    n = parser.parse_args().requests
-    with serving("--ram", "2G") as served, httpx.Client(base_url=served.base_url, timeout=60) as gateway:
-        timed(gateway, BODY)
-        time.sleep(1.5)  # the status tells the engine's process a second later at most
-        transport = httpx.HTTPTransport(uds=served.engine_socket())
-        with httpx.Client(base_url="http://engine", transport=transport, timeout=60) as engine:
-            whole = compare(gateway, engine, BODY, n)
-            streamed = compare(gateway, engine, BODY | {"stream": True}, n)
-    print(json.dumps({"requests": n, "whole": whole, "streamed": streamed}, indent=2))
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT")
+    arguments = parser.parse_args()
+    checkouts = {"this": ROOT} | ({"other": arguments.against.resolve()} if arguments.against else {})
+    document: dict[str, object] = {"requests": arguments.requests}
+    with contextlib.ExitStack() as stack:
+        contestants = {}
+        for name, checkout in checkouts.items():
+            lend_libraries(checkout)
+            served = stack.enter_context(serving("--ram", "2G", checkout=checkout))
+            contestants[name] = Contestant(served, stack)
+        for kind, more in (("whole", {}), ("streamed", {"stream": True})):
+            figures = compare(contestants, BODY | more, arguments.requests)
+            document[kind] = figures | ({"this_of_other": shares(figures)} if "other" in figures else {})
+    print(json.dumps(document, indent=2))
+
+
+def lend_libraries(checkout: Path) -> None:
+    """A worktree has no native libraries until it is built."""
+    for library in (ROOT / NATIVE).glob("*.so"):
+        if not (checkout / NATIVE / library.name).exists():
+            shutil.copy(library, checkout / NATIVE)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,13 @@ from pathlib import Path
 import httpx
 import psutil
 
+ROOT = Path(__file__).parents[2]
+# An editable install finds this checkout's modules before any path: another checkout must do without it.
+OWN_MODULES_FIRST = """\
+import sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if "ScikitBuild" not in type(finder).__name__]
+"""
+
 
 @dataclass(frozen=True)
 class Served:
@@ -29,6 +36,11 @@ class Served:
         """The one engine process."""
         return int(httpx.get(f"{self.base_url}/status.json").json()["models"][0]["pid"])
 
+    def processor_s(self) -> float:
+        """Processor time that the gateway's threads have taken so far, by the scheduler's own clock."""
+        files = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(file.read_text().split()[0]) for file in files) / 1e9
+
     def engine_socket(self) -> str:
         """Where the engine listens: the Unix socket that it alone has bound."""
         connections = psutil.Process(self.engine_pid()).net_connections("unix")
@@ -36,13 +48,20 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(*options: str) -> Iterator[Served]:
-    """`sixgig serve` with these options, at a free port, its ledger in a folder of its own."""
+def serving(*options: str, checkout: Path = ROOT) -> Iterator[Served]:
+    """`sixgig serve` of a checkout with these options, at a free port, its ledger in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("w+") as log:
+        Path(folder, "sitecustomize.py").write_text(OWN_MODULES_FIRST)
         process = subprocess.Popen(
             [sys.executable, "-m", "sixgig", "serve", "--port", "0", *options],
             stderr=log,
-            env=os.environ | {"XDG_DATA_HOME": folder, "OMP_WAIT_POLICY": "passive"},
+            env=os.environ
+            | {
+                "PYTHONPATH": os.pathsep.join([folder, str(checkout)]),
+                "XDG_DATA_HOME": folder,
+                "OMP_WAIT_POLICY": "passive",
+            },
+            cwd=folder,
         )
         try:
             yield Served(_address(process, Path(folder, "log")), process.pid)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from pydantic import ValidationError
@@ -26,6 +26,13 @@ from sixgig.hardware.memory import give_back
 from sixgig.ledger import Ledger, default_path
 from sixgig.plan import default_budget
 from sixgig.server.app import make_app
+from sixgig.server.connections import (
+    ACCEPTED_AT_ONCE,
+    Connections,
+    connections_within,
+    raise_descriptor_limit,
+    watch_clients,
+)
 from sixgig.server.keys import new_key
 from sixgig.settings import (
     KeySettings,
@@ -66,13 +73,16 @@ class Serving:
         """Serve until told to stop; then let what runs finish."""
         server = self.settings.server
         listener = _listen(server.host, server.port)
+        watch_clients(listener, self.settings.timeouts.write_s)
         logs.start(log_prompts=server.log_prompts)
         with contextlib.ExitStack() as stack:
             stack.callback(listener.close)
             sockets = stack.enter_context(socket_folder())
             gateway = self._gateway(sockets, stack)
             _announce(listener, gateway)
-            _Server(_uvicorn(make_app(gateway), server.trusted_proxies)).run(sockets=[listener])
+            bound = connections_within(raise_descriptor_limit(), len(self.specs), server.connections)
+            connections = Connections(bound, self.settings.timeouts)
+            _Server(_uvicorn(make_app(gateway), connections, server.trusted_proxies)).run(sockets=[listener])
 
     def print_systemd(self) -> None:
         """The unit, on stdout."""
@@ -171,6 +181,12 @@ class _Server(uvicorn.Server):
         self.force_exit = self.force_exit or self.should_exit
         super().handle_exit(sig, frame)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """asyncio accepts as many connections at once as it lets wait: few, but many may wait."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_BACKLOG)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Engines end and the books are closed in either case."""
         await super().shutdown(sockets)
@@ -178,19 +194,20 @@ class _Server(uvicorn.Server):
             await self.lifespan.shutdown()
 
 
-def _uvicorn(app: Any, trusted_proxies: Sequence[str]) -> uvicorn.Config:
+def _uvicorn(app: Any, connections: Connections, trusted_proxies: Sequence[str]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=cast("Any", connections.protocol),
+        backlog=ACCEPTED_AT_ONCE,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=bool(trusted_proxies),  # else uvicorn believes whatever comes from this machine
         forwarded_allow_ips=list(trusted_proxies),
         timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=75,
         lifespan="on",
         loop="asyncio",  # these two are what is tested, whatever else is installed
-        http="h11",
+        ws="none",
     )
 
 

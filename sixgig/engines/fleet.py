@@ -95,8 +95,10 @@ class Fleet:
                     self._leave(seated)
             deadlines = [s.deadline_s for s in self.models.values() if s.deadline_s is not None]
             pause = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+            # Not wait_for: in Python 3.11 it swallows a cancellation that comes with the news.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._news.wait()
 
     async def close(self) -> None:
         """End every process at once."""

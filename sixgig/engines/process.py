@@ -13,19 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from sixgig import errors
+from sixgig.engines.client import EngineClient
 from sixgig.engines.guard import MemoryGuard
 from sixgig.engines.order import EngineOrder
 from sixgig.errors import EngineError, EngineLostError, SixgigError
 from sixgig.hardware import ProcessMemory, process_memory
 from sixgig.units import format_bytes
 
-CONNECT_S, ANSWER_S, STOP_S = 5.0, 5.0, 3.0
-IDLE_CONNECTIONS = 32
-# The engine closes a silent connection after five seconds; a request must not meet that.
-KEPT_S = 2.0
+ANSWER_S, STOP_S = 5.0, 3.0
 KEPT_BYTES, LONGEST_EVENT = 4096, 1 << 20
 _NO_MEMORY = b"std::bad_alloc"  # what a program says that cannot go on without it
 FRESH_S = 1.0  # for how long a read that failed explains what broke
@@ -45,7 +41,7 @@ class EngineProcess:
         self.pid = process.pid
         self.ready_at_s = 0.0
         self.loading_s = 0.0
-        self.client = _client(order.socket)
+        self.client = EngineClient(order.socket)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self._said = b""
         self._failure: SixgigError | None = None
@@ -103,7 +99,8 @@ class EngineProcess:
             self._kill()
         await self.client.aclose()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self.lost), STOP_S)
+            async with asyncio.timeout(STOP_S):
+                await asyncio.shield(self.lost)
         self._kill()
         await asyncio.shield(self.lost)
         self._listening.cancel()
@@ -142,7 +139,8 @@ class EngineProcess:
             number = next(self._questions)
             try:
                 await self._write(f"{number} {question}\n".encode())
-                return await asyncio.wait_for(self._reply(number), ANSWER_S)
+                async with asyncio.timeout(ANSWER_S):
+                    return await self._reply(number)
             except TimeoutError:
                 return None
 
@@ -175,7 +173,8 @@ class EngineProcess:
     async def _watch(self) -> None:
         status = await self._process.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._listening), 1.0)
+            async with asyncio.timeout(1.0):
+                await asyncio.shield(self._listening)
         guard = await self._guarding
         await asyncio.to_thread(guard.close)
         self.lost.set_result(self._obituary(status, guard.breach))
@@ -212,17 +211,6 @@ async def _spawned() -> asyncio.subprocess.Process:
         raise EngineError(
             "no process for the model can be started", str(error), "see what the system lacks"
         ) from error
-
-
-def _client(socket: str) -> httpx.AsyncClient:
-    limits = httpx.Limits(
-        max_connections=None, max_keepalive_connections=IDLE_CONNECTIONS, keepalive_expiry=KEPT_S
-    )
-    return httpx.AsyncClient(
-        transport=httpx.AsyncHTTPTransport(uds=socket, limits=limits),
-        base_url="http://engine",
-        timeout=httpx.Timeout(None, connect=CONNECT_S),
-    )
 
 
 def _error(event: dict[str, Any], said: str = "") -> SixgigError:

@@ -7,10 +7,8 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
 from decimal import Decimal
 from logging import ERROR
-from typing import TypeVar
 
 from sixgig.energy import Energy, EnergyMonitor, micro_units
 from sixgig.gateway import logs
@@ -20,8 +18,8 @@ from sixgig.ledger.days import day_start, local_day
 from sixgig.ledger.entry import MOST_CHARACTERS
 from sixgig.router import Attempt, Spent
 
-Result = TypeVar("Result")
 TICK_S, SLICE_S, RETRY_S = 0.5, 3600.0, 5.0
+GATHER_S = 0.1  # what ends within that time is one transaction
 MOST_RECENT = 1000
 MOST_PENDING = 100_000  # entries of a few hundred bytes each, while the disk takes nothing
 
@@ -52,12 +50,12 @@ class Books:
         return len(self._pending) + len(self._writing)
 
     async def begin(self, request_id: str) -> None:
-        """The request runs from now on."""
-        await self._metered(self.monitor.begin, request_id)
+        """The request runs from now on. Where a meter is read that takes a thread, and time."""
+        await asyncio.to_thread(self.monitor.begin, request_id)
 
     async def end(self, request_id: str) -> Energy:
         """It has ended; what it took."""
-        return await self._metered(self.monitor.end, request_id)
+        return await asyncio.to_thread(self.monitor.end, request_id)
 
     def energy_cost_micros(self, joules: float | None) -> int | None:
         """At the owner's tariff; None without one or without joules."""
@@ -121,6 +119,7 @@ class Books:
         """Write what waits, as it comes; until cancelled."""
         while True:
             await self._news.wait()
+            await asyncio.sleep(GATHER_S)
             self._news.clear()
             if not await self._write():
                 await asyncio.sleep(RETRY_S)
@@ -167,12 +166,6 @@ class Books:
         self._writing.clear()
         self.failing = None
         return True
-
-    async def _metered(self, call: Callable[[str], Result], request_id: str) -> Result:
-        """In a thread where a meter is read; handing over to one takes half a millisecond."""
-        if self.monitor.blocks:
-            return await asyncio.to_thread(call, request_id)
-        return call(request_id)
 
     def _residency(self, model: str, began_at: float, seconds: float) -> Residency:
         state = self.monitor.state()

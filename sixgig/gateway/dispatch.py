@@ -167,6 +167,7 @@ class Dispatch:
         stack: contextlib.AsyncExitStack,
     ) -> Answer:
         """Here; where that takes too long, elsewhere as well: the first answer is taken, the other let go."""
+        record.lingers = True
         here = await stack.enter_async_context(_Try(lambda own: self._here(call, record, own)))
         await asyncio.wait({here.task}, timeout=stay.after_s)
         if here.task.done():
@@ -183,6 +184,7 @@ class Dispatch:
         self, call: Call, attempt: Attempt, record: Record, stack: contextlib.AsyncExitStack
     ) -> Answer:
         """The upstream's answer, once its worst case is set aside; that counts until it is settled."""
+        record.lingers = True
         try:
             over = await self.books.reserve(attempt, call.key or "", call.model, self.limits)
         except LedgerError as error:

@@ -58,7 +58,9 @@ class Exchange:
             record.status = record.status or status
             raise
         finally:
-            await asyncio.shield(self._close(record, stack))
+            closing = self._close(record, stack)
+            # What waits for nothing cannot be cancelled half way, and needs no task of its own.
+            await (asyncio.shield(closing) if record.lingers else closing)
 
     async def all_ended(self) -> None:
         """Returns when no call is under way any more, and all are put down."""

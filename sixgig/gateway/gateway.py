@@ -120,7 +120,8 @@ class Gateway:
             await self.upstreams.close()
             await self.grammars.close()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.exchange.all_ended(), LAST_WORDS_S)
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await self.exchange.all_ended()
             await self.books.close()
 
     def _models_changed(self) -> None:

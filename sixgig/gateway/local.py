@@ -9,9 +9,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import httpx
-
-from sixgig.engines import EngineProcess, Fleet
+from sixgig.engines import BrokenConnectionError, EngineProcess, EngineReply, Fleet
 from sixgig.errors import EngineLostError, ServingError, SixgigError
 from sixgig.gateway.admission import Admission
 from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError
@@ -21,9 +19,8 @@ from sixgig.gateway.limits import check_limits
 from sixgig.ledger import LOCAL
 
 _LOST_S = 1.0  # a process that has died is known to be dead within this time
-_BROKEN = (httpx.HTTPError, RuntimeError)  # the latter of a connection that the fleet has closed already
 _JSON = "application/json"
-_HEADERS = {"content-type": _JSON}
+_FAULTS = 500  # and above: the engine's own, or what it takes for that
 _ERROR_EVENTS = (b'data: {"error":', b"event: error\n")
 # What the engine answers with 500 for a fault of its own. Its other 500s and 501s are about the request:
 # tools without a name, an image for a model that sees none, a text to embed that is longer than a batch.
@@ -54,15 +51,11 @@ class Local:
             waited(queue_s)
             async with self.fleet.lease(call.model, call.keep_alive_s) as engine:
                 await began()
-                async with _sent(engine, call) as response:
-                    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-                        raise await _failed(engine, response)
-                    yield Answer(
-                        response.status_code,
-                        response.headers.get("content-type", _JSON),
-                        LOCAL,
-                        _explained(engine, response),
-                    )
+                async with _sent(engine, call) as reply:
+                    if reply.status_code >= _FAULTS:
+                        raise await _failed(engine, reply)
+                    kind = reply.headers.get("content-type", _JSON)
+                    yield Answer(reply.status_code, kind, LOCAL, _explained(engine, reply))
 
     async def count_prompt(self, call: Call) -> int | None:
         """Tokens of a chat's prompt by the model's own template and tokenizer; None where it cannot tell."""
@@ -71,50 +64,45 @@ class Local:
         try:
             await self._grammars.require(call.path, call.fields)
             async with self.fleet.lease(call.model) as engine:
-                path = f"{call.path}/input_tokens"
-                response = await engine.client.post(path, content=call.body, headers=_HEADERS)
-                tokens = response.raise_for_status().json().get("input_tokens")
-        except (SixgigError, *_BROKEN, ValueError):  # it is asked again, and then whoever may answers
+                reply = await engine.client.post(f"{call.path}/input_tokens", content=call.body)
+                tokens = reply.json().get("input_tokens")
+        except (SixgigError, BrokenConnectionError, ValueError, AttributeError):  # it is asked again, and then whoever may answers
             return None
         return tokens if isinstance(tokens, int) else None
 
 
 @contextlib.asynccontextmanager
-async def _sent(engine: EngineProcess, call: Call) -> AsyncIterator[httpx.Response]:
-    request = engine.client.build_request("POST", call.path, content=call.body, headers=_HEADERS)
+async def _sent(engine: EngineProcess, call: Call) -> AsyncIterator[EngineReply]:
     try:
-        response = await engine.client.send(request, stream=True)
-    except _BROKEN as error:
+        async with engine.client.stream(call.path, call.body) as reply:
+            yield reply
+    except BrokenConnectionError as error:
         raise await _why(engine, error) from error
-    try:
-        yield response
-    finally:
-        await response.aclose()
 
 
-async def _explained(engine: EngineProcess, response: httpx.Response) -> AsyncIterator[bytes]:
+async def _explained(engine: EngineProcess, reply: EngineReply) -> AsyncIterator[bytes]:
     """The bytes as they come; an error event of the engine's gives way to what is known of its cause."""
     try:
-        async for piece in response.aiter_raw():
+        async for piece in reply.aiter_raw():
             if piece.startswith(_ERROR_EVENTS):
                 raise StreamBrokenError(await engine.failure() or _own_words(piece))
             yield piece
-    except _BROKEN as error:
+    except BrokenConnectionError as error:
         raise StreamBrokenError(await _why(engine, error)) from error
 
 
-async def _failed(engine: EngineProcess, response: httpx.Response) -> SixgigError:
+async def _failed(engine: EngineProcess, reply: EngineReply) -> SixgigError:
     """Why the engine answered with 5xx: what the disk said, else its own words."""
     failure = await engine.failure()
     if failure is not None:
-        return RefusedError(httpx.codes.SERVICE_UNAVAILABLE, failure.what, failure.numbers, failure.cure)
+        return RefusedError(503, failure.what, failure.numbers, failure.cure)
     try:
-        told = str(json.loads(await response.aread())["error"]["message"])[:200]
-    except (*_BROKEN, ValueError, LookupError, TypeError):
-        return ServingError("the engine failed", f"status {response.status_code}", "ask again")
+        told = str(json.loads(await reply.aread())["error"]["message"])[:200]
+    except (BrokenConnectionError, ValueError, LookupError, TypeError):
+        return ServingError("the engine failed", f"status {reply.status_code}", "ask again")
     if told.startswith(_OWN_FAULTS):
         return ServingError("the engine failed", told, "ask again")
-    return RefusedError(httpx.codes.BAD_REQUEST, "the model cannot answer this request", told)
+    return RefusedError(400, "the model cannot answer this request", told)
 
 
 def _own_words(event: bytes) -> SixgigError:
@@ -128,8 +116,9 @@ async def _why(engine: EngineProcess, error: Exception) -> SixgigError:
     """The process's own end, where it has ended; it may be known a moment after its socket closes."""
     with contextlib.suppress(TimeoutError):
         return await _loss(engine)
-    return await engine.failure() or ServingError("the engine broke off", type(error).__name__, "ask again")
+    return await engine.failure() or ServingError("the engine broke off", str(error), "ask again")
 
 
 async def _loss(engine: EngineProcess) -> EngineLostError:
-    return await asyncio.wait_for(asyncio.shield(engine.lost), _LOST_S)
+    async with asyncio.timeout(_LOST_S):
+        return await asyncio.shield(engine.lost)

@@ -11,7 +11,7 @@ import math
 import sys
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -50,7 +50,7 @@ def event(name: str, /, level: int = logging.INFO, **fields: Value) -> None:
 
 def request(line: RequestLine) -> None:
     """The line of a request that has ended."""
-    event("request", **asdict(line))
+    event("request", **vars(line))
 
 
 def prompt(request_id: str, body: bytes) -> None:

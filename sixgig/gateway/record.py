@@ -20,6 +20,7 @@ class Record:
     """Times are seconds since the call came. pieces: of its body, passed on so far.
 
     energy: None until an engine here has ended with it. upstream_micros: of all upstreams that were asked.
+    lingers: letting go of who answered may have to wait for something.
     """
 
     call: Call
@@ -34,6 +35,8 @@ class Record:
     began_at: float = field(default_factory=time.time)
     began_s: float = field(default_factory=time.monotonic)
     pieces: int = 0
+    lingers: bool = False
+    _began: bool = False
     _beginning: asyncio.Task[None] | None = None
     _ending: asyncio.Task[None] | None = None
 
@@ -57,12 +60,20 @@ class Record:
 
     async def begin(self, books: Books) -> None:
         """An engine here works for it from now on. To be called once."""
+        self._began = True
+        if not books.monitor.blocks:
+            books.monitor.begin(self.call.id)
+            return
+        self.lingers = True
         self._beginning = asyncio.create_task(books.begin(self.call.id))
         await asyncio.shield(self._beginning)
 
     async def end(self, books: Books) -> None:
         """No engine here works for it any more. Safe to call twice; goes on where its caller is cancelled."""
+        if self.energy is not None or not self._began:
+            return
         if self._beginning is None:
+            self.energy = books.monitor.end(self.call.id)
             return
         if self._ending is None:
             self._ending = asyncio.create_task(self._end(books, self._beginning))

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sixgig.gateway.answer import RefusedError
 from sixgig.gateway.gateway import Gateway
@@ -35,8 +35,9 @@ def make_app(gateway: Gateway) -> ASGIApp:
         async with gateway.running():
             yield
 
+    passing = {path: PassThrough(gateway, path) for path in PATHS}
     routes: list[BaseRoute] = [
-        *(Route(path, PassThrough(gateway, path), methods=["POST"]) for path in PATHS),
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in passing.items()),
         Route("/v1/models", partial(model_list, gateway)),
         Route("/v1/models/{name:path}", partial(one_model, gateway)),
         *ollama_routes(gateway),
@@ -44,7 +45,14 @@ def make_app(gateway: Gateway) -> ASGIApp:
         *_own_routes(gateway),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _in_shape})
-    return Guards(app, gateway.settings.server, Keyring(gateway.settings.keys))
+
+    async def shortest(scope: Scope, receive: Receive, send: Send) -> None:
+        """Routing takes a tenth of a request's time here; most of them go to these few paths."""
+        direct = passing.get(scope["path"]) if scope.get("method") == "POST" else None
+        await (direct or app)(scope, receive, send)
+
+    settings = gateway.settings
+    return Guards(shortest, settings.server, Keyring(settings.keys), settings.timeouts)
 
 
 async def _in_shape(request: Request, error: Exception) -> Response:

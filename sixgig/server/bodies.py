@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 from sixgig.gateway.answer import RefusedError
+from sixgig.settings import TimeoutSettings
 from sixgig.units import format_bytes
 
-SILENCE_S = 30
+USUAL = TimeoutSettings()
 _BODILESS = ("GET", "HEAD", "OPTIONS")
 _JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
 _UTF8 = re.compile(r'charset *= *("?)utf-?8\1', re.IGNORECASE)
@@ -31,8 +33,11 @@ class LimitedBody:
     refused: what it raised; whatever the application makes of that is no answer to the client.
     """
 
-    def __init__(self, receive: Receive, limit_bytes: int, room: BodyRoom) -> None:
+    def __init__(
+        self, receive: Receive, limit_bytes: int, room: BodyRoom, timeouts: TimeoutSettings = USUAL
+    ) -> None:
         self.refused: RefusedError | None = None
+        self._timeouts, self._began_s = timeouts, time.monotonic()
         self._receive, self._limit_bytes, self._room = receive, limit_bytes, room
         self._held_bytes, self._complete = 0, False
 
@@ -40,11 +45,15 @@ class LimitedBody:
         """The next message, counted."""
         if self._complete:
             return await self._receive()
+        silence_s, body_s = self._timeouts.silence_s, self._timeouts.body_s
+        left_s = self._began_s + body_s - time.monotonic()
+        limits_s = [s for limit, s in ((silence_s, silence_s), (body_s, left_s)) if limit >= 0]
         try:
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout(min(limits_s, default=None)):
                 message = await self._receive()
         except TimeoutError:
-            raise self._refusal(RefusedError(408, "the body stopped coming", f"{SILENCE_S} s")) from None
+            numbers = f"silence of {silence_s:g} s and {body_s:g} s in all possible"
+            raise self._refusal(RefusedError(408, "the body stopped coming", numbers)) from None
         self._hold(len(message.get("body", b"")))
         self._complete = not message.get("more_body", False)
         return message

@@ -10,13 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sixgig.gateway import logs
 from sixgig.gateway.answer import RefusedError
-from sixgig.server.bodies import BodyRoom, LimitedBody, check_content, check_length
+from sixgig.server.bodies import USUAL, BodyRoom, LimitedBody, check_content, check_length
 from sixgig.server.cors import OriginGate, RawHeaders, preflight_headers
 from sixgig.server.credentials import OPEN_PATHS, SECRET_HEADERS, challenge, secret_in
 from sixgig.server.hosts import HostGate
 from sixgig.server.keys import Keyring
 from sixgig.server.shapes import api_of, error_body, error_headers
-from sixgig.settings import KeySettings, ServerSettings
+from sixgig.settings import KeySettings, ServerSettings, TimeoutSettings
 from sixgig.settings.origins import Authority
 
 MOST_HEADERS, MOST_HEADER_BYTES = 100, 32 << 10
@@ -30,8 +30,14 @@ class Guards:
     The application finds the key, or None, in ``scope["state"]["key"]``, and no secret in the headers.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, keys: Keyring) -> None:
-        self._app, self._keys = app, keys
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServerSettings,
+        keys: Keyring,
+        timeouts: TimeoutSettings = USUAL,
+    ) -> None:
+        self._app, self._keys, self._timeouts = app, keys, timeouts
         self._hosts = HostGate(settings.host, settings.allowed_hosts)
         self._origins = OriginGate(settings.allowed_origins)
         self._limit_bytes = settings.max_body_bytes
@@ -62,7 +68,7 @@ class Guards:
         except RefusedError as error:
             await reply.refuse(error)
             return
-        body = LimitedBody(receive, self._limit_bytes, self._room)
+        body = LimitedBody(receive, self._limit_bytes, self._room, self._timeouts)
         try:
             await self._pass(_admitted(scope, key), body, reply)
         finally:

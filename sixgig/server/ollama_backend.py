@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-import httpx
-
-from sixgig.engines import EngineProcess, ModelCard, Seated
+from sixgig.engines import BrokenConnectionError, EngineProcess, ModelCard, Seated
 from sixgig.errors import ServingError, UsageError
 from sixgig.gateway.answer import Answer, RefusedError
 from sixgig.gateway.gateway import Gateway
@@ -117,8 +115,8 @@ async def _fitted(engine: EngineProcess, text: str, may_cut: bool) -> str | list
 async def _tokenized(engine: EngineProcess, text: str, add_special: bool) -> list[int]:
     body = {"content": text, "add_special": add_special}
     try:
-        response = (await engine.client.post("/tokenize", json=body)).raise_for_status()
-    except httpx.HTTPError as error:
+        reply = await engine.client.post("/tokenize", json=body)
+        tokens: list[int] = reply.json()["tokens"]
+    except (BrokenConnectionError, ValueError, LookupError) as error:
         raise ServingError("the input cannot be cut", type(error).__name__, "send a shorter one") from error
-    tokens: list[int] = response.json()["tokens"]
     return tokens

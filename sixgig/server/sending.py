@@ -17,16 +17,25 @@ _EVENT_ENDS, _LONGEST_EVENT = (b"\n\n", b"\r\n\r\n"), 1 << 20
 
 
 async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
-    """Await `answering`; cancel it when the client leaves, or when this is. Returns when it has ended."""
-    task, leaving = asyncio.create_task(answering), asyncio.create_task(_left(receive))
+    """Await `answering`; cancel it when the client leaves. Returns when it has ended."""
+    answerer, has_left = asyncio.current_task(), False
+    assert answerer is not None
+
+    async def watch() -> None:
+        nonlocal has_left
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        has_left = True
+        answerer.cancel()
+
+    watching = asyncio.create_task(watch())
     try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await answering
+    except asyncio.CancelledError:
+        if not has_left or answerer.uncancel():
+            raise
     finally:
-        leaving.cancel()
-        task.cancel()
-        await asyncio.wait({task})
-    if not task.cancelled():
-        task.result()
+        watching.cancel()
 
 
 async def send_answer(send: Send, answer: Answer, api: Api) -> None:
@@ -83,8 +92,3 @@ async def _send_whole(send: Send, answer: Answer) -> None:
     headers = answer.headers | {"content-length": str(len(body))}
     await start(send, answer.status, answer.content_type, headers)
     await send({"type": "http.response.body", "body": body})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue

@@ -44,7 +44,7 @@ class _Section(BaseModel):
 class ServerSettings(_Section):
     """`[server]`. In the file sizes and durations go without their unit's name: ram, max_body, keep_alive.
 
-    queue: requests that may wait, over all models. parallel: sequences of each model. keep_alive_s: how long
+    queue: requests that may wait, over all models. connections: at most, fewer where files are limited. parallel: sequences of each model. keep_alive_s: how long
     a model stays when nobody asks; below zero, for ever. None: what the machine, or the model, has.
     allowed_hosts, allowed_origins: besides this machine's own names and the server's own pages; "*" for any.
     trusted_proxies: whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's by default.
@@ -55,6 +55,7 @@ class ServerSettings(_Section):
     keep_alive_s: DurationS = Field(default=300.0, alias="keep_alive")
     queue: int = Field(default=64, ge=0, le=100_000)
     parallel: Sequences = 4
+    connections: Count = 1024
     context: Count | None = None
     ram_bytes: SizeBytes | None = Field(default=None, alias="ram")
     vram_bytes: SizeBytes | None = Field(default=None, alias="vram")
@@ -65,6 +66,23 @@ class ServerSettings(_Section):
     allowed_hosts: tuple[AllowedHost, ...] = Field(default=(), strict=False)
     allowed_origins: tuple[AllowedOrigin, ...] = Field(default=(), strict=False)
     trusted_proxies: tuple[Proxy, ...] = Field(default=(), strict=False)
+
+
+class TimeoutSettings(_Section):
+    """`[timeouts]`, durations without their unit's name in the file; below zero, none.
+
+    headers_s: for a request's headers; body_s: for its body, silence_s: without a byte of it. idle_s: between
+    requests. write_s: without the client reading. first_byte_s: for an answer's first byte, queue, loading and
+    prompt included. heartbeat_s: of a stream's silence, then filled with comments.
+    """
+
+    headers_s: DurationS = Field(default=30.0, alias="headers")
+    body_s: DurationS = Field(default=300.0, alias="body")
+    silence_s: DurationS = Field(default=30.0, alias="silence")
+    idle_s: DurationS = Field(default=75.0, alias="idle")
+    write_s: DurationS = Field(default=60.0, alias="write")
+    first_byte_s: DurationS = Field(default=3600.0, alias="first_byte")
+    heartbeat_s: DurationS = Field(default=10.0, alias="heartbeat")
 
 
 class KeySettings(_Section):
@@ -114,6 +132,7 @@ class Settings(Routing):
     """
 
     server: ServerSettings = ServerSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
     keys: tuple[KeySettings, ...] = Field(default=(), strict=False)
     models: dict[ModelName, ModelSettings] = Field(default_factory=dict)
     aliases: dict[Alias, ModelName] = Field(default_factory=dict)

@@ -18,6 +18,7 @@ from sixgig.hardware.machine import Absent
 from sixgig.ledger import Ledger
 from sixgig.server.app import make_app
 from sixgig.settings import Settings
+from tests.serve.engine_clients import ScriptedClient
 from tests.serve.fake_engines import card
 from tests.serve.ledger_rows import rows
 from tests.serve.visits import Visit
@@ -127,7 +128,7 @@ class FakeEngine:
     def __init__(self, order, peer):
         self.order, self.plan = order, {}
         self.ready_at_s = time.monotonic()
-        self.client = httpx.AsyncClient(transport=httpx.MockTransport(peer), base_url="http://engine")
+        self.client = ScriptedClient(peer)
         self.lost = asyncio.get_running_loop().create_future()
         self.failures = []
 

@@ -14,6 +14,7 @@ import uvicorn
 
 from sixgig.engines import fleet
 from sixgig.server.app import make_app
+from tests.serve.engine_clients import ScriptedClient
 from tests.serve.fake_engines import ROOM as FAKE_ROOM
 from tests.serve.fake_engines import FakeEngine, card
 from tests.serve.loops import in_loop
@@ -167,9 +168,7 @@ class RecordedEngine(FakeEngine):
     def __init__(self, engines, order):
         super().__init__(engines, order)
         self.plan = {}
-        self.client = httpx.AsyncClient(
-            transport=httpx.MockTransport(self.recorder), base_url="http://engine"
-        )
+        self.client = ScriptedClient(self.recorder)
 
     async def counters(self):
         return None

@@ -14,10 +14,9 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from sixgig.gateway.answer import RefusedError
-from sixgig.server import bodies
 from sixgig.server.bodies import BodyRoom, LimitedBody
 from sixgig.server.guards import MOST_HEADER_BYTES, MOST_HEADERS, Guards
-from sixgig.settings import ServerSettings
+from sixgig.settings import ServerSettings, TimeoutSettings
 from tests.serve.guarded import HERE, JSON, LIMIT, RING, SECRET, Inner, Pairs, ask
 
 
@@ -183,13 +182,18 @@ def test_the_room_is_given_back_whatever_becomes_of_the_request() -> None:
     assert guards._room.held_bytes == 0
 
 
-def test_a_body_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "SILENCE_S", 0.01)
-
+@pytest.mark.parametrize("pause_s", [None, 0.002])
+def test_a_body_that_stops_coming_or_trickles_is_given_up(pause_s: float | None) -> None:
     async def scene() -> None:
-        body = LimitedBody(asyncio.Event().wait, LIMIT, BodyRoom(LIMIT))  # type: ignore[arg-type]
+        async def coming() -> Message:
+            await (asyncio.Event().wait() if pause_s is None else asyncio.sleep(pause_s))
+            return {"type": "http.request", "body": b"", "more_body": True}
+
+        limits = TimeoutSettings.model_validate({"silence": 0.01, "body": 0.01 if pause_s else "forever"})
+        body = LimitedBody(coming, LIMIT, BodyRoom(LIMIT), limits)
         with pytest.raises(RefusedError, match="stopped coming") as refusal:
-            await body()
+            while True:
+                await body()
         assert refusal.value.status == 408
 
     asyncio.run(scene())
