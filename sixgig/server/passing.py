@@ -1,4 +1,4 @@
-"""Endpoints whose protocol the engine speaks itself: OpenAI's and Anthropic's. Bytes pass unchanged."""
+"""Endpoints whose protocol the engine speaks itself, OpenAI's and Anthropic's: bytes pass as they come."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class PassThrough:
     async def _answer(self, call: Call, send: Send) -> None:
         try:
             async with self._gateway.exchange.answer(call) as answer:
-                await send_answer(send, answer, self._api)
+                await send_answer(send, answer, call)
         except StreamBrokenError:
             return  # the client was told within its stream
         except SixgigError as error:

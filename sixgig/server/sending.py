@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from starlette.types import Receive, Send
 
 from sixgig.errors import SixgigError
 from sixgig.gateway.answer import Answer, StreamBrokenError, status_of
-from sixgig.gateway.call import Api
+from sixgig.gateway.call import Api, Call
+from sixgig.server.completing import CompletedStream
 from sixgig.server.shapes import error_body, error_event, error_headers
-
-_EVENT_ENDS, _LONGEST_EVENT = (b"\n\n", b"\r\n\r\n"), 1 << 20
 
 
 async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
@@ -38,22 +37,25 @@ async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> 
         watching.cancel()
 
 
-async def send_answer(send: Send, answer: Answer, api: Api) -> None:
-    """Status, headers, then the body as it comes; where it breaks, an event that says why ends it.
+async def send_answer(send: Send, answer: Answer, call: Call) -> None:
+    """Status, headers, then the body as it comes, in whole events: what says why it broke must begin one.
 
-    Raises StreamBrokenError then.
+    Raises StreamBrokenError where it broke.
     """
     if not answer.streamed:
         await _send_whole(send, answer)
         return
     await start(send, answer.status, answer.content_type, answer.headers)
+    stream = CompletedStream(call)
     try:
-        async for events in _whole_events(answer.body):
-            await send({"type": "http.response.body", "body": events, "more_body": True})
+        async for piece in answer.body:
+            if events := stream.feed(piece):
+                await send({"type": "http.response.body", "body": events, "more_body": True})
     except StreamBrokenError as error:
-        await send({"type": "http.response.body", "body": error_event(api, error.reason)})
+        last = error_event(call.api, error.reason, stream.sequence_number)
+        await send({"type": "http.response.body", "body": last})
         raise
-    await send({"type": "http.response.body", "body": b""})
+    await send({"type": "http.response.body", "body": stream.close()})
 
 
 async def send_error(send: Send, api: Api, error: SixgigError) -> None:
@@ -69,22 +71,6 @@ async def start(send: Send, status: int, content_type: str, headers: dict[str, s
     pairs = {"content-type": content_type, "cache-control": "no-store", **headers}
     raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in pairs.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
-
-
-async def _whole_events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes, never cut within an event: what says that a stream broke must begin one."""
-    rest = b""
-    async for piece in body:
-        rest += piece
-        end = max((rest.rfind(mark) + len(mark) for mark in _EVENT_ENDS if mark in rest), default=0)
-        if end:
-            yield rest[:end]
-            rest = rest[end:]
-        elif len(rest) > _LONGEST_EVENT:
-            yield rest
-            rest = b""
-    if rest:
-        yield rest
 
 
 async def _send_whole(send: Send, answer: Answer) -> None:

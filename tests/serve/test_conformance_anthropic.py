@@ -110,6 +110,18 @@ def test_a_streamed_tool_call_adds_up_to_the_whole_one(client):
     assert (final.name, final.input) == (whole.name, whole.input)
 
 
+def test_an_answer_that_ends_in_a_call_says_so(client):
+    """The model would go on for ever: here it ends after its first call."""
+    ending = CALLING | {"max_tokens": 400, "stop_sequences": ["</tool_call>"]}
+    whole = ask(client, **ending)
+    with client.messages.stream(messages=HELLO, **ending, **GREEDY_BODY) as stream:
+        streamed = stream.get_final_message()
+    for answer in (whole, streamed):
+        assert answer.stop_reason == "tool_use"
+        (use,) = answer.content
+        assert (use.type, use.name, set(use.input)) == ("tool_use", "weather", {"city", "warm"})
+
+
 def test_a_system_prompt_is_read(client):
     def count(**system):
         return client.messages.count_tokens(model="demo", messages=HELLO, **system).input_tokens

@@ -99,12 +99,38 @@ def same(both, path, document, model="demo"):
     return through
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=("whole", "streamed"))
-@pytest.mark.parametrize("path", CASES)
+CHANGED = [("/v1/responses", True)]  # what the engine leaves out of these streams is put in
+UNCHANGED = [(path, stream) for path in CASES for stream in (False, True) if (path, stream) not in CHANGED]
+
+
+@pytest.mark.parametrize(("path", "stream"), UNCHANGED)
 def test_an_answer_passes_unchanged(both, path, stream):
     answer = same(both, path, CASES[path] | GREEDY | {"stream": stream})
     assert answer.status_code == 200 and len(answer.content) > 100
     assert answer.headers["content-type"].startswith("text/event-stream" if stream else "application/json")
+
+
+@pytest.mark.parametrize(("path", "stream"), CHANGED)
+def test_a_completed_stream_is_the_engines_with_fields_put_in(both, path, stream):
+    client, engine = both
+    body = CASES[path] | GREEDY | {"stream": stream}
+    client.post(path, json=body)
+    through = client.post(path, json=body)
+    with engine("demo") as direct:
+        straight = direct.post(path, json=body)
+    assert through.headers["content-type"] == straight.headers["content-type"]
+    told, said = (_events(answer.content) for answer in (through, straight))
+    assert [event["type"] for event in told] == [event["type"] for event in said]
+    added = {"sequence_number", "output_index", "content_index", "logprobs", "output", "annotations"}
+    for whole, bare in zip(told, said, strict=True):
+        assert whole.keys() - bare.keys() <= added
+        for name, value in bare.items():
+            inner = whole[name].keys() - value.keys() if isinstance(value, dict) else set()
+            assert inner <= added and (inner or whole[name] == value)
+
+
+def _events(body):
+    return [json.loads(line[6:]) for line in masked(body).split(b"\n") if line.startswith(b"data: ")]
 
 
 def test_a_streams_usage_passes_unchanged(both):
