@@ -119,7 +119,10 @@ class ChatFormat:
             lambda: self._c.sixgig_chat_begin(self._handle, self._vocabulary.address, held, len(messages)),
             self._c,
         )
-        return Turn(self, self._c, handle)
+        turn = Turn(self, self._c, handle)
+        if not turn.prompt.strip():
+            raise _broken(f"it writes nothing for {len(messages)} messages")
+        return turn
 
 
 class Turn:

@@ -1,8 +1,8 @@
 """What the engine's own server makes of prompts: `python prompt_oracle.py < asked.json`, answers on stdout.
 
-Asked: a list of {"path", "chats": [messages, ...], "texts": [text, ...], "spoken": [answer, ...]}. Answered for
-each file: of each chat and text {"prompt", "tokens", "count"}, the text, the ids that its tokenizer gives, the
-tokens evaluated; of each answer {"content", "reasoning_content"}.
+Asked: a list of {"path", "chats": [messages, ...], "texts": [text, ...], "spoken": [answer, ...]}. Answered:
+for each file, of each chat and text {"prompt", "tokens", "count"}: the text, the ids that its tokenizer
+gives, the tokens evaluated; of each answer {"content", "reasoning_content"}.
 Runs as a process of its own, as server_oracle.py does.
 """
 

@@ -1,4 +1,4 @@
-"""What is said and what is thought: an answer's parts against those that the engine's own server tells apart."""
+"""What is said and what is thought: an answer's parts against those that the engine's server tells apart."""
 
 import subprocess
 import sys
@@ -151,7 +151,7 @@ def test_a_long_answer_is_not_parsed_for_every_token(told: Told, monkeypatch: py
 
 HOSTILE = (
     "{% for",
-    "{{ messages[9].content }}",
+    "{{ messages[9].content }}",  # llama.cpp gives nothing there
     "{{ raise_exception('not\nthis') }}",
     "{% for i in range(1000000000) %}x{% endfor %}",
     "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
