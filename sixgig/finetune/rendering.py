@@ -89,7 +89,7 @@ def render(
     would put behind every prompt (the end of a sequence before its answer teaches nothing). Some templates
     write past turns otherwise than the turn to be answered (Qwen3 takes the thinking out): then each answer
     has a document of its own, the conversation up to there. Where not even the last turn begins with its
-    prompt (DeepSeek-R1 drops the <think> it had begun), the message's content follows the prompt as it stands.
+    prompt (DeepSeek-R1 drops the <think> it had begun), its content follows the prompt as it stands.
     An answer that is the first message is not learnt: nobody asked for it. Messages after the last answer are
     left out.
     Raises UsageError, with the example's place, when the template refuses it or nothing in it is learnt.
