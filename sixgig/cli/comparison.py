@@ -80,7 +80,7 @@ class Comparison:
         opening = Opening(self.model, context=CONTEXT, paging=paging, extra_buffers=False)
         with opening.open(quiet=True) as opened:
             engine = opened.engine
-            prompt = engine.vocabulary.tokenize(PROMPT, add_special=True)
+            prompt = engine.vocabulary.prompt(PROMPT)
             sampler = Sampler(engine, SamplingOptions(temperature=0))
             with abort_on_interrupt(engine):
                 pieces = generate(engine, prompt, N_TOKENS, sampler, ignore_end=True)
