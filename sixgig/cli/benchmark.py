@@ -71,7 +71,8 @@ class Benchmark:
     def _tokens(self) -> list[int]:
         engine = self.opened.engine
         if self._text is None:
-            return drawn_tokens(engine.vocabulary.size, self._count, self._seed)
+            begin, _ = engine.vocabulary.frame  # llama-bench too begins with BOS where the model wants one
+            return [*begin, *drawn_tokens(engine.vocabulary.size, self._count, self._seed)][: self._count]
         return text_tokens(engine, self._text, self._count)
 
     def document(self) -> dict[str, Any]:

@@ -27,7 +27,6 @@ BAR_WIDTH = 12
 TIERS = {
     "context and buffers": ("KV cache", "compute buffers", "kernel scratch", "read-ahead"),
     "scratch for paging, at most": ("expert groups",),
-    "program": ("process", "program files"),
 }
 HONESTY = (
     "The model is tiny (15 MB), its experts far below the size that disks read well, and all of it fits in\n"
@@ -44,12 +43,16 @@ class Run:
     counters: Counters | None
 
     def tiers(self, model: ModelFile) -> dict[str, int]:
-        """Bytes by use, as planned; of the experts as it came. The last lie on disk only."""
+        """Bytes by use, which add up to the measured peak; the last lie on disk only.
+
+        As planned; of the experts as it came. The program is what the peak holds besides.
+        """
         total = model.routed_bytes
         resident = min(self.counters.peak_resident_bytes, total) if self.counters else total
         planned = {name: _planned_bytes(self.opened.plan, tiers) for name, tiers in TIERS.items()}
-        weights = {"experts in memory": resident, "other weights": model.dense_bytes}
-        return {**weights, **planned, "experts on disk only": total - resident}
+        held = {"experts in memory": resident, "other weights": model.dense_bytes, **planned}
+        program = max(0, self.opened.peak.total_bytes - sum(held.values()))
+        return {**held, "program": program, "experts on disk only": total - resident}
 
 
 def _planned_bytes(plan: MemoryPlan, names: tuple[str, ...]) -> int:
@@ -77,7 +80,7 @@ class Comparison:
         opening = Opening(self.model, context=CONTEXT, paging=paging, extra_buffers=False)
         with opening.open(quiet=True) as opened:
             engine = opened.engine
-            prompt = engine.vocabulary.tokenize(PROMPT, add_special=True)
+            prompt = engine.vocabulary.prompt(PROMPT)
             sampler = Sampler(engine, SamplingOptions(temperature=0))
             with abort_on_interrupt(engine):
                 pieces = generate(engine, prompt, N_TOKENS, sampler, ignore_end=True)
@@ -123,9 +126,7 @@ class Comparison:
         written = Text.assemble((PROMPT, "dim"), harmless(self.whole.answer.text))
         console.print(Panel(written, title="what the model wrote", title_align="left"))
         console.print(self._table())
-        program = format_bytes(self.paged.tiers(self.model)["program"])
-        console.print(f"Python and llama.cpp themselves take {program} more in either run.\n")
-        console.print(self._verdict())
+        console.print(f"\n{self._verdict()}")
         console.print(HONESTY, soft_wrap=True)
 
     def _verdict(self) -> str:
@@ -137,16 +138,27 @@ class Comparison:
         table = Table(box=None, pad_edge=False)
         for heading in ("memory", "a quarter of the experts", "all experts"):
             table.add_column(heading, no_wrap=True)
-        for row in [*self._memory_rows(), ("", "", ""), *self._speed_rows()]:
+        *memory, on_disk = self._memory_rows()
+        for row in [*memory, *self._peak_rows(), on_disk, ("", "", ""), *self._speed_rows()]:
             table.add_row(*row)
         return table
 
     def _memory_rows(self) -> list[tuple[str, str, str]]:
-        """All but the program, which is the same in both runs and would dwarf the rest."""
+        """All but the program, which would dwarf the rest; the last is not in memory."""
         left, right = self.paged.tiers(self.model), self.whole.tiers(self.model)
         names = [name for name in left if name != "program"]
         largest = max(tiers[name] for tiers in (left, right) for name in names)
         return [(name, bar(left[name], largest), bar(right[name], largest)) for name in names]
+
+    def _peak_rows(self) -> list[tuple[str, str, str]]:
+        """What makes the rows above the peak, and the peak."""
+        left, right = self.paged, self.whole
+        program = [run.tiers(self.model)["program"] for run in (left, right)]
+        peak = [run.opened.peak.total_bytes for run in (left, right)]
+        rows = {"Python and llama.cpp": program, "peak memory": peak}
+        width = BAR_WIDTH + 11
+        shown = {name: [f"{format_bytes(size):>{width}}" for size in sizes] for name, sizes in rows.items()}
+        return [(name, left_shown, right_shown) for name, (left_shown, right_shown) in shown.items()]
 
     def _speed_rows(self) -> list[tuple[str, str, str]]:
         paged, whole = self.paged, self.whole

@@ -10,7 +10,7 @@ from pathlib import Path
 from sixgig.families import Role
 from sixgig.hardware import Absent, Bandwidth, disk_read_bandwidth, memory_bandwidth
 from sixgig.hardware.energy import joules_between, read_energy
-from sixgig.inference import abort_on_interrupt
+from sixgig.inference import Sampler, SamplingOptions, abort_on_interrupt
 from sixgig.inference.budget import BudgetedEngine
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import DEFAULT_READERS, Counters
@@ -46,14 +46,19 @@ def measure_phases(
 ) -> tuple[Phase, Phase]:
     """(prompt, decoding): the first `n_prompt` tokens at once, the others one by one, whatever follows.
 
-    Decoding finds in the cache what the prompt left there. `progress` gets the fraction of both.
+    Decoding finds in the cache what the prompt left there. Its time holds the choice of a token after each
+    evaluation, as `run` makes it, so that both tell the same speed; what is chosen is not used. `progress`
+    gets the fraction of both.
     """
     prompt, forced = tokens[:n_prompt], tokens[n_prompt:]
     share = n_prompt / len(tokens)
 
+    sampler = Sampler(engine, SamplingOptions(seed=0))
+
     def decode() -> None:
         for done, token in enumerate(forced, 1):
             engine.feed([token])
+            sampler.sample(engine)
             progress(share + (1 - share) * done / len(forced))
 
     def prefill() -> None:

@@ -88,6 +88,8 @@ class Opening:
             if not quiet:
                 say(f"{self.model.name}: {format_bytes(self.model.size_bytes)}, {plan.explain()}")
 
+        if (words := self._beyond_training(options.context)) and not quiet:
+            say(words)
         with PeakSampler() as sampler:
             beside = bytearray(b"\1") * self.beside_bytes  # written to, else it would take no memory yet
             with LoadingBar("loading") as bar:
@@ -116,6 +118,16 @@ class Opening:
     def thread_count(self) -> int:
         """Threads that compute, as EngineOptions takes them: 0 unless said."""
         return 0 if self.threads is None else at_least(1, "--threads", self.threads)
+
+    def _beyond_training(self, context: int) -> str:
+        """What to expect of positions that the model was not trained for, "" where there are none."""
+        trained = self.model.context_length
+        if not trained or context <= trained:
+            return ""
+        return (
+            f"a context of {context} tokens is more than the {trained} the model was trained for: "
+            "llama.cpp evaluates them all, but what comes after them may be nonsense"
+        )
 
     def _placement(self, options: EngineOptions) -> tuple[Placement, int]:
         """The planner's, within --vram; all in main memory where that was not given."""

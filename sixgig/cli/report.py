@@ -52,7 +52,7 @@ def memory_words(plan: MemoryPlan, peak: Peak) -> str:
     """Peak against prediction and budget; plain when the contract was broken."""
     line = (
         f"peak memory {format_bytes(peak.total_bytes)} "
-        f"({format_bytes(peak.anonymous_bytes)} owned, {format_bytes(peak.file_bytes)} program files), "
+        f"({format_bytes(peak.owned_bytes)} owned, {format_bytes(peak.file_bytes)} program files), "
         f"predicted {format_bytes(plan.predicted_peak_bytes)}, budget {format_bytes(plan.ram_budget_bytes)}"
     )
     over = peak.total_bytes - plan.ram_budget_bytes
@@ -115,7 +115,7 @@ def facts(opened: Opened) -> dict[str, Any]:
         "threads": engine.options.thread_count,
         "ubatch": engine.options.ubatch,
         "peak_memory_bytes": peak.total_bytes,
-        "peak_anonymous_bytes": peak.anonymous_bytes,
+        "peak_anonymous_bytes": peak.owned_bytes,
         "peak_file_bytes": peak.file_bytes,
         "predicted_peak_memory_bytes": plan.predicted_peak_bytes,
         "ram_budget_bytes": plan.ram_budget_bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -236,6 +236,5 @@ def logits_of(engine: Engine, tokens: Sequence[int], first: int) -> Iterator[Log
 
 def text_begin(vocabulary: Vocabulary) -> int | None:
     """The token that the vocabulary puts before a text, None when it puts none."""
-    tokenize: Callable[..., list[int]] = partial(vocabulary.tokenize, "a", parse_special=False)
-    plain, whole = tokenize(add_special=False), tokenize(add_special=True)
-    return None if whole[: len(plain)] == plain else whole[0]
+    begin, _ = vocabulary.frame
+    return begin[0] if begin else None

@@ -40,7 +40,8 @@ def read_text(path: Path) -> str:
 
 
 def text_tokens(engine: Engine, text: str, count: int) -> list[int]:
-    """The first `count` tokens of `text`. Raises UsageError when it is too short."""
+    """The first `count` tokens of `text`, begun as the model wants texts begun; names of special tokens in it
+    are text, as for llama.cpp's tools that read texts. Raises UsageError when it is too short."""
     ids = engine.vocabulary.tokenize(text, add_special=True, parse_special=False)
     if len(ids) < count:
         numbers = f"{len(ids)} tokens, {count} needed"

@@ -137,7 +137,7 @@ class Tuning:
 
     def _require_trained_length(self) -> None:
         asked, trained = self.request.context, self.model.context_length
-        if asked > trained:
+        if trained and asked > trained:
             what = f"--context of {asked} is longer than the model was trained for"
             raise UsageError(what, f"{trained} tokens", "shorten it")
 

@@ -26,7 +26,10 @@ _Tokenize = Callable[[str], list[int]]
 
 
 class Template(Protocol):
-    """A chat template: messages to text. Raises SixgigError for what it does not take."""
+    """A chat template: messages to text, without the special tokens that the tokenizer puts around a text.
+
+    Raises SixgigError for what it does not take.
+    """
 
     def render(
         self,
@@ -39,10 +42,14 @@ class Template(Protocol):
 
 
 class Tokenizer(Protocol):
-    """The model's tokenizer. eos: the end-of-sequence token as text, "" when there is none."""
+    """The model's tokenizer. eos: the end-of-sequence token as text, "" when there is none. frame: the tokens
+    that it puts before a text and behind it."""
 
     @property
     def eos(self) -> str: ...  # noqa: D102
+
+    @property
+    def frame(self) -> tuple[list[int], list[int]]: ...  # noqa: D102
 
     def tokenize(self, text: str, add_special: bool = False, parse_special: bool = True) -> list[int]:
         """Token ids; special tokens are put in front, and names of them read as tokens, where asked for."""
@@ -78,20 +85,23 @@ def render(
       no such token, the end-of-sequence token closes the document;
     - of a completion the completion and the end-of-sequence token, of a text all of it and that token.
 
-    The tokens before an answer are those that inference is given there. Some templates write past turns
-    otherwise than the turn to be answered (Qwen3 takes the thinking out): then each answer has a document of
-    its own, the conversation up to there. Where not even the last turn begins with its prompt (DeepSeek-R1
-    drops the <think> it had begun), the message's content follows the prompt as it stands. An answer that is
-    the first message is not learnt: nobody asked for it. Messages after the last answer are left out.
+    The tokens before an answer are those that inference is given there, but for a token that the tokenizer
+    would put behind every prompt (the end of a sequence before its answer teaches nothing). Some templates
+    write past turns otherwise than the turn to be answered (Qwen3 takes the thinking out): then each answer
+    has a document of its own, the conversation up to there. Where not even the last turn begins with its
+    prompt (DeepSeek-R1 drops the <think> it had begun), its content follows the prompt as it stands.
+    An answer that is the first message is not learnt: nobody asked for it. Messages after the last answer are
+    left out.
     Raises UsageError, with the example's place, when the template refuses it or nothing in it is learnt.
     """
+    begin, _ = tokenizer.frame
     if isinstance(example, Text):
         parts = [_text(example, tokenizer)]
     elif isinstance(example, Completion):
         spans = [(example.prompt, train_on_all), (example.completion, True)]
-        parts = [_spans(spans, tokenizer, tokenizer.tokenize("", add_special=True))]
+        parts = [_spans(spans, tokenizer, begin)]
     else:
-        parts = [_spans(spans, tokenizer) for spans in _turns(example, template, train_on_all)]
+        parts = [_spans(spans, tokenizer, begin) for spans in _turns(example, template, train_on_all)]
     name, divisible = content_digest(example), isinstance(example, Text)
     documents = [Document(*_ended(*part, tokenizer), name, divisible) for part in parts]
     if not documents or not all(document.learn.any() for document in documents):
@@ -113,7 +123,7 @@ def _ended(tokens: Ids, learn: Marks, tokenizer: Tokenizer) -> tuple[Ids, Marks]
 def _text(example: Text, tokenizer: Tokenizer) -> tuple[Ids, Marks]:
     """Block by block: Python's lists of a whole book's tokens would be many times its size."""
     tokenize = partial(tokenizer.tokenize, parse_special=example.special)
-    start = tokenizer.tokenize("", add_special=True)
+    start, _ = tokenizer.frame
     blocks = [np.array(start, np.int32)]
     for block in _blocks(example.text):
         ids = tokenize(block) if len(blocks) == 1 else _continuing(block, tokenize)

@@ -23,6 +23,13 @@ class Peak:
     total_bytes: int = 0
     n_samples: int = 0
 
+    @property
+    def owned_bytes(self) -> int:
+        """The total less files' pages. What rose and fell between two samples is known of the total only (the
+        kernel's record), so the sampled kinds need not add up to it: what is missing counts as owned.
+        """
+        return max(0, self.total_bytes - self.file_bytes)
+
 
 class PeakSampler:
     """Samples while its `with` block runs. Covers growth that lasts longer than the interval; shorter

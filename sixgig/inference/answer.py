@@ -9,8 +9,8 @@ from sixgig.inference.chat_format import Parsed, Turn
 from sixgig.inference.generate import StopStrings
 from sixgig.inference.tokens import Vocabulary
 
-# The parser takes the whole answer each time (half a millisecond at 50 kB): for each token while the answer is
-# short, then whenever it grew by this part of itself.
+# The parser takes the whole answer each time (half a millisecond at 50 kB): for each token while the answer
+# is short, then whenever it grew by this part of itself.
 _PARSES = 4096
 
 

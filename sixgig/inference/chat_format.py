@@ -119,7 +119,10 @@ class ChatFormat:
             lambda: self._c.sixgig_chat_begin(self._handle, self._vocabulary.address, held, len(messages)),
             self._c,
         )
-        return Turn(self, self._c, handle)
+        turn = Turn(self, self._c, handle)
+        if not turn.prompt.strip():
+            raise _broken(f"it writes nothing for {len(messages)} messages")
+        return turn
 
 
 class Turn:
@@ -190,5 +193,7 @@ def _bounded(call: Callable[[], int | None], c: ctypes.CDLL) -> int:
 
 
 def _broken(reason: str) -> ModelFileError:
-    words = " ".join(reason.split())
-    return ModelFileError("the model's chat template does not work", words[:300], "--raw goes without it")
+    """`reason` as the engine gives it: what went wrong stands behind where, or is lost on the way."""
+    words = " ".join(reason.rpartition("Error: ")[2].removeprefix("Jinja Exception: ").split())
+    told = "llama.cpp cannot parse it" if words == "std::exception" else words[:300]
+    return ModelFileError("the model's chat template does not work", told, "--raw goes without it")

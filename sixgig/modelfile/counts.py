@@ -58,8 +58,8 @@ class Counts:
         return self.metadata.count(f"{self.architecture}.{name}") > 0
 
     def flags(self, name: str, n_layers: int) -> tuple[bool, ...]:
-        """A yes or no for each layer, as booleans or as 0 and 1, or one for all; empty when absent or an array
-        without an element."""
+        """A yes or no for each layer, as booleans or as 0 and 1, or one for all; empty when absent or an
+        array without an element."""
         length = self.metadata.count(f"{self.architecture}.{name}")
         if not length:
             return () if self.metadata.is_array(f"{self.architecture}.{name}") else self._flag(name, n_layers)

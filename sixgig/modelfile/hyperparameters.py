@@ -43,7 +43,7 @@ def read_hyperparameters(metadata: Metadata, family: Family) -> Hyperparameters:
         n_layers=n_layers,
         n_prediction_layers=counts.one("nextn_predict_layers", 0, n_layers, default=0),
         n_embd=counts.one("embedding_length", 1, _MAX_LENGTH),
-        context_length=counts.one("context_length", 1, _MAX_LENGTH),
+        context_length=counts.one("context_length", 0, _MAX_LENGTH),
         n_experts=n_experts,
         n_experts_used=counts.most("expert_used_count", n_layers, min(n_experts, 1), n_experts),
         feed_forward_lengths=counts.each("feed_forward_length", n_layers, _MAX_LENGTH, (0,) * n_layers),

@@ -11,6 +11,7 @@ import pytest
 
 from sixgig.cli.comparison import N_TOKENS, Comparison, Run, bar
 from sixgig.cli.main import main
+from sixgig.units import format_bytes
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,12 @@ def test_other_tokens_are_an_error(
 )
 def test_bars_are_as_long_as_their_numbers(size: int, drawn: str) -> None:
     assert bar(size, 1000).split(" ")[0] == drawn
+
+
+def test_the_rows_of_memory_add_up_to_the_peak_that_is_printed(demo: Demo) -> None:
+    made = demo.comparison.document()
+    for run in (made["paged"], made["unpaged"]):
+        held = [size for name, size in run["memory_by_tier"].items() if name != "experts on disk only"]
+        assert sum(held) == run["peak_memory_bytes"]
+        assert run["peak_anonymous_bytes"] + run["peak_file_bytes"] == run["peak_memory_bytes"]
+        assert format_bytes(run["peak_memory_bytes"]) in demo.out

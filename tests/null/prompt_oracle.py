@@ -1,8 +1,9 @@
 """What the engine's own server makes of prompts: `python prompt_oracle.py < asked.json`, answers on stdout.
 
-Asked: a list of {"path", "chats": [messages, ...], "texts": [text, ...], "spoken": [answer, ...]}. Answered for
-each file: of each chat and text {"prompt", "tokens", "count"}, the text, the ids that its tokenizer gives, the
-tokens evaluated; of each answer {"content", "reasoning_content"}.
+Asked: a list of {"path", "chats": [messages, ...], "texts": [text, ...], "spoken": [answer, ...], "drawn":
+[completion, ...]}. Answered for each file: of a chat or text {"prompt", "tokens", "count"}, that is the text,
+the ids that its tokenizer gives and the tokens evaluated; of an answer {"content", "reasoning_content"}; of a
+completion its tokens.
 Runs as a process of its own, as server_oracle.py does.
 """
 
@@ -28,7 +29,7 @@ def _of_file(path: str, **asked: list[Any]) -> dict[str, Any]:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(params)
     ask = _Asking(server.listening_address)
-    kinds = {"chats": ask.chat, "texts": ask.text, "spoken": ask.spoken}
+    kinds = {"chats": ask.chat, "texts": ask.text, "spoken": ask.spoken, "drawn": ask.drawn}
     return {kind: [kinds[kind](one) for one in some] for kind, some in asked.items()}
 
 
@@ -56,6 +57,11 @@ class _Asking:
         }
         message = self._post("/v1/chat/completions", body)["choices"][0]["message"]
         return {name: message.get(name) or "" for name in ("content", "reasoning_content")}
+
+    def drawn(self, body: dict[str, Any]) -> list[int]:
+        """The tokens of a completion."""
+        tokens: list[int] = self._post("/completion", body | {"return_tokens": True})["tokens"]
+        return tokens
 
     def _tokens(self, prompt: str) -> list[int]:
         body = {"content": prompt, "add_special": True, "parse_special": True}

@@ -1,4 +1,4 @@
-"""What is said and what is thought: an answer's parts against those that the engine's own server tells apart."""
+"""What is said and what is thought: an answer's parts against those that the engine's server tells apart."""
 
 import subprocess
 import sys
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sixgig.errors import ModelFileError
 from sixgig.inference import Conversation, Engine, EngineOptions, answer
 from sixgig.inference.chat_format import Turn
 from tests.null.test_prompts import Scripted, from_the_server
@@ -149,18 +150,34 @@ def test_a_long_answer_is_not_parsed_for_every_token(told: Told, monkeypatch: py
     assert sum(asked) == 800 and len(asked) < 400
 
 
-HOSTILE = (
-    "{% for",
-    "{{ messages[9].content }}",
-    "{{ raise_exception('not\nthis') }}",
+BROKEN = (
+    ("{% for", "llama.cpp cannot parse it"),
+    ("{{ raise_exception('not\nthis') }}", "work; not this; --raw"),
+    ("{{ nothing.called() }}", "Callee is not a function"),
+    ("{{ messages[9].content }}", "it writes nothing for 1 messages"),
+)
+ENDLESS = (
     "{% for i in range(1000000000) %}x{% endfor %}",
     "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
 )
 
 
-@pytest.mark.parametrize("source", HOSTILE)
-def test_a_template_that_does_not_work_or_end_is_one_line(tmp_path: Path, source: str) -> None:
-    path = write(tmp_path / "hostile.gguf", "bpe", source)
+@pytest.mark.parametrize(("source", "words"), BROKEN)
+def test_a_template_that_does_not_work_is_told_in_the_engines_words(
+    tmp_path: Path, source: str, words: str
+) -> None:
+    path = write(tmp_path / "broken.gguf", "bpe", source)
+    with (
+        Engine(path, OPTIONS) as engine,
+        pytest.raises(ModelFileError, match="chat template does not work") as told,
+    ):
+        engine.chat_format().begin([{"role": "user", "content": "Hi"}])
+    assert words in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("source", ENDLESS)
+def test_a_template_that_does_not_end_is_one_line_and_so_is_the_process(tmp_path: Path, source: str) -> None:
+    path = write(tmp_path / "endless.gguf", "bpe", source)
     code = (
         "import sys; from pathlib import Path; from sixgig.inference import *\n"
         "from sixgig.inference import chat_format; chat_format.LONGEST_S = 0.5\n"
@@ -170,4 +187,4 @@ def test_a_template_that_does_not_work_or_end_is_one_line(tmp_path: Path, source
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     line = done.stderr.strip().splitlines()[-1]
-    assert "ModelFileError" in line and "chat template does not work" in line
+    assert "ModelFileError: the model's chat template does not work; it " in line

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sixgig.errors import BudgetError, EngineError, ModelFileError, ReadError, UsageError
-from sixgig.inference import Engine, EngineOptions
+from sixgig.inference import Engine, EngineOptions, Sampler, SamplingOptions
 from sixgig.inference import engine as engine_module
 from sixgig.llamacpp import load_library
 from tests.tiny.models import DENSE, MIXTURES
@@ -259,7 +259,7 @@ def test_a_context_beyond_memory_names_the_cure(tiny, monkeypatch):
 EXIT = """
 import sys, threading, time
 from pathlib import Path
-from sixgig.inference import Engine, EngineOptions
+from sixgig.inference import Engine, EngineOptions, Sampler, SamplingOptions
 engine = Engine(Path(sys.argv[1]), EngineOptions(context=16384, ubatch=16384, threads=1))
 work = lambda: engine.prefill([3 + i % 250 for i in range(16000)])
 threading.Thread(target=work, daemon=True).start()
@@ -284,7 +284,7 @@ with Engine(Path(sys.argv[1]), EngineOptions(context=16384, ubatch=16384, thread
 INTERRUPT_LOADING = """
 import os, signal, sys
 from pathlib import Path
-from sixgig.inference import Engine, EngineOptions
+from sixgig.inference import Engine, EngineOptions, Sampler, SamplingOptions
 try:
     Engine(Path(sys.argv[1]), progress=lambda _fraction: os.kill(os.getpid(), signal.SIGINT))
 except KeyboardInterrupt:
@@ -310,3 +310,21 @@ def test_ctrl_c_takes_effect_inside_an_evaluation(tiny):
 def test_ctrl_c_while_loading_is_not_lost(tiny):
     done = run(INTERRUPT_LOADING, tiny("qwen3moe"))
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), None])
+def test_logits_that_are_no_numbers_are_an_error_and_the_next_request_works(tiny, monkeypatch, wrong):
+    with Engine(tiny("llama"), EngineOptions(context=256, threads=1)) as engine:
+        sampler = Sampler(engine, SamplingOptions(temperature=0))
+        engine.prefill([70, 80, 90])
+        logits = (
+            engine.logits() if wrong is not None else np.full(engine.vocabulary.size, -np.inf, np.float32)
+        )
+        logits[7] = -np.inf if wrong is None else wrong
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "_row", lambda index: logits)
+            with pytest.raises(EngineError, match=r"logits are no numbers.*after 3 tokens"):
+                sampler.sample(engine)
+        assert engine.tokens == []
+        engine.prefill([70, 80, 90])
+        assert sampler.sample(engine) == int(np.argmax(engine.logits()))

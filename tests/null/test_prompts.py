@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from sixgig.inference import Conversation, Engine, EngineOptions
-from sixgig.inference.conversation import Continuation
+from sixgig.finetune import examples
+from sixgig.finetune.rendering import render
+from sixgig.inference import Continuation, Conversation, Engine, EngineOptions
+from sixgig.inference.tokenizer import open_tokenizer
+from sixgig.modelfile import open_model
 from tests.tiny.lexicon import LEXICONS, write
 
 ORACLE = Path(__file__).with_name("prompt_oracle.py")
@@ -145,3 +148,20 @@ def test_a_chat_that_goes_on_has_the_servers_tokens_too(table: dict[Any, Case], 
         run = conversation.ask(USER["content"], None, Scripted(words, 4))
         assert "".join(run).strip() and run.result.finish == "end"
         assert prompted(engine, conversation.ask, USER["content"]) == made.chats[-1]["tokens"]
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if not case[3]], ids=lambda case: "-".join(map(str, case))
+)
+def test_training_teaches_answers_behind_the_very_prompts_of_the_server(
+    table: dict[Any, Case], case: Any
+) -> None:
+    made = table[case]
+    for messages, told in zip(_chats(case[1]), made.chats, strict=True):
+        example = examples.Conversation("here", (*messages, REPLY), None)
+        with open_tokenizer(open_model(made.path)) as tokenizer:
+            document = render(example, tokenizer.template, tokenizer.vocabulary)[-1]
+            _, end = tokenizer.vocabulary.frame
+        prompt = told["tokens"][: len(told["tokens"]) - len(end)]
+        assert document.tokens[: len(prompt)].tolist() == prompt
+        assert document.learn[len(prompt)]

@@ -1,4 +1,4 @@
-"""Tiny models of every kind of vocabulary; their weights matter little: `write(path, "spm", adds_bos=True)`."""
+"""Tiny models with every kind of vocabulary: `write(path, "spm", adds_bos=True)`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
