@@ -84,8 +84,10 @@ SIXGIG_API int32_t llama_decode(void * context, Batch batch) {
     if (prepared == nullptr) return -3;  // the computation failed
     if (prepared->choose_threads != nullptr) {
         const int chosen = prepared->choose_threads(now_s() - evaluated_s);
-        if (chosen != n_threads) prepared->set_threads(context, chosen, chosen);
-        n_threads = chosen;
+        if (chosen > 0 && chosen != n_threads) {
+            prepared->set_threads(context, chosen, chosen);
+            n_threads = chosen;
+        }
     }
     const int32_t status = prepared->decode(context, batch);
     evaluated_s = now_s();
