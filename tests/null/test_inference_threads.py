@@ -38,6 +38,16 @@ def counted(cores: Cores) -> tuple[Machine, ThreadCount]:
     return machine, ThreadCount(cores, machine.read, lambda: machine.at_s)
 
 
+def test_an_evaluation_is_looked_at_when_it_ends_however_long_the_pause_after_it() -> None:
+    machine, count = counted(Cores(4, 4, 4))
+    for _ in range(3):
+        count.now(idle_s=1.0)
+        machine.passes(2.0, others=1)
+        count.now(idle_s=0.0)
+        machine.passes(1.0, others=4, ours=0)
+    assert count.now(idle_s=1.0) == 3 == count.fewest
+
+
 def evaluate(
     machine: Machine, count: ThreadCount, seconds: float, others: float, each_s: float = 0.02
 ) -> int:
@@ -89,8 +99,8 @@ def test_a_machine_that_tells_nothing_has_all_its_cores_used() -> None:
 def test_the_engine_computes_on_the_threads_chosen_unless_they_were_named(
     tiny, monkeypatch: pytest.MonkeyPatch, asked, chosen
 ) -> None:
-    counts = iter((2, 1, 1, 2))
-    monkeypatch.setattr(ThreadCount, "now", lambda _self, _idle_s: next(counts))
+    counts = iter((2, 1, 1, 1, 1, 2, 2, 2))
+    monkeypatch.setattr(ThreadCount, "now", lambda _self, idle_s: next(counts))
     with Engine(tiny("llama"), EngineOptions(context=256, threads=asked)) as engine:
         seen: list[int] = []
         really_decode = engine._c.llama_decode

@@ -14,7 +14,7 @@ from sixgig.pager.server_loader import CHOOSE_THREADS, ServerLoad, open_server_l
 class Batch(Structure):
     _fields_ = tuple((f"field{n}", c_void_p) for n in range(7))
 
-said, counts = [], iter((2, 2, 1, 2))
+said, counts = [], iter((2, 2, 2, 1, 1, 1, 2, 2))
 decode = CFUNCTYPE(c_int32, c_void_p, Batch)(lambda context, batch: batch.field6)
 set_threads = CFUNCTYPE(None, c_void_p, c_int32, c_int32)(lambda *arguments: said.append(arguments))
 def choose(idle_s):
@@ -36,10 +36,12 @@ print([loader.llama_decode(5, Batch(field6=n)) for n in range(1, 5)], said)
 
 def test_evaluations_pass_with_threads_set_where_the_count_has_changed() -> None:
     done = subprocess.run([sys.executable, "-c", LOADER], capture_output=True, text=True, timeout=120)
+    once = "at once"
+    said = [once, (5, 2, 2), once, once, once, once, (5, 1, 1), once, once, (5, 2, 2), once]
     assert done.stdout.splitlines() == [
         "-3",
         "7 []",
-        "[1, 2, 3, 4] " + str(["at once", (5, 2, 2), "at once", "at once", (5, 1, 1), "at once", (5, 2, 2)]),
+        f"[1, 2, 3, 4] {said}",
     ], done.stderr
 
 
