@@ -32,7 +32,7 @@ using Step = void (*)();
 
 // What Python prepares. report_fd gets a line of JSON for each percent; weights_allocated and loaded are called once.
 // decode and set_threads are the engine's own functions. choose_threads is told how many seconds ago the last
-// evaluation ended; null where the number is fixed.
+// evaluation ended, before and after each; null where the number is fixed.
 struct sixgig_server_load {
     FILE * source;
     const void * params;
@@ -84,10 +84,13 @@ SIXGIG_API int32_t llama_decode(void * context, Batch batch) {
     if (prepared == nullptr) return -3;  // the computation failed
     if (prepared->choose_threads != nullptr) {
         const int chosen = prepared->choose_threads(now_s() - evaluated_s);
-        if (chosen != n_threads) prepared->set_threads(context, chosen, chosen);
-        n_threads = chosen;
+        if (chosen > 0 && chosen != n_threads) {
+            prepared->set_threads(context, chosen, chosen);
+            n_threads = chosen;
+        }
     }
     const int32_t status = prepared->decode(context, batch);
+    if (prepared->choose_threads != nullptr) prepared->choose_threads(0);
     evaluated_s = now_s();
     return status;
 }

@@ -65,7 +65,7 @@ def _facts(machine: Machine, disk_path: Path) -> Iterator[tuple[str, str]]:
     """(name, words) of what the machine has; measured rates where there are some."""
     cpu, memory = machine.cpu, machine.memory
     yield "system", f"{machine.os}, {cpu.architecture}"
-    yield "processor", f"{cpu.name}, {cpu.cores} cores, {cpu.logical_cores} threads"
+    yield "processor", f"{cpu.name}, {cpu.cores} cores to compute on, {cpu.logical_cores} hardware threads"
     yield "instructions", ", ".join(cpu.isa) or "the system does not tell"
     available = f"{format_bytes(memory.available_bytes)} available"
     yield "memory", f"{format_bytes(memory.ram_bytes)}, {available}, {_rate(memory.bandwidth_bytes_per_s)}"

@@ -78,7 +78,7 @@ def threads_beside(cores: Cores, others: float) -> int:
 def _allowed(root: Path, affinity: Collection[int]) -> Iterator[LogicalCpu]:
     """The processors that are on line and in the mask, which the system may not describe at all."""
     online = numbers(fact(root / _SYSTEM / "online"))
-    allowed = sorted(set(affinity) & online if online else affinity)
+    allowed = sorted(set(affinity) & online or affinity)
     fast = _fastest(root, allowed)
     for number in allowed:
         topology = root / _SYSTEM / f"cpu{number}/topology"

@@ -17,8 +17,9 @@ def numbers(text: str) -> set[int]:
     """The kernel's lists of numbers, "0-3,8"; empty for anything else."""
     found: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal()):
+        first, dash, last = part.strip().partition("-")
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal()):
             return set()
-        found.update(range(int(first), min(int(last or first), _MOST) + 1))
+        found.update(range(int(first), min(int(last), _MOST) + 1))
     return found

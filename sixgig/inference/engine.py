@@ -276,7 +276,7 @@ class Engine:
         with InterruptShield(), self._handles.busy:
             self._leave_cores_to_others()
             status = self._c.llama_decode(self._context, batch)
-            self._evaluated_s = time.monotonic()
+            self._note_evaluated()
             self._cache.note(tokens)
             observer_error = self._observation and self._observation.take_error()
             if status != 0 or observer_error:
@@ -292,6 +292,11 @@ class Engine:
         if count != self._count:
             self._c.llama_set_n_threads(self._context, count, count)
             self._count = count
+
+    def _note_evaluated(self) -> None:
+        if self._threads is not None:
+            self._threads.now(idle_s=0.0)
+            self._evaluated_s = time.monotonic()
 
     def _begin(self, interruptible: bool) -> None:
         """Arm the stop flag, then look whether abort() came before: so no abort is lost between the two."""

@@ -19,7 +19,7 @@ PAUSE_S = 0.05  # longer ones are no part of a run: sampling a token takes less
 
 
 class ThreadCount:
-    """Asked before every evaluation; looks at the machine again once LOOK_S have passed.
+    """Asked before and after every evaluation; looks at the machine again once LOOK_S have passed.
 
     Begins with every performance core, so that what gives way (a niced process, mostly) is seen to do so.
     fewest: the smallest count so far. Belongs to one thread.
@@ -37,7 +37,7 @@ class ThreadCount:
         self._before: LoadReading | None = None
 
     def now(self, idle_s: float) -> int:
-        """Threads for the next evaluation, which comes idle_s after the last one has ended."""
+        """Threads for the next evaluation; the last one ended idle_s ago."""
         after = self._read() if self._is_due(idle_s) else None
         if after is not None:
             if self._before is not None and idle_s <= PAUSE_S:
