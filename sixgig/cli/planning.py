@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 
 from sixgig.cli.opening import DEFAULT_CONTEXT, at_least, demo_path
+from sixgig.cli.terminal import say
 from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError, UsageError
 from sixgig.hardware import Absent, Machine
 from sixgig.inference.history import past_runs
@@ -219,6 +220,13 @@ class Planning:
     def _budgets(self) -> Budgets:
         ram, memory = self.request.ram, self.machine.memory
         ram_bytes = default_budget(memory.available_bytes) if ram is None else parse_size(ram)
+        if self.is_here and ram is not None:
+            from sixgig.inference.room import allowed
+
+            allowance = allowed(ram_bytes)
+            ram_bytes = allowance.ram_bytes
+            if allowance.remark:
+                say(allowance.remark)
         return Budgets(ram_bytes, self._vram_bytes())
 
     def _vram_bytes(self) -> int:

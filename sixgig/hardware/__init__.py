@@ -4,6 +4,7 @@ from sixgig.hardware.bandwidth import Bandwidth, disk_read_bandwidth, memory_ban
 from sixgig.hardware.disks import models_folder
 from sixgig.hardware.gpus import EngineDevice, merge_engine_devices
 from sixgig.hardware.limited_group import LimitedGroup
+from sixgig.hardware.limits import MemoryLimit, memory_limit
 from sixgig.hardware.machine import (
     Absent,
     Cpu,
@@ -42,6 +43,7 @@ __all__ = [
     "Machine",
     "MachineMemory",
     "Memory",
+    "MemoryLimit",
     "Meter",
     "Peak",
     "PeakSampler",
@@ -54,6 +56,7 @@ __all__ = [
     "machine_memory",
     "measured",
     "memory_bandwidth",
+    "memory_limit",
     "merge_engine_devices",
     "models_folder",
     "probe",

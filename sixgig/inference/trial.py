@@ -32,7 +32,7 @@ from sixgig.units import format_bytes
 
 LONGEST_S = 120.0  # opening a vocabulary of 250,000 takes a second; on a machine that is busy, some
 # What opening may take besides an adapter: some vocabularies make the engine grow without end.
-MOST_BYTES, POSITION_BYTES = 2 << 30, 64
+MOST_BYTES, MOST_POSITIONS, MOST_UBATCH = 2 << 30, 1 << 16, 512
 MOST_REMEMBERED = 4096
 _DIGEST_BYTES = 16
 _PLACE = re.compile(r"^(?:.*/)?([\w.-]+\.\w+:\d+: )")  # a path of the machine that built the engine
@@ -72,9 +72,19 @@ def require_openable(
 
 
 def _heeded(options: EngineOptions) -> EngineOptions:
-    """All that decides how a graph is built, in main memory: no GPU has a say in what a file is."""
+    """What decides how a graph is built, in main memory: no GPU has a say in what a file is.
+
+    More positions or more tokens together make no other graph, but take memory.
+    """
     return replace(
-        options, threads=1, gpu_layers=0, host_tensors=(), extra_buffers=True, offload_products=True
+        options,
+        context=min(options.context, max(256, MOST_POSITIONS // options.sequences)),
+        ubatch=min(options.ubatch, MOST_UBATCH),
+        threads=1,
+        gpu_layers=0,
+        host_tensors=(),
+        extra_buffers=True,
+        offload_products=True,
     )
 
 
@@ -90,14 +100,9 @@ def _order(model: ModelFile, options: EngineOptions | None, adapter: Adapter | N
         "model": bytes(model_params).hex(),
         "context": bytes(context_params).hex() if options else None,
         "adapter": str(adapter.file.path) if adapter else None,
-        "memory_bytes": _memory_bytes(options, adapter),
+        "memory_bytes": MOST_BYTES
+        + (adapter.bytes.held_bytes + adapter.bytes.loading_bytes if adapter else 0),
     }
-
-
-def _memory_bytes(options: EngineOptions | None, adapter: Adapter | None) -> int:
-    positions = options.total_context if options else 0
-    held = adapter.bytes.held_bytes + adapter.bytes.loading_bytes if adapter else 0
-    return MOST_BYTES + POSITION_BYTES * positions + held
 
 
 def _digest(model: ModelFile, options: EngineOptions | None, adapter: Adapter | None) -> str:
