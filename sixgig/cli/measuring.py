@@ -110,9 +110,9 @@ def _expert_bytes(model: ModelFile) -> float:
     return model.routed_bytes / (len(layers) * model.n_experts)
 
 
-def measure_memory(threads: int, ram_bytes: int | None) -> Bandwidth:
+def measure_memory(threads: int, ram_bytes: int) -> Bandwidth:
     """Memory's bandwidth, taking a quarter of the budget at most."""
-    room = (ram_bytes or LARGEST_ARRAY_BYTES * 4 * threads) // (4 * threads)
+    room = ram_bytes // (4 * threads)
     array = min(LARGEST_ARRAY_BYTES, max(SMALLEST_ARRAY_BYTES, room))
     return memory_bandwidth(threads, MEMORY_S, array)
 

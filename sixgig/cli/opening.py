@@ -17,9 +17,10 @@ from sixgig.errors import UsageError
 from sixgig.hardware import Peak, PeakSampler
 from sixgig.inference import Adapter, EngineOptions, Watcher
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
+from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import CachePolicy
-from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, default_budget
+from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, Tier
 from sixgig.units import format_bytes, parse_size
 
 DEMO_MODEL = "pep-moe-31m.gguf"
@@ -55,9 +56,8 @@ class Opened:
 class Opening:
     """What to open and how; None means the default, ram as typed. Raises UsageError, and as loading does.
 
-    all_logits: for Engine.all_logits. beside_bytes: what the caller will allocate once the engine is open;
-    it is held while memory is planned, so that the plan counts it, and let go before the block runs. adapter:
-    opened for this model. observe: as Engine's.
+    all_logits: for Engine.all_logits. beside_bytes: what the caller will allocate once the engine is open,
+    which the plan counts. adapter: opened for this model. observe: as Engine's.
     """
 
     model: ModelFile
@@ -78,7 +78,9 @@ class Opening:
         self, announce: Callable[[MemoryPlan], object] = lambda plan: None, quiet: bool = False
     ) -> Iterator[Opened]:
         """The engine, while the block runs; the plan is said before anything large is loaded."""
-        ram_bytes, options = self.ram_bytes, self._options()
+        asked_bytes, options = self._asked_bytes, self._options()
+        if remark := allowed(asked_bytes).remark:
+            say(remark)
         placement, vram_bytes = self._placement(options)
         started = time.perf_counter()
 
@@ -91,11 +93,10 @@ class Opening:
         if (words := self._beyond_training(options.context)) and not quiet:
             say(words)
         with PeakSampler() as sampler:
-            beside = bytearray(b"\1") * self.beside_bytes  # written to, else it would take no memory yet
             with LoadingBar("loading") as bar:
                 engine = open_engine(
                     self.model,
-                    ram_bytes,
+                    asked_bytes,
                     options,
                     self.paging,
                     placement=placement,
@@ -104,14 +105,18 @@ class Opening:
                     progress=bar,
                     adapter=self.adapter,
                     observe=self.observe,
+                    beside=(Tier("logits", self.beside_bytes, phase="running"),) if self.beside_bytes else (),
                 )
-            del beside
             with engine:
                 yield Opened(engine, self.model, time.perf_counter() - started, sampler)
 
     @property
-    def ram_bytes(self) -> int | None:
-        """The budget in bytes, None when none was named."""
+    def ram_bytes(self) -> int:
+        """The budget in bytes, as it would be planned with now."""
+        return allowed(self._asked_bytes).ram_bytes
+
+    @property
+    def _asked_bytes(self) -> int | None:
         return None if self.ram is None else parse_size(self.ram)
 
     @property
@@ -136,9 +141,8 @@ class Opening:
             return Placement(), 0
         held_bytes = self.adapter.bytes.held_bytes if self.adapter else 0
         machine = gpu_machine(self.model.parts[0].parent)
-        ram_bytes = self.ram_bytes or default_budget(machine.memory.available_bytes)
         planner = Planner(machine, self.model, Task(context=options.context, ubatch=options.ubatch))
-        budgets = Budgets(max(0, ram_bytes - held_bytes), max(0, vram_bytes - held_bytes))
+        budgets = Budgets(max(0, self.ram_bytes - held_bytes), max(0, vram_bytes - held_bytes))
         plan = planner.plan(budgets, accept=lambda plan: plan.can_run)
         return plan.placement, vram_bytes
 
@@ -148,7 +152,7 @@ class Opening:
             context = min(self.model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
         return EngineOptions(
             context=context,
-            ubatch=self.ubatch,
+            ubatch=min(self.ubatch, context),  # more are never evaluated together
             threads=self.thread_count,
             extra_buffers=self.extra_buffers,
             all_logits=self.all_logits,

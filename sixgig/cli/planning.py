@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
 
 from sixgig.cli.opening import DEFAULT_CONTEXT, at_least, demo_path
+from sixgig.cli.terminal import say
 from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError, UsageError
 from sixgig.hardware import Absent, Machine
 from sixgig.inference.history import past_runs
@@ -136,11 +138,26 @@ class Planning:
         if opened.model is None:
             return Candidate(opened.offer, None, None, opened.error)
         try:
+            self._require_openable(opened.model)
             planner = self._planner(opened.model)
             kld = expected_kld(planner.model)
             return Candidate(opened.offer, opened.model, self._plan(planner), None, kld, planner)
         except SixgigError as error:
             return Candidate(opened.offer, opened.model, None, error)
+
+    def _require_openable(self, model: ModelFile) -> None:
+        """ModelFileError for a file here that the engine would end this process over."""
+        if not self._asks_engine(model):
+            return
+        from sixgig.inference.dry_load import engine_options
+        from sixgig.inference.trial import require_openable
+
+        with suppress(EngineError):  # without an engine there is nothing to protect
+            require_openable(model, engine_options(self._task(model), self.machine.cpu.cores))
+
+    def _asks_engine(self, model: ModelFile) -> bool:
+        """Whether file and engine are here, and may be used."""
+        return self.is_here and self.request.dry_load and model.is_local
 
     def _plan(self, planner: Planner) -> Plan | WorkPlan:
         if self.request.kind == "run":
@@ -185,8 +202,9 @@ class Planning:
     def _confirmed(self, chosen: Candidate) -> Candidate:
         """The same with the engine's own bytes, where file and engine are here, or with its refusal."""
         plan, model = chosen.plan, chosen.model
-        here = self.is_here and self.request.dry_load and model is not None and model.is_local
-        if not here or model is None or not isinstance(plan, Plan) or plan.placement.gpu is not None:
+        if model is None or not isinstance(plan, Plan) or plan.placement.gpu is not None:
+            return chosen
+        if not self._asks_engine(model):
             return chosen
         from sixgig.inference.dry_load import engine_figures
 
@@ -202,6 +220,13 @@ class Planning:
     def _budgets(self) -> Budgets:
         ram, memory = self.request.ram, self.machine.memory
         ram_bytes = default_budget(memory.available_bytes) if ram is None else parse_size(ram)
+        if self.is_here and ram is not None:
+            from sixgig.inference.room import allowed
+
+            allowance = allowed(ram_bytes)
+            ram_bytes = allowance.ram_bytes
+            if allowance.remark:
+                say(allowance.remark)
         return Budgets(ram_bytes, self._vram_bytes())
 
     def _vram_bytes(self) -> int:

@@ -27,11 +27,10 @@ from sixgig.evaluate import (
 )
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.evaluate.windows import SHORTEST
-from sixgig.hardware import available_bytes
 from sixgig.inference import Adapter, Engine, Vocabulary, abort_on_interrupt
+from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import Counters
-from sixgig.plan import default_budget
 from sixgig.units import format_bytes, parse_size
 
 DEFAULT_CONTEXT = 512
@@ -180,7 +179,7 @@ class Scoring:
     def _opening(self, model: ModelFile, context: int, adapter: Adapter | None = None) -> Opening:
         """With extra buffer types off: the figures do not depend on whether the model had to be paged."""
         request = self._request
-        budget = default_budget(available_bytes()) if request.ram is None else parse_size(request.ram)
+        budget = allowed(None if request.ram is None else parse_size(request.ram)).ram_bytes
         ubatch = min(request.ubatch or fitting_ubatch(context, model.n_vocab, budget), context)
         return Opening(
             model,

@@ -13,8 +13,9 @@ from pathlib import Path
 from sixgig.cli.opening import DEMO_MODEL, demo_path
 from sixgig.cli.terminal import say, say_line
 from sixgig.engines import ModelCard, ModelSpec, model_card
-from sixgig.errors import BudgetError, SixgigError, UsageError
+from sixgig.errors import SixgigError, UsageError
 from sixgig.modelfile import offers, resolve
+from sixgig.plan import Refusal
 from sixgig.settings import ModelSettings, Settings, require_aliases_lead_somewhere
 from sixgig.units import format_bytes
 
@@ -143,4 +144,5 @@ def require_room(cards: Sequence[ModelCard], room_bytes: int, total_bytes: int) 
         own = total_bytes - room_bytes
         numbers = f"{format_bytes(least(smallest) + own)} needed, {format_bytes(own)} of it for the server"
         what = f"{smallest.name} does not fit in {format_bytes(total_bytes)} of memory"
-        raise BudgetError(what, numbers, f"try --ram {-(-(least(smallest) + own) // MIB)}M")
+        needed = -(-(least(smallest) + own) // MIB) * MIB
+        raise Refusal(needed, what, numbers, f"try --ram {needed // MIB}M")

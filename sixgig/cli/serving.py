@@ -21,10 +21,10 @@ from sixgig.engines import Budget, ModelSpec, model_card, socket_folder
 from sixgig.errors import UsageError
 from sixgig.gateway import logs
 from sixgig.gateway.gateway import Gateway
-from sixgig.hardware import available_bytes, process_memory
+from sixgig.hardware import process_memory
 from sixgig.hardware.memory import give_back
+from sixgig.inference.room import allowed
 from sixgig.ledger import Ledger, default_path
-from sixgig.plan import default_budget
 from sixgig.server.app import make_app
 from sixgig.server.connections import (
     ACCEPTED_AT_ONCE,
@@ -110,11 +110,15 @@ class Serving:
         cards = model_cards(self.specs)
         give_back()
         own_bytes = process_memory().resident_bytes
-        total_bytes = server.ram_bytes or default_budget(available_bytes(), own_bytes)
+        allowance = allowed(server.ram_bytes)
+        if allowance.remark:
+            say(allowance.remark)
+        total_bytes = allowance.ram_bytes
         budget = Budget(
             total_bytes - own_bytes - GROWTH_BYTES, server.vram_bytes or 0, self._machine(sockets)
         )
-        require_room(cards, budget.ram_bytes, total_bytes)
+        with allowance.explaining():
+            require_room(cards, budget.ram_bytes, total_bytes)
         meter = open_meter(energy.meter, energy.wall_idle_watts, energy.wall_busy_watts)
         return Gateway(
             self.settings,

@@ -22,11 +22,12 @@ from sixgig.compress.texts import divide
 from sixgig.compress.workfolder import WorkFolder
 from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.evaluate.log_probabilities import Logits
-from sixgig.hardware import available_bytes, usable_cores
+from sixgig.hardware import usable_cores
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
+from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.modelfile.imatrix import write_imatrix
-from sixgig.plan import Budgets, Task, default_budget
+from sixgig.plan import Budgets, Task
 from sixgig.plan.sizing import room_for_weights
 from sixgig.units import format_bytes, parse_size
 
@@ -125,7 +126,7 @@ class BudgetedEngines:
     @property
     def ram_bytes(self) -> int:
         """The budget."""
-        return default_budget(available_bytes()) if self._ram is None else parse_size(self._ram)
+        return allowed(None if self._ram is None else parse_size(self._ram)).ram_bytes
 
     @contextmanager
     def open(
@@ -139,7 +140,7 @@ class BudgetedEngines:
         ubatch = fitting_ubatch(context, model.n_vocab, self.ram_bytes)
         opening = Opening(
             model,
-            str(self.ram_bytes),
+            self._ram,
             None,
             context,
             self._threads,

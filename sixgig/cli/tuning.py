@@ -23,9 +23,10 @@ from sixgig.finetune.rendering import Document
 from sixgig.finetune.session import Setup, device_of, open_trainer
 from sixgig.finetune.state import Progress, State, require_same
 from sixgig.finetune.train import Corpus, Recipe, Trainer, batches
-from sixgig.hardware import Peak, PeakSampler, available_bytes, process_memory, usable_cores
+from sixgig.hardware import Peak, PeakSampler, process_memory, usable_cores
+from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile, open_model, resolve
-from sixgig.plan import ProcessBytes, anatomy, default_budget
+from sixgig.plan import Allowance, ProcessBytes, anatomy
 from sixgig.plan.tuning import STATE_BYTES, Batch, TuningPlan, plan_tuning
 from sixgig.units import format_bytes, parse_size
 
@@ -83,10 +84,15 @@ class Tuning:
         self._write(trainer)
 
     @cached_property
+    def _allowance(self) -> Allowance:
+        found = allowed(None if self.request.ram is None else parse_size(self.request.ram))
+        if found.remark:
+            say(found.remark)
+        return found
+
+    @property
     def _budget_bytes(self) -> int:
-        if self.request.ram is not None:
-            return parse_size(self.request.ram)
-        return default_budget(available_bytes(), process_memory().resident_bytes)
+        return self._allowance.ram_bytes
 
     def _setup(self, wanted: tuple[Target, ...]) -> Setup:
         request = self.request
@@ -133,7 +139,8 @@ class Tuning:
         held = process_memory()
         process = ProcessBytes(held.anonymous_bytes + held.shared_bytes, held.file_bytes, "measured")
         batch = Batch(request.step_tokens, request.micro_tokens, n_weights)
-        return plan_tuning(anatomy(self.model), batch, process, self._budget_bytes, request.vram_bytes)
+        with self._allowance.explaining():
+            return plan_tuning(anatomy(self.model), batch, process, self._budget_bytes, request.vram_bytes)
 
     def _require_trained_length(self) -> None:
         asked, trained = self.request.context, self.model.context_length

@@ -34,7 +34,6 @@ def main() -> None:
     """Serve until stdin closes, then end at once: the system takes memory, socket and threads back."""
     _die_with_parent()
     _share_one_heap()
-    os.environ["GGML_NO_BACKTRACE"] = "1"  # the last thing said is the assertion that failed
     for sign in (signal.SIGINT, signal.SIGHUP):  # a terminal's: for the gateway, which lets requests finish
         signal.signal(sign, signal.SIG_IGN)
     events = _own_stdout()

@@ -5,6 +5,7 @@ from sixgig.hardware.cores import Cores, usable_cores
 from sixgig.hardware.disks import models_folder
 from sixgig.hardware.gpus import EngineDevice, merge_engine_devices
 from sixgig.hardware.limited_group import LimitedGroup
+from sixgig.hardware.limits import MemoryLimit, memory_limit
 from sixgig.hardware.machine import (
     Absent,
     Cpu,
@@ -44,6 +45,7 @@ __all__ = [
     "Machine",
     "MachineMemory",
     "Memory",
+    "MemoryLimit",
     "Meter",
     "Peak",
     "PeakSampler",
@@ -56,6 +58,7 @@ __all__ = [
     "machine_memory",
     "measured",
     "memory_bandwidth",
+    "memory_limit",
     "merge_engine_devices",
     "models_folder",
     "probe",

@@ -50,9 +50,7 @@ class LimitedGroup:
         """From now on. OSError where more is held already and cannot be dropped."""
         if self._version == 1:
             with_swap = self._folder / "memory.memsw.limit_in_bytes"
-            with contextlib.suppress(
-                OSError
-            ):  # never below the other; each is tried in the order that may be
+            with contextlib.suppress(OSError):  # never the smaller one: raised before, lowered after
                 _write(with_swap, limit_bytes)
             _write(self._folder / "memory.limit_in_bytes", limit_bytes)
             with contextlib.suppress(OSError):

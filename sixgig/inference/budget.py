@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sixgig.errors import BudgetError, SixgigError
-from sixgig.hardware.memory import available_bytes, give_back, process_memory
+from sixgig.hardware import process_memory
+from sixgig.hardware.memory import give_back
 from sixgig.inference.adapters import Adapter
 from sixgig.inference.dry_load import dry_load, engine_bytes, process_bytes
 from sixgig.inference.engine import Engine, observing
 from sixgig.inference.loading import Progress
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.placing import placed, require_room
+from sixgig.inference.room import allowed, require_context
 from sixgig.inference.threads import choose_waiting
 from sixgig.llamacpp import let_threads_sleep
 from sixgig.llamacpp.disturb import Watcher
@@ -26,7 +28,6 @@ from sixgig.plan import (
     Placement,
     Task,
     Tier,
-    default_budget,
     footprint,
     paged_needs,
     plan_memory,
@@ -97,8 +98,11 @@ def open_engine(
     progress: Progress | None = None,
     adapter: Adapter | Path | None = None,
     observe: Watcher | None = None,
+    beside: tuple[Tier, ...] = (),
 ) -> BudgetedEngine:
     """The model, open within `ram_bytes` for the whole process (default: what is free, less a margin).
+
+    A limit of the system that is lower is kept to instead (allowed()).
 
     Arguments and errors are arrange()'s, and what Engine raises; progress: as Engine's; adapter: also a path.
     observe: as Engine's; its memory is the caller's to deduct from `ram_bytes`.
@@ -117,6 +121,7 @@ def open_engine(
         vram_bytes=vram_bytes,
         announce=announce,
         adapter=adapter,
+        beside=beside,
     )
     try:
         engine = _load(arrangement, progress, observe)
@@ -147,11 +152,34 @@ def arrange(
     beside: what else the process will hold. Raises BudgetError with the smallest budget that works, and what
     Pager raises; ModelFileError for a bad adapter.
     """
-    give_back()
-    if ram_bytes is None:
-        ram_bytes = default_budget(available_bytes(), process_memory().resident_bytes)
+    allowance = allowed(ram_bytes)
     options = placed(options or EngineOptions(), model, placement or Placement())
-    paging = paging or PagingOptions()
+    with allowance.explaining():
+        return _arranged(
+            model,
+            allowance.ram_bytes,
+            options,
+            paging or PagingOptions(),
+            vram_bytes,
+            announce,
+            adapter,
+            beside,
+        )
+
+
+def _arranged(
+    model: ModelFile,
+    ram_bytes: int,
+    options: EngineOptions,
+    paging: PagingOptions,
+    vram_bytes: int,
+    announce: Callable[[MemoryPlan], object],
+    adapter: Adapter | None,
+    beside: tuple[Tier, ...],
+) -> Arrangement:
+    if not options.gpu_layers:
+        paged = model.routed_bytes > 0 and not paging.never
+        require_context(model, ram_bytes, options, _task(options, paging), paged, beside)
     if model.routed_bytes and (paging.always or model.size_bytes > ram_bytes):
         let_threads_sleep()
     choose_waiting(options.threads)

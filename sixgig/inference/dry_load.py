@@ -6,6 +6,7 @@ from dataclasses import replace
 from sixgig.inference.adapters import Adapter
 from sixgig.inference.measure import Measured, measure
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.trial import require_openable
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import ModelStream, Pager
 from sixgig.plan import EngineBytes, Mode, Placement, ProcessBytes, Task
@@ -15,7 +16,11 @@ from sixgig.plan.footprint import PAGED_BUFFER
 def dry_load(
     model: ModelFile, options: EngineOptions, pager: Pager | None = None, adapter: Adapter | None = None
 ) -> Measured:
-    """Open the model without allocating; with `pager`, its experts go to the pager. Raises as measure()."""
+    """Open the model without allocating; with `pager`, its experts go to the pager.
+
+    Raises as measure() and require_openable().
+    """
+    require_openable(model, options, adapter)
     stream = ModelStream(model, page=pager is not None)
     try:
         if pager is None:
@@ -28,7 +33,7 @@ def dry_load(
 
 def engine_figures(model: ModelFile, task: Task, threads: int) -> Callable[[Placement, Mode], EngineBytes]:
     """The engine's own figures for a model that lies here, with everything in main memory."""
-    options = EngineOptions(task.context, task.ubatch, threads, task.type_k, task.type_v)
+    options = engine_options(task, threads)
 
     def figures(placement: Placement, mode: Mode) -> EngineBytes:
         assert placement.gpu is None, "the engine is asked about main memory only"
@@ -41,6 +46,11 @@ def engine_figures(model: ModelFile, task: Task, threads: int) -> Callable[[Plac
             pager.close()
 
     return figures
+
+
+def engine_options(task: Task, threads: int) -> EngineOptions:
+    """What a plan's task opens a model with, all in main memory."""
+    return EngineOptions(task.context, task.ubatch, threads, task.type_k, task.type_v)
 
 
 def engine_bytes(measured: Measured) -> EngineBytes:

@@ -9,6 +9,7 @@ from sixgig.inference.chat import ChatTemplate
 from sixgig.inference.loading import load_weights
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.tokens import Vocabulary
+from sixgig.inference.trial import require_openable
 from sixgig.llamacpp import load_library
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import ModelStream
@@ -24,10 +25,13 @@ class Tokenizer:
 
 @contextmanager
 def open_tokenizer(model: ModelFile) -> Iterator[Tokenizer]:
-    """While the block runs; nothing but metadata is read. Raises ModelFileError where there is none."""
+    """While the block runs; nothing but metadata is read. Raises ModelFileError where there is none,
+    or one that the engine would end the process over.
+    """
     if not model.n_vocab:
         cure = "convert the model again"
         raise ModelFileError(f"{model.name} has no tokenizer", "tokenizer.ggml.tokens is missing", cure)
+    require_openable(model)
     library, stream = load_library(), ModelStream(model, page=False)
     try:
         loaded = load_weights(library, model.parts, EngineOptions(), stream.source, allocate=False)

@@ -43,6 +43,7 @@ def load_library() -> Library:
     The wheel's Python face is not imported: only its C symbols are used, and its log is silenced.
     Raises EngineError: not installed, another version, libgomp missing, functions or layout differ.
     """
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # an assertion says which it is, no debugger what ran
     found = installed_version()
     path = _library_path()
     c = _open(path)

@@ -1,7 +1,17 @@
 """From facts about machine and model to decisions on memory and time. Pure: reads nothing, starts nothing."""
 
+from sixgig.plan.allowance import Allowance, allowance
 from sixgig.plan.anatomy import Anatomy, anatomy
-from sixgig.plan.budget import MemoryPlan, Mode, Needs, Tier, default_budget, plan_memory, smallest_budget
+from sixgig.plan.budget import (
+    MemoryPlan,
+    Mode,
+    Needs,
+    Refusal,
+    Tier,
+    default_budget,
+    plan_memory,
+    smallest_budget,
+)
 from sixgig.plan.hits import PUBLISHED, HitCurve
 from sixgig.plan.learning import Lesson, Record, lesson, process_bytes
 from sixgig.plan.needs import (
@@ -13,6 +23,7 @@ from sixgig.plan.needs import (
     estimated_engine,
     estimated_process,
     paged_needs,
+    table_bytes,
     unpaged_needs,
 )
 from sixgig.plan.placement import Placement
@@ -26,6 +37,7 @@ __all__ = [
     "GPU_CONTEXT_BYTES",
     "PUBLISHED",
     "AdapterBytes",
+    "Allowance",
     "Anatomy",
     "Budgets",
     "EngineBytes",
@@ -40,10 +52,12 @@ __all__ = [
     "Predictor",
     "ProcessBytes",
     "Record",
+    "Refusal",
     "Speed",
     "Task",
     "Tier",
     "WorkPlan",
+    "allowance",
     "anatomy",
     "bookkeeping_bytes",
     "default_budget",
@@ -56,6 +70,7 @@ __all__ = [
     "plan_work",
     "process_bytes",
     "smallest_budget",
+    "table_bytes",
     "unpaged_needs",
     "usable_gpu",
 ]

@@ -117,10 +117,10 @@ class Refusal(BudgetError):
 
 def default_budget(available_bytes: int, held_bytes: int = 0) -> int:
     """What this process may take without being asked to say: available memory, plus what it holds already,
-    less 512 MiB or 5% for the rest of the system, the larger. Never negative.
+    less 512 MiB or 5% for the rest of the system, the larger; an eighth where that would be more.
     """
     reachable = available_bytes + held_bytes
-    return max(0, reachable - max(512 * MIB, reachable // 20))
+    return reachable - min(max(512 * MIB, reachable // 20), reachable // 8)
 
 
 def margin_for(ram_budget_bytes: int) -> int:

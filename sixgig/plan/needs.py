@@ -9,7 +9,7 @@ from sixgig.plan import footprint
 from sixgig.plan.anatomy import Anatomy, anatomy
 from sixgig.plan.budget import Needs, Tier
 from sixgig.plan.buffers import compute_bytes
-from sixgig.plan.context import context_bytes, growth_bytes
+from sixgig.plan.context import cells, context_bytes, growth_bytes
 from sixgig.plan.placement import Placement
 from sixgig.plan.task import Task
 
@@ -18,6 +18,7 @@ MIB = 1 << 20
 # layer's graph, larger for a recurrent one. Measured: LOG.md.
 PROCESS_BYTES, PROGRAM_BYTES = 38 * MIB, 29 * MIB
 VOCABULARY_ENTRY_BYTES, LAYER_GRAPH_BYTES, RECURRENT_GRAPH_BYTES = 460, 200 << 10, 1400 << 10
+POSITION_BYTES = 56
 # A driver's context and kernels, before anything of ours: as published, not measured here.
 GPU_CONTEXT_BYTES = 320 * MIB
 
@@ -57,6 +58,11 @@ def estimated_process(model: Anatomy, known: tuple[int, int] | None = None) -> P
     anonymous, file = known or (PROCESS_BYTES, PROGRAM_BYTES)
     source = "as in the latest run here" if known else "estimated"
     return ProcessBytes(anonymous + bookkeeping_bytes(model), file, source)
+
+
+def table_bytes(task: Task) -> int:
+    """What the engine notes of each position of a context, used or not, besides what it remembers there."""
+    return POSITION_BYTES * task.sequences * cells(task)
 
 
 def bookkeeping_bytes(model: Anatomy) -> int:

@@ -14,7 +14,7 @@ from math import prod
 from sixgig.errors import BudgetError
 from sixgig.families import Role
 from sixgig.plan.anatomy import Anatomy, Layer
-from sixgig.plan.budget import STEP_BYTES, Tier, margin_for
+from sixgig.plan.budget import STEP_BYTES, Refusal, Tier, margin_for
 from sixgig.plan.footprint import expert_width
 from sixgig.plan.needs import ProcessBytes
 from sixgig.plan.pieces import Piece, Pieces, pieces_of
@@ -211,11 +211,12 @@ def _mixes(role: Role) -> bool:
     return role in (Role.ATTENTION, Role.LINEAR_ATTENTION)
 
 
-def _refusal(tiers: tuple[Tier, ...], ram_bytes: int) -> BudgetError:
+def _refusal(tiers: tuple[Tier, ...], ram_bytes: int) -> Refusal:
     peak = smallest = sum(tier.size_bytes for tier in tiers)
     while smallest - margin_for(smallest) < peak:
         smallest = peak + margin_for(smallest)
-    return BudgetError(
+    return Refusal(
+        smallest,
         f"this model cannot be tuned in {format_bytes(ram_bytes)} of memory",
         _shares(tiers, smallest),
         f"try --ram {-(-smallest // STEP_BYTES)}M, fewer tokens a step with --batch, or a lower --rank",

@@ -1,0 +1,59 @@
+"""The tightest limit on what this process may hold: a control group's, its own, the machine's memory."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from sixgig.hardware.cgroup import memory_group
+from sixgig.hardware.memory import machine_memory, process_memory, swap_bytes
+
+MIB = 1 << 20
+# What a group is charged for besides: page tables, sockets, pages of files that cannot be dropped at once.
+KERNEL_BYTES, KERNEL_SHARE = 16 * MIB, 32
+# Address space that the engine takes and does not fill: its library, and stacks of 8 MiB. Measured: LOG.md.
+SPACE_BYTES = 320 * MIB
+
+
+@dataclass(frozen=True)
+class MemoryLimit:
+    """name: as a person would look for it. reachable_bytes: the most that this process can hold under it."""
+
+    name: str
+    limit_bytes: int
+    reachable_bytes: int
+
+    def for_budget(self, ram_bytes: int) -> int:
+        """What the limit would have to be, all else as it is."""
+        return self.limit_bytes + ram_bytes - self.reachable_bytes
+
+
+def memory_limit(root: Path = Path("/")) -> MemoryLimit:
+    """The one that allows least. `root` holds proc/ and sys/."""
+    return min(_limits(root), key=lambda limit: limit.reachable_bytes)
+
+
+def _limits(root: Path) -> Iterator[MemoryLimit]:
+    held = process_memory().resident_bytes
+    whole = machine_memory(root).ram_bytes + swap_bytes(root)
+    yield MemoryLimit("this machine's memory", whole, whole)
+    group = memory_group(root)
+    if group is not None:
+        reachable = min(group.limit_bytes, group.free_bytes + held)
+        kept = max(KERNEL_BYTES, group.limit_bytes // KERNEL_SHARE)
+        yield MemoryLimit("the control group's memory limit", group.limit_bytes, max(0, reachable - kept))
+    with contextlib.suppress(psutil.Error, AttributeError):  # told on Linux
+        used = psutil.Process().memory_info()
+        yield from _own("limit on address space (ulimit -v)", resource.RLIMIT_AS, held, used.vms)
+        yield from _own("limit on data (ulimit -d)", resource.RLIMIT_DATA, held, used.data)
+
+
+def _own(name: str, number: int, held: int, used: int) -> Iterator[MemoryLimit]:
+    limit, _ = resource.getrlimit(number)
+    if limit != resource.RLIM_INFINITY:
+        yield MemoryLimit(f"this process's {name}", limit, max(0, held + limit - used - SPACE_BYTES))
