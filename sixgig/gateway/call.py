@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from sixgig.errors import UsageError
 
+_MOST_DIGITS = 300  # as many as the largest float has: reading one takes the square of its digits
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 Api = Literal["openai", "anthropic", "responses", "ollama"]
@@ -46,9 +47,15 @@ def output_limit(fields: dict[str, Any]) -> int | None:
 def parse_body(body: bytes) -> dict[str, Any]:
     """A JSON object. Raises UsageError for anything else."""
     try:
-        document = json.loads(body)
+        document = json.loads(body, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise UsageError("the body is no JSON", str(error)[:120], "send a JSON object") from error
     if not isinstance(document, dict):
         raise UsageError("the body is no JSON object", f"it is {type(document).__name__}", "send an object")
     return document
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits, {_MOST_DIGITS} possible")
+    return int(digits)

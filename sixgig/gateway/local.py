@@ -119,7 +119,7 @@ async def _failed(engine: EngineProcess, response: httpx.Response) -> SixgigErro
 
 def _own_words(event: bytes) -> SixgigError:
     """Of an error event."""
-    found = re.search(rb'"message": ?("(?:[^"\\]|\\.)*")', event)
+    found = re.search(rb'"message": ?("(?:[^"\\]|\\.)*+")', event)
     told = "" if found is None else str(json.loads(found[1]))[:200]
     return ServingError("the engine failed", told, "ask again")
 

@@ -11,9 +11,10 @@ from starlette.types import Receive, Send
 from sixgig.errors import SixgigError
 from sixgig.gateway.answer import Answer, StreamBrokenError, status_of
 from sixgig.gateway.call import Api
+from sixgig.gateway.pieces import EVENT_ENDS, PieceBuffer
 from sixgig.server.shapes import error_body, error_event, error_headers
 
-_EVENT_ENDS, _LONGEST_EVENT = (b"\n\n", b"\r\n\r\n"), 1 << 20
+_LONGEST_EVENT = 1 << 20
 
 
 async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
@@ -64,18 +65,15 @@ async def start(send: Send, status: int, content_type: str, headers: dict[str, s
 
 async def _whole_events(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The same bytes, never cut within an event: what says that a stream broke must begin one."""
-    rest = b""
+    buffer = PieceBuffer(EVENT_ENDS)
     async for piece in body:
-        rest += piece
-        end = max((rest.rfind(mark) + len(mark) for mark in _EVENT_ENDS if mark in rest), default=0)
-        if end:
-            yield rest[:end]
-            rest = rest[end:]
-        elif len(rest) > _LONGEST_EVENT:
-            yield rest
-            rest = b""
-    if rest:
-        yield rest
+        if events := buffer.feed(piece):
+            yield events
+        elif buffer.n_bytes > _LONGEST_EVENT:
+            yield buffer.rest
+            buffer.clear()
+    if buffer.n_bytes:
+        yield buffer.rest
 
 
 async def _send_whole(send: Send, answer: Answer) -> None:
