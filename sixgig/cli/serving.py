@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import socket
 import tempfile
@@ -73,7 +74,9 @@ class Serving:
             sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sixgig-")))
             gateway = self._gateway(sockets, stack)
             _announce(listener, gateway)
-            _Server(_uvicorn(make_app(gateway))).run(sockets=[listener])
+            process = _Server(_uvicorn(make_app(gateway)))
+            gc.freeze()  # what is here stays, and need not be looked through while everybody waits
+            process.run(sockets=[listener])
 
     def print_systemd(self) -> None:
         """The unit, on stdout."""

@@ -46,9 +46,7 @@ class Local:
         before the first byte.
         """
         card = self.fleet.models[call.model].card
-        fields = call.fields
-        check_limits(call, fields, card)
-        await self._grammars.require(call.path, fields)
+        await self._grammars.require(call.path, check_limits(call, card))
         slots = card.spec.sequences
         async with self.queue.enter(call.model, slots) as queue_s:
             waited(queue_s)

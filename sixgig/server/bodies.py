@@ -94,8 +94,8 @@ async def check_size(body: bytes) -> None:
     """
     if _is_small(body):
         return
-    bare, n_strings = _STRING.subn(b"", body, count=MOST_VALUES)
-    if n_strings == MOST_VALUES or not _is_small(bare):
+    bare, n_strings = _STRING.subn(b"", body, count=2 * MOST_NODES)
+    if n_strings == 2 * MOST_NODES or not _is_small(bare):
         numbers = f"{MOST_NODES} objects, lists and names, {MOST_VALUES} values possible"
         raise RefusedError(413, "the body holds too many values", numbers, "send several requests")
     await asyncio.sleep(0)  # what comes next takes as long
