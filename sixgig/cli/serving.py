@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +83,9 @@ class Serving:
             _announce(listener, gateway)
             bound = connections_within(raise_descriptor_limit(), len(self.specs), server.connections)
             connections = Connections(bound, self.settings.timeouts)
-            _Server(_uvicorn(make_app(gateway), connections, server.trusted_proxies)).run(sockets=[listener])
+            process = _Server(_uvicorn(make_app(gateway), connections, server.trusted_proxies))
+            gc.freeze()  # what is here stays, and need not be looked through while everybody waits
+            process.run(sockets=[listener])
 
     def print_systemd(self) -> None:
         """The unit, on stdout."""

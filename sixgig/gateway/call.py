@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from sixgig.errors import UsageError
 
+_MOST_DIGITS = 300  # as many as the largest float has: reading one takes the square of its digits
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 Api = Literal["openai", "anthropic", "responses", "ollama"]
@@ -56,9 +57,15 @@ def parse_body(body: bytes) -> dict[str, Any]:
     and numbers that JSON does not know.
     """
     try:
-        document = json.loads(body.decode(), parse_constant=_no_number)
+        document = json.loads(body.decode(), parse_constant=_no_number, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise UsageError("the body is no JSON in UTF-8", str(error)[:120], "send a JSON object") from error
     if not isinstance(document, dict):
         raise UsageError("the body is no JSON object", f"it is {type(document).__name__}", "send an object")
     return document
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits, {_MOST_DIGITS} possible")
+    return int(digits)

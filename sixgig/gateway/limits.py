@@ -22,17 +22,19 @@ _PROBABILITIES = ("n_probs", "top_logprobs", "logprobs")
 Fields = dict[str, Any]
 
 
-def check_limits(call: Call, fields: Fields, card: ModelCard) -> None:
-    """Raises UsageError for what could take more memory than was planned. fields: the call's.
+def check_limits(call: Call, card: ModelCard) -> Fields:
+    """The call's fields. Raises UsageError for what could take more memory than was planned.
 
     Does not cover grammars and schemas, which are tried (gateway.grammars).
     """
     _check_length(call, card)
+    fields = call.fields
     _check_windows(fields)
     _check_texts(call.path, fields)
     _check_triggers(fields)
     if not call.stream:
         _check_probabilities(fields, card)
+    return fields
 
 
 def _check_length(call: Call, card: ModelCard) -> None:

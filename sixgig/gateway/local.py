@@ -43,9 +43,7 @@ class Local:
         before the first byte.
         """
         card = self.fleet.models[call.model].card
-        fields = call.fields
-        check_limits(call, fields, card)
-        await self._grammars.require(call.path, fields)
+        await self._grammars.require(call.path, check_limits(call, card))
         slots = card.spec.sequences
         async with self.queue.enter(call.model, slots) as queue_s:
             waited(queue_s)
@@ -107,7 +105,7 @@ async def _failed(engine: EngineProcess, reply: EngineReply) -> SixgigError:
 
 def _own_words(event: bytes) -> SixgigError:
     """Of an error event."""
-    found = re.search(rb'"message": ?("(?:[^"\\]|\\.)*")', event)
+    found = re.search(rb'"message": ?("(?:[^"\\]|\\.)*+")', event)
     told = "" if found is None else str(json.loads(found[1]))[:200]
     return ServingError("the engine failed", told, "ask again")
 

@@ -16,6 +16,7 @@ import httpx
 from sixgig.errors import ServingError
 from sixgig.gateway.answer import STREAM, Answer, StreamBrokenError
 from sixgig.gateway.call import OUTPUT_LIMITS, Call
+from sixgig.gateway.pieces import EVENT_ENDS, PieceBuffer
 from sixgig.gateway.usage import UsageWatch
 from sixgig.router import Attempt, is_permitted
 
@@ -169,9 +170,9 @@ async def _to_the_end(attempt: Attempt, first: bytes, pieces: AsyncIterator[byte
 
 async def _without_usage(attempt: Attempt, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Without the last event, which carries no choice but the usage that we, not the client, asked for."""
-    rest = b""
+    buffer = PieceBuffer(EVENT_ENDS)
     async for piece in body:
-        *parts, rest = _EVENT_END.split(rest + piece)
+        *parts, _ = _EVENT_END.split(buffer.feed(piece))
         kept = b"".join(
             event + end
             for event, end in zip(parts[::2], parts[1::2], strict=True)
@@ -179,10 +180,10 @@ async def _without_usage(attempt: Attempt, body: AsyncIterator[bytes]) -> AsyncI
         )
         if kept:
             yield kept
-        if len(rest) > _LONGEST_EVENT:
+        if buffer.n_bytes > _LONGEST_EVENT:
             raise _broken(attempt, f"an event of its stream is longer than {_LONGEST_EVENT} bytes")
-    if rest:
-        yield rest
+    if buffer.n_bytes:
+        yield buffer.rest
 
 
 def _is_usage_alone(event: bytes) -> bool:

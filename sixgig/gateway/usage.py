@@ -6,8 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from sixgig.gateway.pieces import LINE_ENDS, PieceBuffer
+
 _MARKS = (b'"usage"', b'"timings"')
 _LONGEST_LINE, _LONGEST_BODY = 1 << 20, 64 << 20
+_WHOLE_BODY, _LONGEST_VALUE = 1 << 20, 64 << 10
 
 
 @dataclass(frozen=True)
@@ -32,29 +35,29 @@ class UsageWatch:
 
     def __init__(self, streamed: bool) -> None:
         self._streamed = streamed
-        self._rest = b""
+        self._lines, self._body = PieceBuffer(LINE_ENDS), bytearray()
         self._read = 0
         self._found: dict[str, Any] = {}
         self._timings: dict[str, Any] = {}
 
     def feed(self, piece: bytes) -> None:
         """The next bytes; lines and bodies of absurd length are passed over."""
-        self._rest += piece
         if not self._streamed:
-            self._rest = b"" if len(self._rest) > _LONGEST_BODY else self._rest
+            self._body += piece
+            if len(self._body) > _LONGEST_BODY:
+                self._body = bytearray()
             return
-        *lines, self._rest = self._rest.split(b"\n")
-        if len(self._rest) > _LONGEST_LINE:
-            self._rest = b""
-        for line in lines:
+        for line in self._lines.feed(piece).split(b"\n"):
             self._see_line(line)
+        if self._lines.n_bytes > _LONGEST_LINE:
+            self._lines.clear()
 
     @property
     def usage(self) -> Usage:
         """What is known so far; of a body that is no stream, once all of it was fed."""
-        if not self._streamed and len(self._rest) > self._read:
-            self._see(self._rest)
-            self._read = len(self._rest)
+        if not self._streamed and len(self._body) > self._read:
+            self._see(bytes(self._body))
+            self._read = len(self._body)
         return _usage(self._found, self._timings)
 
     def _see_line(self, line: bytes) -> None:
@@ -62,15 +65,28 @@ class UsageWatch:
             self._see(line[5:])
 
     def _see(self, text: bytes) -> None:
-        try:
-            document = json.loads(text)
-        except ValueError:
-            return
-        for part in _parts(document):
+        for part in _parts(_document(text)):
             if isinstance(part.get("usage"), dict):
                 self._found |= part["usage"]
             if isinstance(part.get("timings"), dict):
                 self._timings = part["timings"]
+
+
+def _document(text: bytes) -> Any:
+    """Of a long one only what is looked for: to read megabytes of numbers, everybody would wait."""
+    try:
+        if len(text) <= _WHOLE_BODY:
+            return json.loads(text)
+        return {mark.strip(b'"').decode(): _marked(text, mark) for mark in _MARKS}
+    except (ValueError, RecursionError):
+        return None
+
+
+def _marked(text: bytes, mark: bytes) -> Any:
+    """What stands after the first mark, within _LONGEST_VALUE; no string holds one, for its quotes."""
+    at = text.find(mark)
+    value = text[at + len(mark) : at + _LONGEST_VALUE].lstrip().removeprefix(b":").lstrip()
+    return None if at < 0 else json.JSONDecoder().raw_decode(value.decode("utf-8", "replace"))[0]
 
 
 def _parts(document: Any) -> list[dict[str, Any]]:

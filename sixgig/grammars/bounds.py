@@ -27,7 +27,7 @@ _CLASS = r"\[(?:\\.|[^\]\\])*+\]?"
 _COUNTS = r"\{\s*+(\d++)\s*+,\s*+(\d++)\s*+\}"
 _IN_PATTERN = re.compile(rf"\\.|{_CLASS}|{_COUNTS}", re.DOTALL | re.ASCII)
 _IN_GRAMMAR = re.compile(rf'"(?:\\.|[^"\\])*+"?|#[^\r\n]*+|{_CLASS}|{_COUNTS}', re.DOTALL | re.ASCII)
-_TOKENS = re.compile(rf'"(?:\\.|[^"\\])*+"?|#[^\r\n]*+|{_CLASS}|(<[^\[>][^>]*+>)', re.DOTALL)
+_TOKENS = re.compile(rf'"(?:\\.|[^"\\])*+"?|#[^\r\n]*+|{_CLASS}|(<[^\[>][^>]*+>?)', re.DOTALL)
 _SHOWN = 60
 
 

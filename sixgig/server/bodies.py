@@ -14,8 +14,11 @@ from sixgig.settings import TimeoutSettings
 from sixgig.units import format_bytes
 
 USUAL = TimeoutSettings()
+# What is read at once, while everybody waits: 50 ms for this many (bench/serving/hostile.py).
+MOST_NODES, MOST_VALUES = 25_000, 150_000
 _BODILESS = ("GET", "HEAD", "OPTIONS")
 _JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _UTF8 = re.compile(r'charset *= *("?)utf-?8\1', re.IGNORECASE)
 
 
@@ -92,6 +95,23 @@ def check_length(headers: Headers, limit_bytes: int) -> None:
         raise RefusedError(400, "Content-Length must be one number", "", "send one, or none")
     if any(len(length) > 18 or int(length) > limit_bytes for length in lengths):
         raise too_large(limit_bytes)
+
+
+async def check_size(body: bytes) -> None:
+    """Raises RefusedError (413) for JSON of more objects, lists and names, or of more values, than can be
+    read while others wait. Of a long text only what is no text counts.
+    """
+    if _is_small(body):
+        return
+    bare, n_strings = _STRING.subn(b"", body, count=2 * MOST_NODES)
+    if n_strings == 2 * MOST_NODES or not _is_small(bare):
+        numbers = f"{MOST_NODES} objects, lists and names, {MOST_VALUES} values possible"
+        raise RefusedError(413, "the body holds too many values", numbers, "send several requests")
+    await asyncio.sleep(0)  # what comes next takes as long
+
+
+def _is_small(text: bytes) -> bool:
+    return sum(map(text.count, (b"{", b"[", b":"))) <= MOST_NODES and text.count(b",") <= MOST_VALUES
 
 
 def check_content(method: str, path: str, headers: Headers) -> None:

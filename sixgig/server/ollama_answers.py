@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sixgig.errors import ServingError
+from sixgig.gateway.pieces import LINE_ENDS, PieceBuffer
 
 NDJSON = "application/x-ndjson"
 _LONGEST_LINE_BYTES = 16 << 20
@@ -144,22 +145,22 @@ class Lines:
 
     def __init__(self, form: Form, load_ns: int) -> None:
         self._form, self._load_ns = form, load_ns
-        self._heard, self._rest = _Heard(), b""
+        self._heard, self._buffer = _Heard(), PieceBuffer(LINE_ENDS)
         self.broken = False
 
     def feed(self, piece: bytes) -> bytes:
         """The lines that these bytes complete."""
         if self.broken:
             return b""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        if len(self._rest) > _LONGEST_LINE_BYTES:
-            self._rest = b""
+        lines = self._buffer.feed(piece)
+        if self._buffer.n_bytes > _LONGEST_LINE_BYTES:
+            self._buffer.clear()
             return self._break("a line of the engine's is too long")
-        return b"".join(self._line(line) for line in lines)
+        return b"".join(self._line(line) for line in lines.split(b"\n"))
 
     def close(self) -> bytes:
         """What is left, and the last line."""
-        rest = self.feed(b"\n") if self._rest else b""
+        rest = self.feed(b"\n") if self._buffer.n_bytes else b""
         if self.broken:
             return rest
         if self._heard.finish is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError, model_validator
 
 from sixgig.errors import UsageError
 from sixgig.settings.durations import parse_duration
@@ -39,6 +39,16 @@ _Format = Annotated[str | dict[str, Any] | None, BeforeValidator(_format)]
 _KeepAlive = Annotated[float | None, BeforeValidator(_keep_alive)]
 
 
+class _FirstFault(FailFast):
+    """A list's first fault is enough, of a hundred thousand. With a hash, which unions want."""
+
+    __hash__ = object.__hash__
+
+
+_Entry = TypeVar("_Entry")
+_List = Annotated[list[_Entry], _FirstFault()]
+
+
 class _Loose(BaseModel):
     """As Ollama does, takes fields it does not know; they are told in `ignored`."""
 
@@ -54,7 +64,7 @@ class Options(_Loose):
     min_p: float | None = None
     typical_p: float | None = None
     seed: Annotated[int | None, Field(ge=-(1 << 63), lt=1 << 63)] = None
-    stop: list[str] | None = None
+    stop: _List[str] | None = None
     num_predict: _Int = None
     repeat_penalty: float | None = None
     repeat_last_n: _Int = None
@@ -115,8 +125,8 @@ class Message(_Loose):
     role: str = Field(min_length=1)
     content: str | None = None
     thinking: str | None = None
-    images: list[str] | None = None
-    tool_calls: list[ToolCall] | None = None
+    images: _List[str] | None = None
+    tool_calls: _List[ToolCall] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
 
@@ -158,8 +168,8 @@ class AnswerRequest(ModelRequest):
 class ChatRequest(AnswerRequest):
     """POST /api/chat."""
 
-    messages: list[Message] | None = None
-    tools: list[Tool] | None = None
+    messages: _List[Message] | None = None
+    tools: _List[Tool] | None = None
 
 
 class GenerateRequest(AnswerRequest):
@@ -170,13 +180,13 @@ class GenerateRequest(AnswerRequest):
     system: str | None = None
     template: str | None = None
     raw: bool | None = None
-    images: list[str] | None = None
+    images: _List[str] | None = None
 
 
 class EmbedRequest(ModelRequest):
     """POST /api/embed."""
 
-    input: str | list[str] = []
+    input: str | _List[str] = []
     truncate: bool | None = None
     dimensions: Annotated[int | None, Field(ge=0)] = None
 

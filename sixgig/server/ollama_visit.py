@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from sixgig.errors import SixgigError
 from sixgig.gateway.call import Call
 from sixgig.router import HEADER
+from sixgig.server.bodies import check_size
 from sixgig.server.ollama_answers import NDJSON, ndjson
 from sixgig.server.ollama_fields import ModelRequest
 from sixgig.server.ollama_requests import EngineRequest
@@ -82,6 +83,7 @@ class Endpoint:
 
     async def _told(self, visit: Visit) -> None:
         try:
+            await check_size(visit.body)
             await self._answer(visit)
         except SixgigError as error:
             if not visit.started:

@@ -10,6 +10,7 @@ from sixgig.gateway.answer import StreamBrokenError
 from sixgig.gateway.call import Api, Call, parse_body
 from sixgig.gateway.gateway import Gateway
 from sixgig.router import HEADER
+from sixgig.server.bodies import check_size
 from sixgig.server.sending import send_answer, send_error, until_left
 
 PATHS: dict[str, Api] = {
@@ -32,7 +33,9 @@ class PassThrough:
         """Answer one request."""
         request = Request(scope, receive)
         try:
-            call = self._call(request, await request.body())
+            body = await request.body()
+            await check_size(body)
+            call = self._call(request, body)
         except ClientDisconnect:
             return
         except SixgigError as error:

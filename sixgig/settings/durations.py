@@ -8,7 +8,7 @@ import re
 from sixgig.errors import UsageError
 
 FOREVER = -1.0
-_LONGEST_S = 1e9
+_LONGEST_S, _LONGEST_TEXT = 1e9, 200
 _SECONDS_OF = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _AMOUNT = r"((?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20}))"
 _PART = re.compile(_AMOUNT + "(" + "|".join(_SECONDS_OF) + ")")
@@ -41,7 +41,7 @@ def _seconds(text: str) -> float | None:
     text = text.strip()
     if text.casefold() == "forever":
         return FOREVER
-    match = _WHOLE.fullmatch(text)
+    match = _WHOLE.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
     if match is None:
         return None
     parts = _PART.findall(match[2])

@@ -32,7 +32,7 @@ CARD = ModelCard(
 def check(stream: bool = False, pad: int = 0, path: str = "/v1/completions", **fields: Any) -> None:
     body = json.dumps(fields).encode()
     call = Call("openai", path, body + b" " * (pad - len(body)), "m", stream)
-    check_limits(call, call.fields, CARD)
+    assert check_limits(call, CARD) == fields
 
 
 @pytest.mark.parametrize("name", ["repeat_last_n", "dry_penalty_last_n"])

@@ -91,4 +91,4 @@ def test_a_line_without_end_is_not_kept() -> None:
     watch = UsageWatch(streamed=True)
     for _ in range(40):
         watch.feed(b"x" * 100_000)
-    assert watch.usage == Usage() and len(watch._rest) <= 1 << 20
+    assert watch.usage == Usage() and watch._lines.n_bytes <= 1 << 20
