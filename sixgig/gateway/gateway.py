@@ -21,6 +21,7 @@ from sixgig.gateway.exchange import Exchange
 from sixgig.gateway.local import Local
 from sixgig.gateway.metrics import Metrics
 from sixgig.gateway.record import Record
+from sixgig.gateway.slots import SlotChooser
 from sixgig.gateway.snapshot import snapshot
 from sixgig.gateway.tally import Tally
 from sixgig.gateway.today import Today
@@ -72,7 +73,7 @@ class Gateway:
         self.metrics = Metrics(lambda: self.last_snapshot)
         self.upstreams = upstreams or Upstreams()
         dispatch = Dispatch(
-            Local(self.fleet, self.queue),
+            Local(self.fleet, self.queue, SlotChooser(settings.keys)),
             self.upstreams,
             settings,
             _gate(settings),

@@ -17,6 +17,7 @@ from sixgig.gateway.admission import Admission
 from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError
 from sixgig.gateway.call import Call
 from sixgig.gateway.limits import check_limits
+from sixgig.gateway.slots import SlotChooser
 from sixgig.ledger import LOCAL
 
 _LOST_S = 1.0  # a process that has died is known to be dead within this time
@@ -32,8 +33,8 @@ _OWN_FAULTS = ("Compute error", "Invalid input batch", "Context size has been ex
 class Local:
     """The models of this machine."""
 
-    def __init__(self, fleet: Fleet, queue: Admission) -> None:
-        self.fleet, self.queue = fleet, queue
+    def __init__(self, fleet: Fleet, queue: Admission, chooser: SlotChooser) -> None:
+        self.fleet, self.queue, self._chooser = fleet, queue, chooser
 
     @contextlib.asynccontextmanager
     async def answer(
@@ -51,7 +52,7 @@ class Local:
             waited(queue_s)
             async with self.fleet.lease(call.model, call.keep_alive_s) as engine:
                 await began()
-                async with _sent(engine, call) as response:
+                async with self._sent(engine, call, slots) as response:
                     if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
                         raise await _failed(engine, response)
                     yield Answer(
@@ -60,6 +61,21 @@ class Local:
                         LOCAL,
                         _explained(engine, response),
                     )
+
+    @contextlib.asynccontextmanager
+    async def _sent(self, engine: EngineProcess, call: Call, slots: int) -> AsyncIterator[httpx.Response]:
+        with self._chooser.place(call, engine, slots) as place:
+            request = engine.client.build_request("POST", call.path, content=place.body, headers=_HEADERS)
+            try:
+                response = await engine.client.send(request, stream=True)
+            except _BROKEN as error:
+                raise await _why(engine, error) from error
+            if response.is_success:
+                place.began()
+            try:
+                yield response
+            finally:
+                await response.aclose()
 
     async def count_prompt(self, call: Call) -> int | None:
         """Tokens of a chat's prompt by the model's own template and tokenizer; None where it cannot tell."""
@@ -73,19 +89,6 @@ class Local:
         except (SixgigError, *_BROKEN, ValueError):  # it is asked again, and then whoever may answers
             return None
         return tokens if isinstance(tokens, int) else None
-
-
-@contextlib.asynccontextmanager
-async def _sent(engine: EngineProcess, call: Call) -> AsyncIterator[httpx.Response]:
-    request = engine.client.build_request("POST", call.path, content=call.body, headers=_HEADERS)
-    try:
-        response = await engine.client.send(request, stream=True)
-    except _BROKEN as error:
-        raise await _why(engine, error) from error
-    try:
-        yield response
-    finally:
-        await response.aclose()
 
 
 async def _explained(engine: EngineProcess, response: httpx.Response) -> AsyncIterator[bytes]:

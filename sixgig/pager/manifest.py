@@ -3,11 +3,13 @@
 A llama.cpp with dynamic backends, of the version sixgig is built for, loads the native library by itself::
 
     python -m sixgig.pager.manifest model.gguf --cache 8G > model.experts
-    SIXGIG_EXPERTS=model.experts GGML_BACKEND_PATH=<library> llama-server -m model.gguf --load-mode none
+    SIXGIG_EXPERTS=model.experts GGML_BACKEND_PATH=<library> \\
+        llama-server -m model.gguf --load-mode none --no-repack
 
 The cache is the experts' share only: that program's own memory is its own affair, and it reads the whole file
-once at start. It may measure the model first (`--fit on`) and load it again and again, one at a time; it stops
-with an error where it would load the experts unpaged. The file's lines::
+once at start. It may measure the model first (--fit on) and load it again and again, one at a time; it stops
+with an error where it would load the experts unpaged. Paged experts are never repacked: with --no-repack the
+logits are those of the same program without us, to the last bit. The file's lines::
 
     sixgig experts 1
     cache <bytes> <policy number> <reader threads>

@@ -132,8 +132,10 @@ class Pager:
             self._native.sixgig_pager_end_loading()
 
     def require_placed(self) -> None:
-        """After a load: EngineError where the engine put an expert elsewhere, whose bytes it was not given."""
-        n_layers = self.model.n_layers - self.model.hyperparameters.n_prediction_layers  # the rest is not loaded
+        """After a load: EngineError where the engine put an expert elsewhere, which was given no bytes."""
+        n_layers = (
+            self.model.n_layers - self.model.hyperparameters.n_prediction_layers
+        )  # the rest is not loaded
         for index, (_, tensor) in enumerate(experts_by_layer(self.model)):
             used = tensor.layer is not None and tensor.layer < n_layers
             if used and not self._native.sixgig_pager_has_placed(self._open, index):
