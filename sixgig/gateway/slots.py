@@ -1,8 +1,8 @@
 """Which of an engine's slots answers a call, so that no key finds another's prompt in a cache.
 
-A slot keeps the prompt it answered last, and the engine reuses what a new prompt has in common with it: usage
-and time then tell that somebody's prompt began alike. Where keys do not share, the slot is chosen here, and one
-that another group had, or of which nothing is known, starts empty.
+A slot keeps the prompt it answered last, and the engine reuses what a new prompt has in common with it:
+usage and time then tell that somebody's prompt began alike. Where keys do not share, the slot is chosen here,
+and one that another group had, or of which nothing is known, starts empty.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sixgig.gateway.call import Call
 from sixgig.settings import KeySettings
 
 COMPARED_BYTES = 1 << 18  # of each slot's last request: those that begin alike so far count as the same
-LEAST_COMMON = 0.1  # of a request, for its slot to be worth finding again; the engine's own default
+LEAST_COMMON = 0.5  # of the shorter of two requests, for the slot of one to be worth finding for the other
 _PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 _SEVERAL_ANSWERS = ("n", "n_cmpl")
 
@@ -40,7 +40,7 @@ class _Slot:
 
 @dataclass
 class _Slots:
-    """Of one engine. spread: calls under way with several answers, which take slots of the engine's choice."""
+    """Of one engine. spread: calls under way with several answers, which take slots of its choice."""
 
     all: list[_Slot]
     spread: int = 0
@@ -100,7 +100,7 @@ def _chosen(slots: list[_Slot], group: Group, begins: bytes) -> _Slot:
     free = [slot for slot in slots if not slot.busy]
     own = [slot for slot in free if slot.group == group]
     best = max(own, key=lambda slot: (_common(slot.begins, begins), -slot.used), default=None)
-    if best is not None and _common(best.begins, begins) > LEAST_COMMON * len(begins):
+    if best is not None and _common(best.begins, begins) > LEAST_COMMON * min(len(best.begins), len(begins)):
         return best
     return min(free, key=lambda slot: (slot.group is not None, slot.used))
 

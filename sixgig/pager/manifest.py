@@ -25,7 +25,7 @@ from pathlib import Path
 from sixgig.errors import ModelFileError, SixgigError
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager.native import library_path
-from sixgig.pager.pager import DEFAULT_READERS, CachePolicy, experts_by_layer
+from sixgig.pager.pager import DEFAULT_READERS, CachePolicy, experts_by_layer, is_loaded
 from sixgig.units import parse_size
 
 
@@ -43,11 +43,9 @@ def _lines(model: ModelFile, cache_bytes: int, readers: int) -> Iterator[str]:
         if "\n" in str(part):
             raise ModelFileError(f"{part!r} holds a line break", cure="rename the file")
         yield f"part {then.size_bytes} {then.modified_ns} {then.inode} {part.resolve()}"
-    n_layers = model.n_layers - model.hyperparameters.n_prediction_layers  # the rest is not loaded as a rule
     for position, t in experts_by_layer(model):
-        if t.layer is None or t.layer >= n_layers:
-            continue
-        yield f"tensor {position} {t.part} {t.offset} {t.size_bytes} {t.shape[2]} {t.name}"
+        if is_loaded(model, t):
+            yield f"tensor {position} {t.part} {t.offset} {t.size_bytes} {t.shape[2]} {t.name}"
 
 
 def main() -> int:
