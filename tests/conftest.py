@@ -27,10 +27,11 @@ os.environ["XDG_DATA_HOME"] = f"{_HOME}/data"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "models" / "pep-moe-31m" / "pep-moe-31m-BF16.gguf"
 
 
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """For tests/stock, which run below a llama.cpp that is not ours."""
-    parser.addoption("--llama-server", help="a llama-server with dynamic backends (python -m bench.stock_server)")
+    parser.addoption(
+        "--llama-server", help="a llama-server with dynamic backends (python -m bench.stock_server)"
+    )
 
 
 @pytest.fixture(scope="session")

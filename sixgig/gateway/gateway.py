@@ -23,6 +23,7 @@ from sixgig.gateway.local import Local
 from sixgig.gateway.metrics import Metrics
 from sixgig.gateway.names import Names
 from sixgig.gateway.record import Record
+from sixgig.gateway.slots import SlotChooser
 from sixgig.gateway.snapshot import snapshot
 from sixgig.gateway.tally import Tally
 from sixgig.gateway.today import Today
@@ -78,7 +79,7 @@ class Gateway:
         self.upstreams = upstreams or Upstreams()
         self.grammars = GrammarGate(Checker())
         dispatch = Dispatch(
-            Local(self.fleet, self.queue, self.grammars),
+            Local(self.fleet, self.queue, self.grammars, SlotChooser(settings.keys)),
             self.upstreams,
             settings,
             _gate(settings),

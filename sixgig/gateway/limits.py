@@ -1,6 +1,7 @@
 """What a request may ask of an engine here: fields by which one request could pass the memory budget.
 
-The engine allocates what these say, for each request and outside any plan (measured: LOG.md).
+The engine allocates what these say, for each request and outside any plan (measured: LOG.md). And one that is
+the server's to choose: which slot answers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _WINDOWS = ("repeat_last_n", "dry_penalty_last_n")
 _TEXTS = {"/v1/completions": "prompt", "/v1/embeddings": "input"}
 _TRIGGERS = ("grammar_triggers", "grammar_lazy")  # regular expressions, which the engine may run for ever
 _PROBABILITIES = ("n_probs", "top_logprobs", "logprobs")
+_ANY_SLOT = -1
 Fields = dict[str, Any]
 
 
@@ -29,6 +31,7 @@ def check_limits(call: Call, card: ModelCard) -> Fields:
     """
     _check_length(call, card)
     fields = call.fields
+    _check_slot(fields)
     _check_windows(fields)
     _check_texts(call.path, fields)
     _check_triggers(fields)
@@ -42,6 +45,11 @@ def _check_length(call: Call, card: ModelCard) -> None:
     if not call.path.endswith("/embeddings") and len(call.body) > most:
         numbers = f"{len(call.body)} bytes for a context of {card.context} tokens"
         raise UsageError("the request is longer than the model's context", numbers, "shorten it")
+
+
+def _check_slot(fields: Fields) -> None:
+    if fields.get("id_slot", _ANY_SLOT) not in (None, _ANY_SLOT):
+        raise UsageError("id_slot is the server's to choose", cure="leave it out")
 
 
 def _check_windows(fields: Fields) -> None:

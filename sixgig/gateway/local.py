@@ -16,11 +16,12 @@ from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError
 from sixgig.gateway.call import Call
 from sixgig.gateway.grammars import GrammarGate
 from sixgig.gateway.limits import check_limits
+from sixgig.gateway.slots import SlotChooser
 from sixgig.ledger import LOCAL
 
 _LOST_S = 1.0  # a process that has died is known to be dead within this time
 _JSON = "application/json"
-_FAULTS = 500  # and above: the engine's own, or what it takes for that
+_REFUSED, _FAULTS = 400, 500  # and above; the latter the engine's own, or what it takes for that
 _ERROR_EVENTS = (b'data: {"error":', b"event: error\n")
 # What the engine answers with 500 for a fault of its own. Its other 500s and 501s are about the request:
 # tools without a name, an image for a model that sees none, a text to embed that is longer than a batch.
@@ -30,8 +31,10 @@ _OWN_FAULTS = ("Compute error", "Invalid input batch", "Context size has been ex
 class Local:
     """The models of this machine."""
 
-    def __init__(self, fleet: Fleet, queue: Admission, grammars: GrammarGate) -> None:
-        self.fleet, self.queue, self._grammars = fleet, queue, grammars
+    def __init__(
+        self, fleet: Fleet, queue: Admission, grammars: GrammarGate, chooser: SlotChooser
+    ) -> None:
+        self.fleet, self.queue, self._grammars, self._chooser = fleet, queue, grammars, chooser
 
     @contextlib.asynccontextmanager
     async def answer(
@@ -49,11 +52,22 @@ class Local:
             waited(queue_s)
             async with self.fleet.lease(call.model, call.keep_alive_s) as engine:
                 await began()
-                async with _sent(engine, call) as reply:
+                async with self._sent(engine, call, slots) as reply:
                     if reply.status_code >= _FAULTS:
                         raise await _failed(engine, reply)
                     kind = reply.headers.get("content-type", _JSON)
                     yield Answer(reply.status_code, kind, LOCAL, _explained(engine, reply))
+
+    @contextlib.asynccontextmanager
+    async def _sent(self, engine: EngineProcess, call: Call, slots: int) -> AsyncIterator[EngineReply]:
+        with self._chooser.place(call, engine, slots) as place:
+            try:
+                async with engine.client.stream(call.path, place.body) as reply:
+                    if reply.status_code < _REFUSED:
+                        place.began()
+                    yield reply
+            except BrokenConnectionError as error:
+                raise await _why(engine, error) from error
 
     async def count_prompt(self, call: Call) -> int | None:
         """Tokens of a chat's prompt by the model's own template and tokenizer; None where it cannot tell."""
@@ -64,18 +78,9 @@ class Local:
             async with self.fleet.lease(call.model) as engine:
                 reply = await engine.client.post(f"{call.path}/input_tokens", content=call.body)
                 tokens = reply.json().get("input_tokens")
-        except (SixgigError, BrokenConnectionError, ValueError, AttributeError):  # it is asked again, and then whoever may answers
+        except (SixgigError, BrokenConnectionError, ValueError, AttributeError):  # it is asked again
             return None
         return tokens if isinstance(tokens, int) else None
-
-
-@contextlib.asynccontextmanager
-async def _sent(engine: EngineProcess, call: Call) -> AsyncIterator[EngineReply]:
-    try:
-        async with engine.client.stream(call.path, call.body) as reply:
-            yield reply
-    except BrokenConnectionError as error:
-        raise await _why(engine, error) from error
 
 
 async def _explained(engine: EngineProcess, reply: EngineReply) -> AsyncIterator[bytes]:

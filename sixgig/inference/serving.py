@@ -121,7 +121,9 @@ class EngineServer:
             self._load.choose_threads = CHOOSE_THREADS(ThreadCount(usable_cores()).now)
         loader.sixgig_prepare_server_load(self._load)
         if not loader.sixgig_prepare_messages(self._library.c._handle):
-            raise EngineError("the server's loader does not match the engine", "a function of it is missing", CURE)
+            raise EngineError(
+                "the server's loader does not match the engine", "a function of it is missing", CURE
+            )
         self._library.log.detach()
         server = xllamacpp.Server(self._parameters(xllamacpp, serving))
         if self._load.calls != 1:

@@ -3,11 +3,13 @@
 A llama.cpp with dynamic backends, of the version sixgig is built for, loads the native library by itself::
 
     python -m sixgig.pager.manifest model.gguf --cache 8G > model.experts
-    SIXGIG_EXPERTS=model.experts GGML_BACKEND_PATH=<library> llama-server -m model.gguf --load-mode none
+    SIXGIG_EXPERTS=model.experts GGML_BACKEND_PATH=<library> \\
+        llama-server -m model.gguf --load-mode none --no-repack
 
 The cache is the experts' share only: that program's own memory is its own affair, and it reads the whole file
-once at start. It may measure the model first (`--fit on`) and load it again and again, one at a time; it stops
-with an error where it would load the experts unpaged. The file's lines::
+once at start. It may measure the model first (--fit on) and load it again and again, one at a time; it stops
+with an error where it would load the experts unpaged. Paged experts are never repacked: with --no-repack the
+logits are those of the same program without us, to the last bit. The file's lines::
 
     sixgig experts 1
     cache <bytes> <policy number> <reader threads>
@@ -23,7 +25,7 @@ from pathlib import Path
 from sixgig.errors import ModelFileError, SixgigError
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager.native import library_path
-from sixgig.pager.pager import DEFAULT_READERS, CachePolicy, experts_by_layer
+from sixgig.pager.pager import DEFAULT_READERS, CachePolicy, experts_by_layer, is_loaded
 from sixgig.units import parse_size
 
 
@@ -41,11 +43,9 @@ def _lines(model: ModelFile, cache_bytes: int, readers: int) -> Iterator[str]:
         if "\n" in str(part):
             raise ModelFileError(f"{part!r} holds a line break", cure="rename the file")
         yield f"part {then.size_bytes} {then.modified_ns} {then.inode} {part.resolve()}"
-    n_layers = model.n_layers - model.hyperparameters.n_prediction_layers  # the rest is not loaded as a rule
     for position, t in experts_by_layer(model):
-        if t.layer is None or t.layer >= n_layers:
-            continue
-        yield f"tensor {position} {t.part} {t.offset} {t.size_bytes} {t.shape[2]} {t.name}"
+        if is_loaded(model, t):
+            yield f"tensor {position} {t.part} {t.offset} {t.size_bytes} {t.shape[2]} {t.name}"
 
 
 def main() -> int:

@@ -132,11 +132,10 @@ class Pager:
             self._native.sixgig_pager_end_loading()
 
     def require_placed(self) -> None:
-        """After a load: EngineError where the engine put an expert elsewhere, whose bytes it was not given."""
-        n_layers = self.model.n_layers - self.model.hyperparameters.n_prediction_layers  # the rest is not loaded
+        """After a load: EngineError where the engine put an expert elsewhere, which was given no bytes."""
         for index, (_, tensor) in enumerate(experts_by_layer(self.model)):
-            used = tensor.layer is not None and tensor.layer < n_layers
-            if used and not self._native.sixgig_pager_has_placed(self._open, index):
+            placed = self._native.sixgig_pager_has_placed(self._open, index)
+            if is_loaded(self.model, tensor) and not placed:
                 raise EngineError("the engine does not page an expert tensor", tensor.name, "run it unpaged")
 
     def set_router(self, position: int, weight: Any, bias: Any | None) -> None:
@@ -237,6 +236,11 @@ def experts_by_layer(model: ModelFile) -> list[tuple[int, Tensor]]:
     """Every expert tensor with its layer's position among the expert layers."""
     layers = expert_layers(model)
     return [(layers.index(tensor.layer or 0), tensor) for tensor in model.routed_experts()]
+
+
+def is_loaded(model: ModelFile, tensor: Tensor) -> bool:
+    """Whether the engine asks for it: multi-token prediction, the last layers, is left out as a rule."""
+    return (tensor.layer or 0) < model.n_layers - model.hyperparameters.n_prediction_layers
 
 
 def read_error(failure: Failure) -> ReadError:

@@ -86,11 +86,15 @@ class TimeoutSettings(_Section):
 
 
 class KeySettings(_Section):
-    """`[[keys]]`. sha256: of the secret, in hex; private: what comes with it never leaves this machine."""
+    """`[[keys]]`. sha256: of the secret, in hex; private: what comes with it never leaves this machine.
+
+    group: keys of one group may find each other's prompts in a model's cache; None: this key's are its own.
+    """
 
     name: Label
     sha256: Digest
     private: bool = False
+    group: Label | None = None
 
 
 class ModelSettings(_Section):

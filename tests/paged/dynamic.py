@@ -1,4 +1,4 @@
-"""A program that is not ours, above the engine that loads our library itself: code for a process of its own."""
+"""A program that is not ours, whose engine loads our library by itself: code for a process of its own."""
 
 import os
 import subprocess

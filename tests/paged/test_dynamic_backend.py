@@ -12,6 +12,7 @@ from sixgig.pager.manifest import manifest
 from tests.paged.dynamic import COMPUTE, run
 from tests.paged.engines import share_of_experts, stock_logits
 
+
 def test_it_registers_itself():
     done = run("print(name.decode())")
     assert done.stdout == "SIXGIG\n", done.stderr

@@ -1,4 +1,4 @@
-"""A program that loads a model as it likes: measured first, twice, with mapped files, or another model than announced.
+"""A program that loads as it likes: measures first, loads twice, maps files, or takes another model.
 
 Either what was announced is paged or there is an error; never a model in memory that was to be paged.
 """
@@ -33,7 +33,7 @@ def compute(model=model, engine=None):
 
 @pytest.fixture
 def program(tiny, tmp_path):
-    """Runs code after PROGRAM below a manifest of the first model; gives what was said and whether it was right."""
+    """Runs code after PROGRAM; gives the process, whether it computed, and whether that was right."""
     path, other = tiny("qwen3moe", "Q4_0"), tiny("llama")
     cache_bytes = share_of_experts(path, 0.25)
     (tmp_path / "experts").write_text(manifest(open_model(path), cache_bytes))
@@ -55,7 +55,7 @@ def program(tiny, tmp_path):
         "measure(model.parts, OPTIONS); measure(model.parts, replace(OPTIONS, context=256)); compute()",
         "compute(); out.unlink(); measure(model.parts, OPTIONS); compute()",
         "one = Engine(model.parts, OPTIONS); measure(model.parts, OPTIONS); compute(engine=one)",
-        "one = Engine(model.parts, OPTIONS); two = Engine(other.parts, OPTIONS); logits_of(two); compute(engine=one)",
+        "one = Engine(model.parts, OPTIONS); logits_of(Engine(other.parts, OPTIONS)); compute(engine=one)",
     ],
     ids=["measured before", "measured twice", "loaded twice", "measured beside", "a dense one beside"],
 )

@@ -15,7 +15,18 @@ from sixgig.pager.native import library_path
 
 MIB = 1 << 20
 STARTED_S, STEP_S = 90.0, 0.1
-BASE = ("--host", "127.0.0.1", "--ctx-size", "512", "--parallel", "1", "--threads", "2", "--no-ui", "--offline")
+BASE = (
+    "--host",
+    "127.0.0.1",
+    "--ctx-size",
+    "512",
+    "--parallel",
+    "1",
+    "--threads",
+    "2",
+    "--no-ui",
+    "--offline",
+)
 PROMPT = [3 + i * i * 7 % 4000 for i in range(120)]
 
 
@@ -36,6 +47,10 @@ class Running:
         answer = httpx.post(f"{self.url}/completion", json=asked, timeout=120).raise_for_status().json()
         steps = answer["completion_probabilities"]
         return [step["id"] for step in steps], [step["logprob"] for step in steps]
+
+    def sleeps(self) -> bool:
+        """Whether it has let go of its model."""
+        return httpx.get(f"{self.url}/props").json()["is_sleeping"] is True
 
     def anonymous_bytes(self) -> int:
         """Memory of its own that it holds now: not the pages of files."""
