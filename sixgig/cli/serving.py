@@ -189,7 +189,7 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """asyncio accepts as many connections at once as it lets wait: few, but many may wait."""
+        """Accepting takes as many connections at once as it lets wait: few, but many may wait."""
         await super().startup(sockets)
         for listener in sockets or ():
             listener.listen(_BACKLOG)

@@ -122,7 +122,7 @@ class EngineReply:
         return self._body
 
     async def aiter_raw(self) -> AsyncIterator[bytes]:
-        """The body in the pieces that the engine wrote. Raises BrokenConnectionError where it ends too soon."""
+        """The body as the engine wrote it. Raises BrokenConnectionError where it ends too soon."""
         while True:
             while self._pieces:
                 piece = self._pieces.popleft()

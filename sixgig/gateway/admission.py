@@ -59,6 +59,11 @@ class Admission:
         """Requests that wait for one model."""
         return len(self._lines[model].waiting) if model in self._lines else 0
 
+    def is_full(self, model: str, slots: int) -> bool:
+        """Whether a request that came now would wait."""
+        line = self._lines.get(model)
+        return line is not None and (line.running >= slots or bool(line.waiting))
+
     @contextlib.asynccontextmanager
     async def enter(self, model: str, slots: int) -> AsyncIterator[float]:
         """A slot of the model for the time of the block; gives the seconds waited. Raises QueueFullError."""

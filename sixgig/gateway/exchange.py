@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from sixgig.errors import SixgigError
 from sixgig.gateway import logs
-from sixgig.gateway.answer import Answer, StreamBrokenError, status_of
+from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError, status_of
 from sixgig.gateway.books import Books
 from sixgig.gateway.call import Call
 from sixgig.gateway.dispatch import Dispatch
@@ -24,12 +24,19 @@ _BAD, _OUR_BUG = 400, 500
 class Exchange:
     """answer() a call; whatever becomes of it is put down. ended: told of every call that has ended.
 
+    first_byte_s: the longest that one may take to its first byte, a whole answer to its end; below zero, any.
     under_way: ids of the calls that have not.
     """
 
     def __init__(
-        self, dispatch: Dispatch, books: Books, tally: Tally, ended: Callable[[Record], object]
+        self,
+        dispatch: Dispatch,
+        books: Books,
+        tally: Tally,
+        ended: Callable[[Record], object],
+        first_byte_s: float,
     ) -> None:
+        self._first_byte_s = first_byte_s
         self._dispatch, self._books, self._tally, self._ended = dispatch, books, tally, ended
         self.under_way: set[str] = set()
         self._one_less = asyncio.Event()
@@ -42,10 +49,7 @@ class Exchange:
         logs.prompt(call.id, call.body)
         self.under_way.add(call.id)
         try:
-            answer = await stack.enter_async_context(self._dispatch.answer(call, record))
-            answer.body = record.metered(answer.body)
-            if not answer.streamed:
-                await self._whole(answer, record)
+            answer = await self._begun(call, record, stack)
             record.status = answer.status
             answer.headers |= {"x-served-by": answer.served_by, "x-request-id": call.id}
             yield answer
@@ -61,6 +65,20 @@ class Exchange:
             closing = self._close(record, stack)
             # What waits for nothing cannot be cancelled half way, and needs no task of its own.
             await (asyncio.shield(closing) if record.lingers else closing)
+
+    async def _begun(self, call: Call, record: Record, stack: contextlib.AsyncExitStack) -> Answer:
+        """The answer with its first byte, or all of it, in time."""
+        limit_s = self._first_byte_s if self._first_byte_s >= 0 else None
+        try:
+            async with asyncio.timeout(limit_s):
+                answer = await stack.enter_async_context(self._dispatch.answer(call, record))
+                answer.body = record.metered(answer.body)
+                if not answer.streamed:
+                    await self._whole(answer, record)
+                return answer
+        except TimeoutError as error:
+            cure = "ask for a stream or a shorter answer, or let the owner raise first_byte in [timeouts]"
+            raise RefusedError(504, "no answer in time", f"{self._first_byte_s:g} s", cure) from error
 
     async def all_ended(self) -> None:
         """Returns when no call is under way any more, and all are put down."""

@@ -86,7 +86,9 @@ class Gateway:
             self.books,
             self.limits,
         )
-        self.exchange = Exchange(dispatch, self.books, self.tally, self._ended)
+        self.exchange = Exchange(
+            dispatch, self.books, self.tally, self._ended, settings.timeouts.first_byte_s
+        )
         self.last_snapshot: dict[str, Any] = {}
         self._news = asyncio.Event()
 

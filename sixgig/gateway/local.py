@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from sixgig.engines import BrokenConnectionError, EngineProcess, EngineReply, Fleet
-from sixgig.errors import EngineLostError, ServingError, SixgigError
+from sixgig.errors import EngineLostError, ServingError, SixgigError, UsageError
 from sixgig.gateway.admission import Admission
 from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError
 from sixgig.gateway.call import Call
@@ -19,6 +19,8 @@ from sixgig.gateway.limits import check_limits
 from sixgig.gateway.slots import SlotChooser
 from sixgig.ledger import LOCAL
 
+_COUNT_S = 5.0  # a prompt that takes longer to count is left to the engine
+_TEMPLATE_BYTES = 1024  # what a chat template adds to a prompt, about
 _LOST_S = 1.0  # a process that has died is known to be dead within this time
 _JSON = "application/json"
 _REFUSED, _FAULTS = 400, 500  # and above; the latter the engine's own, or what it takes for that
@@ -48,6 +50,8 @@ class Local:
         card = self.fleet.models[call.model].card
         await self._grammars.require(call.path, check_limits(call, card))
         slots = card.spec.sequences
+        if call.stream and self.queue.is_full(call.model, slots):
+            await self._check_fits(call)
         async with self.queue.enter(call.model, slots) as queue_s:
             waited(queue_s)
             async with self.fleet.lease(call.model, call.keep_alive_s) as engine:
@@ -68,6 +72,23 @@ class Local:
                     yield reply
             except BrokenConnectionError as error:
                 raise await _why(engine, error) from error
+    async def _check_fits(self, call: Call) -> None:
+        """Before a stream waits, for while it does its client gets a status. Raises UsageError.
+
+        Where the model cannot count, or may not be loaded, the engine tells it later, within the stream.
+        """
+        seated = self.fleet.models[call.model]
+        limit, engine = seated.card.context, seated.engine
+        if engine is None or not engine.alive or 2 * len(call.body) + _TEMPLATE_BYTES <= limit:
+            return
+        with contextlib.suppress(
+            BrokenConnectionError, TimeoutError, ValueError, AttributeError, LookupError
+        ):
+            async with asyncio.timeout(_COUNT_S):
+                n_tokens = await _count(engine, call)
+            if n_tokens is not None and n_tokens >= limit:
+                numbers = f"{n_tokens} tokens, {limit} available"
+                raise UsageError("the request exceeds the available context size", numbers, "shorten it")
 
     async def count_prompt(self, call: Call) -> int | None:
         """Tokens of a chat's prompt by the model's own template and tokenizer; None where it cannot tell."""
@@ -76,11 +97,23 @@ class Local:
         try:
             await self._grammars.require(call.path, call.fields)
             async with self.fleet.lease(call.model) as engine:
-                reply = await engine.client.post(f"{call.path}/input_tokens", content=call.body)
-                tokens = reply.json().get("input_tokens")
-        except (SixgigError, BrokenConnectionError, ValueError, AttributeError):  # it is asked again
+                return await _count(engine, call)
+        except (SixgigError, BrokenConnectionError, ValueError, AttributeError):
+            return None  # it is asked again, and then whoever may answers
+
+
+async def _count(engine: EngineProcess, call: Call) -> int | None:
+    """Tokens of the prompt as the engine makes them. Raises what reading its answer may."""
+    if call.path.endswith("/completions") and not call.path.endswith("/chat/completions"):
+        prompt = call.fields.get("prompt")
+        if not isinstance(prompt, str):
             return None
-        return tokens if isinstance(tokens, int) else None
+        document = {"content": prompt, "add_special": True}
+        return len((await engine.client.post("/tokenize", json=document)).json()["tokens"])
+    counts = "count_tokens" if call.path.endswith("/messages") else "input_tokens"
+    reply = await engine.client.post(f"{call.path}/{counts}", content=call.body)
+    tokens = reply.json().get("input_tokens")
+    return tokens if isinstance(tokens, int) else None
 
 
 async def _explained(engine: EngineProcess, reply: EngineReply) -> AsyncIterator[bytes]:

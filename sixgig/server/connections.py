@@ -21,7 +21,9 @@ from sixgig.server.shapes import api_of, error_body, error_headers
 from sixgig.settings import TimeoutSettings
 
 MOST_HEAD_BYTES = 64 << 10  # of a request before its headers are complete; `guards` allows half of that
-SPARE = 16  # connections above the bound that are answered: /health, and to the others that the server is full
+SPARE = (
+    16  # connections above the bound that are answered: /health, and to the others that the server is full
+)
 ACCEPTED_AT_ONCE = 32
 # Descriptors that no client may take: files, ledger, pipes, the spare; and for each model its process's.
 _OWN_DESCRIPTORS, _OF_A_MODEL = 64 + SPARE + ACCEPTED_AT_ONCE, 8
@@ -229,7 +231,7 @@ class JoinedWrites(asyncio.Transport):
 
 
 class Full:
-    """Stands for the application where there are too many connections: /health is answered, all else refused."""
+    """The application where there are too many connections: /health is answered, all else refused."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

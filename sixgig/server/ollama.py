@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from sixgig.errors import ServingError
 from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError
 from sixgig.gateway.gateway import Gateway
-from sixgig.server.ollama_answers import Form, Lines, engine_error, is_too_long, whole
+from sixgig.server.ollama_answers import NDJSON, Form, Lines, Part, engine_error, is_too_long, ndjson, whole
 from sixgig.server.ollama_backend import Backend
 from sixgig.server.ollama_embeddings import Embeddings
 from sixgig.server.ollama_fields import AnswerRequest, ChatRequest, GenerateRequest, ShowRequest, parse
@@ -21,6 +21,7 @@ from sixgig.server.ollama_models import listed, running, shown
 from sixgig.server.ollama_requests import EngineRequest, chat_request, generate_request
 from sixgig.server.ollama_visit import Endpoint, Visit, told_ignored
 from sixgig.server.shapes import error_event
+from sixgig.server.wire import NEVER, Heartbeat
 
 # Clients ask for features by Ollama's version: 0.14 is the first with all the endpoints of inference here.
 API_VERSION = "0.14.0"
@@ -54,6 +55,7 @@ class Ollama:
 
     def __init__(self, gateway: Gateway) -> None:
         self._fleet, self._names, self._backend = gateway.fleet, gateway.names, Backend(gateway)
+        self._heartbeat_s = gateway.settings.timeouts.heartbeat_s
 
     async def chat(self, visit: Visit) -> None:
         """POST /api/chat; without messages the model is loaded, or sent away."""
@@ -96,7 +98,10 @@ class Ollama:
 
     async def _answer(self, visit: Visit, asked: AnswerRequest, form: Form, request: EngineRequest) -> None:
         loading = self._backend.loading(asked.model)
-        async with self._backend.answer(visit, asked, request) as answer:
+        async with (
+            visit.wire.alive(self._heartbeat(form, asked, request)),
+            self._backend.answer(visit, asked, request) as answer,
+        ):
             headers = answer.headers | told_ignored(asked)
             if answer.streamed and answer.status == _OK:
                 return await _stream(visit, answer, Lines(form, loading.took_ns), headers)
@@ -105,19 +110,28 @@ class Ollama:
                 raise RefusedError(answer.status, engine_error(body), cure=_cure(body))
             await visit.say(whole(form, loading.took_ns, body), headers=headers)
 
+    def _heartbeat(self, form: Form, asked: AnswerRequest, request: EngineRequest) -> Heartbeat:
+        """A line with no text: to Ollama's clients an empty line is an error."""
+
+        def beat() -> bytes:
+            return ndjson(form.line(Part()))
+
+        every_s = self._heartbeat_s if request.fields.get("stream") is True else NEVER
+        return Heartbeat(every_s, NDJSON, beat, told_ignored(asked), ends=(b"\n",))
+
 
 async def _stream(visit: Visit, answer: Answer, lines: Lines, headers: dict[str, str]) -> None:
     """The lines as they come. Raises StreamBrokenError where they end too soon; the client was told."""
-    await visit.start(headers)
+    await visit.wire.start(_OK, NDJSON, headers)
     try:
         async for piece in answer.body:
-            await visit.pass_on(lines.feed(piece))
+            await visit.wire.pass_on(lines.feed(piece))
             if lines.broken:
                 break
     except StreamBrokenError as error:
-        await visit.pass_on(error_event("ollama", error.reason), more=False)
+        await visit.wire.pass_on(error_event("ollama", error.reason), more=False)
         raise
-    await visit.pass_on(lines.close(), more=False)
+    await visit.wire.pass_on(lines.close(), more=False)
     if lines.broken:
         raise StreamBrokenError(ServingError("the engine ended its answer with an error"))
 

@@ -11,13 +11,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from sixgig.errors import SixgigError
+from sixgig.gateway.answer import StreamBrokenError
 from sixgig.gateway.call import Call
 from sixgig.router import HEADER
 from sixgig.server.bodies import check_size
-from sixgig.server.ollama_answers import NDJSON, ndjson
+from sixgig.server.ollama_answers import ndjson
 from sixgig.server.ollama_fields import ModelRequest
 from sixgig.server.ollama_requests import EngineRequest
-from sixgig.server.sending import send_error, start, until_left
+from sixgig.server.sending import send_error, until_left
+from sixgig.server.wire import Wire
 
 IGNORED_HEADER = "x-sixgig-ignored"
 _OK = 200
@@ -27,12 +29,11 @@ _MOST_IGNORED = 20
 
 @dataclass
 class Visit:
-    """A request and its body. started: the client has the status already."""
+    """A request, its body, and the way of its answer."""
 
     request: Request
     body: bytes
-    send: Send
-    started: bool = False
+    wire: Wire
 
     def call(self, asked: ModelRequest, model: str, engine: EngineRequest) -> Call:
         """For the exchange; model: as configured."""
@@ -51,19 +52,8 @@ class Visit:
 
     async def say(self, document: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         """A JSON document and no more."""
-        self.started = True
-        await start(self.send, _OK, "application/json", headers or {})
-        await self.pass_on(ndjson(document), more=False)
-
-    async def start(self, headers: dict[str, str]) -> None:
-        """Lines will follow."""
-        self.started = True
-        await start(self.send, _OK, NDJSON, headers)
-
-    async def pass_on(self, lines: bytes, more: bool = True) -> None:
-        """Lines, and whether more will follow."""
-        if lines or not more:
-            await self.send({"type": "http.response.body", "body": lines, "more_body": more})
+        await self.wire.start(_OK, "application/json", headers or {})
+        await self.wire.pass_on(ndjson(document), more=False)
 
 
 class Endpoint:
@@ -76,7 +66,7 @@ class Endpoint:
         """Answer one request."""
         request = Request(scope, receive)
         try:
-            visit = Visit(request, await request.body(), send)
+            visit = Visit(request, await request.body(), Wire(send))
         except ClientDisconnect:
             return
         await until_left(receive, self._told(visit))
@@ -85,9 +75,10 @@ class Endpoint:
         try:
             await check_size(visit.body)
             await self._answer(visit)
+        except StreamBrokenError:
+            return  # the client was told within its stream
         except SixgigError as error:
-            if not visit.started:
-                await send_error(visit.send, "ollama", error)
+            await send_error(visit.wire, "ollama", error)
 
 
 def told_ignored(asked: ModelRequest) -> dict[str, str]:

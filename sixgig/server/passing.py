@@ -6,12 +6,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from sixgig.errors import SixgigError
-from sixgig.gateway.answer import StreamBrokenError
+from sixgig.gateway.answer import STREAM, StreamBrokenError
 from sixgig.gateway.call import Api, Call, parse_body
 from sixgig.gateway.gateway import Gateway
 from sixgig.router import HEADER
 from sixgig.server.bodies import check_size
 from sixgig.server.sending import send_answer, send_error, until_left
+from sixgig.server.wire import NEVER, Heartbeat, Wire
 
 PATHS: dict[str, Api] = {
     "/v1/chat/completions": "openai",
@@ -21,6 +22,9 @@ PATHS: dict[str, Api] = {
     "/v1/messages": "anthropic",
     "/v1/messages/count_tokens": "anthropic",
 }
+
+_NEVER_STREAMED = ("/v1/embeddings", "/v1/messages/count_tokens")
+_WAITING = b": waiting\n\n"
 
 
 class PassThrough:
@@ -39,9 +43,9 @@ class PassThrough:
         except ClientDisconnect:
             return
         except SixgigError as error:
-            await send_error(send, self._api, error)
+            await send_error(Wire(send), self._api, error)
             return
-        await until_left(receive, self._answer(call, send))
+        await until_left(receive, self._answer(call, Wire(send)))
 
     def _call(self, request: Request, body: bytes) -> Call:
         fields = parse_body(body)
@@ -58,11 +62,15 @@ class PassThrough:
             private_header=tuple(request.headers.getlist(HEADER)),
         )
 
-    async def _answer(self, call: Call, send: Send) -> None:
-        try:
-            async with self._gateway.exchange.answer(call) as answer:
-                await send_answer(send, answer, call)
-        except StreamBrokenError:
-            return  # the client was told within its stream
-        except SixgigError as error:
-            await send_error(send, self._api, error)
+    async def _answer(self, call: Call, wire: Wire) -> None:
+        streams = call.stream and call.path not in _NEVER_STREAMED
+        every_s = self._gateway.settings.timeouts.heartbeat_s if streams else NEVER
+        headers = {"x-request-id": call.id}
+        async with wire.alive(Heartbeat(every_s, STREAM, lambda: _WAITING, headers)):
+            try:
+                async with self._gateway.exchange.answer(call) as answer:
+                    await send_answer(wire, answer, call)
+            except StreamBrokenError:
+                return  # the client was told within its stream
+            except SixgigError as error:
+                await send_error(wire, self._api, error)

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from starlette.types import Receive, Send
+from starlette.types import Receive
 
 from sixgig.errors import SixgigError
-from sixgig.gateway.answer import Answer, StreamBrokenError, status_of
+from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError, status_of
 from sixgig.gateway.call import Api, Call
 from sixgig.server.completing import CompletedStream
+from sixgig.server.ollama_answers import engine_error
 from sixgig.server.shapes import error_body, error_event, error_headers
+from sixgig.server.wire import Wire
 
 
 async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
@@ -37,44 +39,43 @@ async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> 
         watching.cancel()
 
 
-async def send_answer(send: Send, answer: Answer, call: Call) -> None:
+async def send_answer(wire: Wire, answer: Answer, call: Call) -> None:
     """Status, headers, then the body as it comes, in whole events: what says why it broke must begin one.
 
-    Raises StreamBrokenError where it broke.
+    Raises StreamBrokenError where it broke. Where the client has the status of a stream already, an answer
+    that is none becomes an event.
     """
     if not answer.streamed:
-        await _send_whole(send, answer)
+        await _send_whole(wire, answer, call.api)
         return
-    await start(send, answer.status, answer.content_type, answer.headers)
+    await wire.start(answer.status, answer.content_type, answer.headers)
     stream = CompletedStream(call)
     try:
         async for piece in answer.body:
-            if events := stream.feed(piece):
-                await send({"type": "http.response.body", "body": events, "more_body": True})
+            await wire.pass_on(stream.feed(piece))
     except StreamBrokenError as error:
         last = error_event(call.api, error.reason, stream.sequence_number)
-        await send({"type": "http.response.body", "body": last})
+        await wire.pass_on(last, more=False)
         raise
-    await send({"type": "http.response.body", "body": stream.close()})
+    await wire.pass_on(stream.close(), more=False)
 
 
-async def send_error(send: Send, api: Api, error: SixgigError) -> None:
-    """An error before the first byte, in the API's own shape."""
+async def send_error(wire: Wire, api: Api, error: SixgigError) -> None:
+    """What failed, in the API's own shape: with its status, or as the last event where a stream has begun."""
+    if wire.started:
+        await wire.pass_on(error_event(api, error), more=False)
+        return
     status = status_of(error)
     headers = {name.lower(): value for name, value in error_headers(error).items()}
-    await start(send, status, "application/json", headers)
-    await send({"type": "http.response.body", "body": error_body(api, status, error)})
+    await wire.start(status, "application/json", headers)
+    await wire.pass_on(error_body(api, status, error), more=False)
 
 
-async def start(send: Send, status: int, content_type: str, headers: dict[str, str]) -> None:
-    """Status and headers."""
-    pairs = {"content-type": content_type, "cache-control": "no-store", **headers}
-    raw = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in pairs.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-
-
-async def _send_whole(send: Send, answer: Answer) -> None:
+async def _send_whole(wire: Wire, answer: Answer, api: Api) -> None:
     body = b"".join([piece async for piece in answer.body])
+    if wire.started:
+        await send_error(wire, api, RefusedError(answer.status, engine_error(body)))
+        return
     headers = answer.headers | {"content-length": str(len(body))}
-    await start(send, answer.status, answer.content_type, headers)
-    await send({"type": "http.response.body", "body": body})
+    await wire.start(answer.status, answer.content_type, headers)
+    await wire.pass_on(body, more=False)

@@ -44,10 +44,11 @@ class _Section(BaseModel):
 class ServerSettings(_Section):
     """`[server]`. In the file sizes and durations go without their unit's name: ram, max_body, keep_alive.
 
-    queue: requests that may wait, over all models. connections: at most, fewer where files are limited. parallel: sequences of each model. keep_alive_s: how long
-    a model stays when nobody asks; below zero, for ever. None: what the machine, or the model, has.
-    allowed_hosts, allowed_origins: besides this machine's own names and the server's own pages; "*" for any.
-    trusted_proxies: whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's by default.
+    queue: requests that may wait, over all models. connections: of clients, fewer where open files are
+    limited. parallel: sequences of each model. keep_alive_s: how long a model stays when nobody asks; below
+    zero, for ever. None: what the machine, or the model, has. allowed_hosts, allowed_origins: besides this
+    machine's own names and the server's own pages; "*" for any. trusted_proxies: whose X-Forwarded-For and
+    X-Forwarded-Proto are believed; nobody's by default.
     """
 
     host: Host = "127.0.0.1"
@@ -72,8 +73,8 @@ class TimeoutSettings(_Section):
     """`[timeouts]`, durations without their unit's name in the file; below zero, none.
 
     headers_s: for a request's headers; body_s: for its body, silence_s: without a byte of it. idle_s: between
-    requests. write_s: without the client reading. first_byte_s: for an answer's first byte, queue, loading and
-    prompt included. heartbeat_s: of a stream's silence, then filled with comments.
+    requests. write_s: without the client reading. first_byte_s: until an answer's first byte, or all of one
+    that is no stream. heartbeat_s: of a stream's silence, then filled with comments.
     """
 
     headers_s: DurationS = Field(default=30.0, alias="headers")

@@ -49,7 +49,10 @@ class _Reply:
             raise BrokenConnectionError(type(error).__name__) from error
 
     async def aread(self):
-        return b"".join([piece async for piece in self.aiter_raw()])
+        try:
+            return await self._response.aread()
+        except httpx.HTTPError as error:
+            raise BrokenConnectionError(type(error).__name__) from error
 
     def json(self):
         return self._response.json()

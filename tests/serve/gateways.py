@@ -60,7 +60,7 @@ class Peer:
         self.go_on.set()
 
     async def __call__(self, request):
-        if request.url.path.endswith("/input_tokens"):
+        if request.url.path.endswith(("/input_tokens", "/count_tokens")):
             return httpx.Response(200, json={"input_tokens": self.n_prompt_tokens})
         self.asked.append(request)
         self.came.set()

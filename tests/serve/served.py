@@ -70,12 +70,16 @@ class Served:
 
 
 @contextlib.contextmanager
-def sixgig_serve(folder: Path, configuration: str) -> Iterator[Served]:
-    """The command with this configuration, its ledger below `folder`; it must end well when it is told to."""
+def sixgig_serve(folder: Path, configuration: str, descriptors: int | None = None) -> Iterator[Served]:
+    """The command with this configuration, its ledger below `folder`; it must end well when it is told to.
+
+    descriptors: so many files may be open.
+    """
     path = folder / "serve.toml"
     path.write_text(configuration)
+    limited = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sixgig", "serve", "--config", str(path), "--port", "0"],
+        [*limited, sys.executable, "-m", "sixgig", "serve", "--config", str(path), "--port", "0"],
         env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(folder / "data")},
         stderr=subprocess.PIPE,
         text=True,
