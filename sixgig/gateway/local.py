@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 
 from sixgig.engines import EngineProcess, Fleet
 from sixgig.errors import EngineLostError, ServingError, SixgigError
 from sixgig.gateway.admission import Admission
-from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError
+from sixgig.gateway.answer import STREAM, Answer, RefusedError, StreamBrokenError
 from sixgig.gateway.call import Call
+from sixgig.gateway.choices import Several
 from sixgig.gateway.limits import check_limits
 from sixgig.ledger import LOCAL
 
@@ -23,6 +23,10 @@ _LOST_S = 1.0  # a process that has died is known to be dead within this time
 _BROKEN = (httpx.HTTPError, RuntimeError)  # the latter of a connection that the fleet has closed already
 _JSON = "application/json"
 _HEADERS = {"content-type": _JSON}
+PromptCount = Callable[[], Awaitable[int | None]]
+# Endpoints whose prompts the engine counts when asked, and those of which it tokenises a text.
+_COUNTING = ("/v1/chat/completions", "/v1/responses")
+_TEXT_FIELDS = {"/v1/completions": "prompt"}
 _ERROR_EVENTS = (b'data: {"error":', b"event: error\n")
 # What the engine answers with 500 for a fault of its own. Its other 500s and 501s are about the request:
 # tools without a name, an image for a model that sees none, a text to embed that is longer than a batch.
@@ -37,29 +41,31 @@ class Local:
 
     @contextlib.asynccontextmanager
     async def answer(
-        self, call: Call, waited: Callable[[float], object], began: Callable[[], Any]
+        self,
+        call: Call,
+        waited: Callable[[float], object],
+        began: Callable[[], Awaitable[None]],
+        ended: Callable[[PromptCount], Awaitable[None]],
     ) -> AsyncIterator[Answer]:
         """The engine's answer, its slot held for the time of the block.
 
-        waited: gets the seconds in the queue; began: awaited when the engine is there. Raises SixgigError
-        before the first byte.
+        waited: gets the seconds in the queue; began: awaited when the engine is there; ended: when it has let
+        go of the answer, with what counts the prompt's tokens. Raises SixgigError before the first byte.
         """
         card = self.fleet.models[call.model].card
         check_limits(call, card)
+        several = Several.of(call)
+        body = call.body if several is None else several.request(call)
         slots = card.spec.sequences
         async with self.queue.enter(call.model, slots) as queue_s:
             waited(queue_s)
             async with self.fleet.lease(call.model, call.keep_alive_s) as engine:
                 await began()
-                async with _sent(engine, call) as response:
+                async with _sent(engine, call.path, body) as response:
                     if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
                         raise await _failed(engine, response)
-                    yield Answer(
-                        response.status_code,
-                        response.headers.get("content-type", _JSON),
-                        LOCAL,
-                        _explained(engine, response),
-                    )
+                    yield _answer(call, several, response, _explained(engine, response))
+                await ended(lambda: _counted_prompt(engine, call))
 
     async def count_prompt(self, call: Call) -> int | None:
         """Tokens of a chat's prompt by the model's own template and tokenizer; None where it cannot tell."""
@@ -67,17 +73,44 @@ class Local:
             return None
         try:
             async with self.fleet.lease(call.model) as engine:
-                path = f"{call.path}/input_tokens"
-                response = await engine.client.post(path, content=call.body, headers=_HEADERS)
-                tokens = response.raise_for_status().json().get("input_tokens")
-        except (SixgigError, *_BROKEN, ValueError):  # it is asked again, and then whoever may answers
+                return await _counted_prompt(engine, call)
+        except SixgigError:  # it is asked again, and then whoever may answers
             return None
-        return tokens if isinstance(tokens, int) else None
+
+
+async def _counted_prompt(engine: EngineProcess, call: Call) -> int | None:
+    path, body = f"{call.path}/input_tokens", call.body
+    if call.path in _TEXT_FIELDS:
+        text = call.fields.get(_TEXT_FIELDS[call.path])
+        if not isinstance(text, str):
+            return None
+        path, body = "/tokenize", json.dumps({"content": text, "add_special": True}).encode()
+    elif call.path not in _COUNTING:
+        return None
+    try:
+        response = await engine.client.post(path, content=body, headers=_HEADERS)
+        counted = response.raise_for_status().json()
+    except (*_BROKEN, ValueError):
+        return None
+    tokens = counted.get("input_tokens", len(counted.get("tokens", ())))
+    return tokens if isinstance(tokens, int) else None
+
+
+def _answer(
+    call: Call, several: Several | None, response: httpx.Response, pieces: AsyncIterator[bytes]
+) -> Answer:
+    kind = response.headers.get("content-type", _JSON)
+    if several is not None and kind.startswith(STREAM):
+        if call.stream:
+            pieces = several.streamed(pieces)
+        else:
+            kind, pieces = _JSON, several.whole(pieces)
+    return Answer(response.status_code, kind, LOCAL, pieces)
 
 
 @contextlib.asynccontextmanager
-async def _sent(engine: EngineProcess, call: Call) -> AsyncIterator[httpx.Response]:
-    request = engine.client.build_request("POST", call.path, content=call.body, headers=_HEADERS)
+async def _sent(engine: EngineProcess, path: str, body: bytes) -> AsyncIterator[httpx.Response]:
+    request = engine.client.build_request("POST", path, content=body, headers=_HEADERS)
     try:
         response = await engine.client.send(request, stream=True)
     except _BROKEN as error:
