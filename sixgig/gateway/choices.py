@@ -25,10 +25,11 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Several:
-    """answers: to each of the prompts."""
+    """answers: to each of the prompts. whole_asked: in one document."""
 
     answers: int
     prompts: int
+    whole_asked: bool = True
 
     @classmethod
     def of(cls, call: Call) -> Several | None:
@@ -40,7 +41,7 @@ class Several:
         asked = fields.get("n") if fields.get("n_cmpl") is None else fields["n_cmpl"]
         answers = asked if isinstance(asked, int) and asked > 1 else 1
         prompts = _n_prompts(fields.get("prompt")) if listed else 1
-        return cls(answers, prompts) if answers * prompts > 1 else None
+        return cls(answers, prompts, not call.stream) if answers * prompts > 1 else None
 
     def request(self, call: Call) -> bytes:
         """The body for the engine. Raises UsageError for what it cannot stream."""

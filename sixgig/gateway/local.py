@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import httpx
 
@@ -17,6 +18,8 @@ from sixgig.gateway.answer import STREAM, Answer, RefusedError, StreamBrokenErro
 from sixgig.gateway.call import Call
 from sixgig.gateway.choices import Several
 from sixgig.gateway.limits import check_limits
+from sixgig.gateway.preparing import Prepared, ignored_header, prepared
+from sixgig.gateway.stopping import told_in_stream, told_whole
 from sixgig.ledger import LOCAL
 
 _LOST_S = 1.0  # a process that has died is known to be dead within this time
@@ -54,6 +57,8 @@ class Local:
         """
         card = self.fleet.models[call.model].card
         check_limits(call, card)
+        request = prepared(call, card)
+        call = replace(call, body=request.body)
         several = Several.of(call)
         body = call.body if several is None else several.request(call)
         slots = card.spec.sequences
@@ -64,7 +69,7 @@ class Local:
                 async with _sent(engine, call.path, body) as response:
                     if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
                         raise await _failed(engine, response)
-                    yield _answer(call, several, response, _explained(engine, response))
+                    yield _answer(request, several, response, _explained(engine, response))
                 await ended(lambda: _counted_prompt(engine, call))
 
     async def count_prompt(self, call: Call) -> int | None:
@@ -97,15 +102,18 @@ async def _counted_prompt(engine: EngineProcess, call: Call) -> int | None:
 
 
 def _answer(
-    call: Call, several: Several | None, response: httpx.Response, pieces: AsyncIterator[bytes]
+    request: Prepared, several: Several | None, response: httpx.Response, pieces: AsyncIterator[bytes]
 ) -> Answer:
+    """Its bytes as they are, but for several answers' counts and for the reason that a stop sequence is."""
     kind = response.headers.get("content-type", _JSON)
-    if several is not None and kind.startswith(STREAM):
-        if call.stream:
-            pieces = several.streamed(pieces)
-        else:
-            kind, pieces = _JSON, several.whole(pieces)
-    return Answer(response.status_code, kind, LOCAL, pieces)
+    streams = kind.startswith(STREAM)
+    if several is not None and streams and several.whole_asked:
+        kind, pieces = _JSON, several.whole(pieces)
+    elif several is not None and streams:
+        pieces = several.streamed(pieces)
+    if request.stops:
+        pieces = (told_in_stream if streams else told_whole)(pieces, request.stops)
+    return Answer(response.status_code, kind, LOCAL, pieces, headers=ignored_header(request.told))
 
 
 @contextlib.asynccontextmanager

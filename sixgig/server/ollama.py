@@ -97,7 +97,7 @@ class Ollama:
     async def _answer(self, visit: Visit, asked: AnswerRequest, form: Form, request: EngineRequest) -> None:
         loading = self._backend.loading(asked.model)
         async with self._backend.answer(visit, asked, request) as answer:
-            headers = answer.headers | told_ignored(asked)
+            headers = answer.headers | told_ignored(asked, answer.headers)
             if answer.streamed and answer.status == _OK:
                 return await _stream(visit, answer, Lines(form, loading.took_ns), headers)
             body = b"".join([piece async for piece in answer.body])

@@ -23,9 +23,12 @@ CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 def server(tmp_path_factory):
     """(a client, the ledger) of a server with four slots."""
     folder = tmp_path_factory.mktemp("counts")
-    with sixgig_serve(
-        folder, f'[server]\nram = "1G"\n[models.demo]\npath = {json.dumps(str(DEMO))}\n'
-    ) as served, httpx.Client(base_url=served.url, timeout=60) as client:
+    with (
+        sixgig_serve(
+            folder, f'[server]\nram = "1G"\n[models.demo]\npath = {json.dumps(str(DEMO))}\n'
+        ) as served,
+        httpx.Client(base_url=served.url, timeout=60) as client,
+    ):
         yield client, folder / "data" / "sixgig" / "ledger.sqlite"
 
 
