@@ -66,11 +66,18 @@ class ModelCard:
     whole_bytes: int
     paged_bytes: int | None
     chat_template: str | None
+    tool_template: str | None = None
 
     @property
     def name(self) -> str:
         """What requests call it."""
         return self.spec.name
+
+    @property
+    def shows_tools(self) -> bool:
+        """Whether a template of its speaks of tools, so that the model may hear of them."""
+        templates = (self.chat_template, self.tool_template)
+        return any("tools" in text or "functions" in text for text in templates if text)
 
 
 def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
@@ -101,6 +108,7 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
         whole_bytes=_smallest(model, options, paged=False),
         paged_bytes=_smallest(model, options, paged=True) if model.routed_bytes else None,
         chat_template=model.chat_template,
+        tool_template=model.metadata.text("tokenizer.chat_template.tool_use"),
     )
 
 

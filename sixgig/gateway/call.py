@@ -57,7 +57,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
     and numbers that JSON does not know.
     """
     try:
-        document = json.loads(body.decode(), parse_constant=_no_number, parse_int=_integer)
+        document = json.loads(body.decode("utf-8-sig"), parse_constant=_no_number, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise UsageError("the body is no JSON in UTF-8", str(error)[:120], "send a JSON object") from error
     if not isinstance(document, dict):

@@ -124,7 +124,7 @@ class Dispatch:
         async def began() -> None:
             await record.begin(self.books)
 
-        return await stack.enter_async_context(self.local.answer(call, waited, began))
+        return await stack.enter_async_context(self.local.answer(call, waited, began, record.count_prompt))
 
     async def _here_first(
         self,

@@ -64,7 +64,8 @@ class Exchange:
         finally:
             closing = self._close(record, stack)
             # What waits for nothing cannot be cancelled half way, and needs no task of its own.
-            await (asyncio.shield(closing) if record.lingers else closing)
+            waits = record.lingers or record.outcome != "ok"
+            await (asyncio.shield(closing) if waits else closing)
 
     async def _begun(self, call: Call, record: Record, stack: contextlib.AsyncExitStack) -> Answer:
         """The answer with its first byte, or all of it, in time."""

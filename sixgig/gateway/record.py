@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
 
 from sixgig.energy import Energy
 from sixgig.gateway.books import Books, storable
@@ -14,10 +15,12 @@ from sixgig.gateway.usage import Usage, UsageWatch
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import LOCAL, Entry, Outcome
 
+COUNTING_S = 2.0
+
 
 @dataclass
 class Record:
-    """Times are seconds since the call came. pieces: of its body, passed on so far.
+    """Times are seconds since the call came. counted_prompt: tokens of a prompt whose answer did not tell.
 
     energy: None until an engine here has ended with it. upstream_micros: of all upstreams that were asked.
     lingers: letting go of who answered may have to wait for something.
@@ -34,7 +37,7 @@ class Record:
     upstream_micros: int | None = None
     began_at: float = field(default_factory=time.time)
     began_s: float = field(default_factory=time.monotonic)
-    pieces: int = 0
+    counted_prompt: int | None = None
     lingers: bool = False
     _began: bool = False
     _beginning: asyncio.Task[None] | None = None
@@ -45,8 +48,25 @@ class Record:
 
     @property
     def usage(self) -> Usage:
-        """What the answer said of itself so far."""
-        return self.watch.usage
+        """What the answer said of itself so far; where a stream was cut short, what was counted of it here.
+
+        It is then as many tokens as pieces of text were passed on: the engine makes one a token, or fewer.
+        """
+        said = self.watch.usage
+        if self.outcome == "cancelled" and not self._began and self.upstream_micros is None:
+            return replace(said, prompt_tokens=0, completion_tokens=0)  # nobody was asked yet
+        if self.outcome == "ok" or not self.call.stream or self.first_token_s is None:
+            return said
+        prompt = self.counted_prompt if said.prompt_tokens is None else said.prompt_tokens
+        written = max(said.completion_tokens or 0, self.watch.written)
+        return replace(said, prompt_tokens=prompt, completion_tokens=written)
+
+    async def count_prompt(self, count: Callable[[], Awaitable[int | None]]) -> None:
+        """The engine has let go of the call: have its prompt counted where a stream was cut short untold."""
+        if self.call.stream and self.first_token_s is not None and self.watch.usage.prompt_tokens is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(COUNTING_S):
+                    self.counted_prompt = await count()
 
     @property
     def joules(self) -> float | None:
@@ -90,7 +110,6 @@ class Record:
                 self.first_token_s = self.seconds
             if self.served_by == LOCAL:
                 self.watch.feed(piece)
-            self.pieces += 1
             yield piece
 
     def entry(self, books: Books) -> Entry:

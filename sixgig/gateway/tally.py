@@ -50,7 +50,7 @@ class Tally:
         tally.requests[record.outcome] += 1
         tally.prompt_tokens += usage.prompt_tokens or 0
         known = usage.completion_tokens
-        tally.completion_tokens += (record.pieces if record.call.stream else 0) if known is None else known
+        tally.completion_tokens += record.watch.written if known is None else known
 
     def sample(self, now_s: float, hit_rate: float | None, watts: float | None) -> None:
         """To be called once a second."""
@@ -62,6 +62,4 @@ class Tally:
     def _written(self, model: str) -> int:
         """Tokens of its answers, those under way as far as they have come: a piece of a stream is a token."""
         streams = (r for r in self._open.values() if r.call.model == model and r.served_by == LOCAL)
-        return self.of(model).completion_tokens + sum(
-            record.pieces for record in streams if record.call.stream
-        )
+        return self.of(model).completion_tokens + sum(record.watch.written for record in streams)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from sixgig.gateway.pieces import LINE_ENDS, PieceBuffer
 
 _MARKS = (b'"usage"', b'"timings"')
+# A text that is not empty, under any of the APIs' names for a piece of one; Responses repeats all at the end.
+_WRITES = re.compile(
+    rb'"(?:content|text|reasoning_content|reasoning|thinking|arguments|partial_json|delta)": ?"[^"]'
+)
+_REPEATS = re.compile(rb'"type": ?"response\.[a-z_.]*(?:done|completed|incomplete)"')
 _LONGEST_LINE, _LONGEST_BODY = 1 << 20, 64 << 20
 _WHOLE_BODY, _LONGEST_VALUE = 1 << 20, 64 << 10
 
@@ -30,13 +36,15 @@ class Usage:
 class UsageWatch:
     """feed() it every byte of the body in order; `usage` is then what the answer said last.
 
-    streamed: the body is server-sent events. Covers the shapes of OpenAI, Anthropic and Responses.
+    streamed: the body is server-sent events; written: how many of them held some of the answer, be it text,
+    thinking or a tool's call. Covers the shapes of OpenAI, Anthropic and Responses.
     """
 
     def __init__(self, streamed: bool) -> None:
         self._streamed = streamed
         self._lines, self._body = PieceBuffer(LINE_ENDS), bytearray()
         self._read = 0
+        self.written = 0
         self._found: dict[str, Any] = {}
         self._timings: dict[str, Any] = {}
 
@@ -61,7 +69,10 @@ class UsageWatch:
         return _usage(self._found, self._timings)
 
     def _see_line(self, line: bytes) -> None:
-        if line.startswith(b"data:") and any(mark in line for mark in _MARKS):
+        if not line.startswith(b"data:"):
+            return
+        self.written += _WRITES.search(line) is not None and _REPEATS.search(line) is None
+        if any(mark in line for mark in _MARKS):
             self._see(line[5:])
 
     def _see(self, text: bytes) -> None:

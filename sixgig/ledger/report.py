@@ -24,11 +24,12 @@ UNION ALL SELECT MIN(began_at) FROM residencies WHERE began_at >= :since)
 """
 _WITHIN = "WHERE began_at >= ? AND began_at < ? GROUP BY 1"
 _ESTIMATED = "energy_estimated"
+_CUT_SHORT = "outcome <> 'ok'"  # its pieces were counted
 _HERE, _AWAY = "served_by = 'local'", "served_by <> 'local'"
 _ENTRIES = f"""
 SELECT {{group}}, COUNT(*), SUM(outcome = 'ok'), SUM(outcome = 'failed'), SUM(outcome = 'cancelled'),
 SUM(seconds), {sum_columns("prompt_tokens")}, {sum_columns("cached_tokens")},
-{sum_columns("completion_tokens")}, {sum_columns("joules", _HERE, _ESTIMATED)},
+{sum_columns("completion_tokens", estimated=_CUT_SHORT)}, {sum_columns("joules", _HERE, _ESTIMATED)},
 {sum_columns("energy_cost_micros", _HERE, _ESTIMATED)}, {sum_columns("upstream_cost_micros", _AWAY)}
 FROM entries {_WITHIN}
 """

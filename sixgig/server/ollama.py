@@ -102,7 +102,7 @@ class Ollama:
             visit.wire.alive(self._heartbeat(form, asked, request)),
             self._backend.answer(visit, asked, request) as answer,
         ):
-            headers = answer.headers | told_ignored(asked)
+            headers = answer.headers | told_ignored(asked, answer.headers)
             if answer.streamed and answer.status == _OK:
                 return await _stream(visit, answer, Lines(form, loading.took_ns), headers)
             body = b"".join([piece async for piece in answer.body])

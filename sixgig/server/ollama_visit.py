@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from sixgig.errors import SixgigError
 from sixgig.gateway.answer import StreamBrokenError
 from sixgig.gateway.call import Call
+from sixgig.gateway.preparing import IGNORED_HEADER, ignored_header
 from sixgig.router import HEADER
 from sixgig.server.bodies import check_size
 from sixgig.server.ollama_answers import ndjson
@@ -21,10 +21,7 @@ from sixgig.server.ollama_requests import EngineRequest
 from sixgig.server.sending import send_error, until_left
 from sixgig.server.wire import Wire
 
-IGNORED_HEADER = "x-sixgig-ignored"
 _OK = 200
-_NAME = re.compile(r"[A-Za-z0-9_.]{1,40}", re.ASCII)
-_MOST_IGNORED = 20
 
 
 @dataclass
@@ -81,7 +78,7 @@ class Endpoint:
             await send_error(visit.wire, "ollama", error)
 
 
-def told_ignored(asked: ModelRequest) -> dict[str, str]:
-    """A header that names what was given and does nothing here."""
-    names = [name for name in asked.ignored if _NAME.fullmatch(name)][:_MOST_IGNORED]
-    return {IGNORED_HEADER: ", ".join(names)} if names else {}
+def told_ignored(asked: ModelRequest, headers: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A header that names what was given and does nothing here. headers: the answer's, for what it names."""
+    engine = (headers or {}).get(IGNORED_HEADER, "")
+    return ignored_header([*asked.ignored, *(name for name in engine.split(", ") if name)])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import anthropic
 import httpx
 import pytest
 
+from sixgig.gateway.stopping import told_in_stream, told_whole
 from sixgig.inference.tokenizer import open_tokenizer
 from sixgig.modelfile import open_model
 from tests.serve.ollama_server import DEMO
@@ -57,6 +59,58 @@ def test_a_message_is_answered_with_its_usage(client):
     usage = answer.usage
     assert usage.input_tokens + (usage.cache_read_input_tokens or 0) == len(prompt)
     assert usage.output_tokens == 8
+
+
+def test_a_stop_sequence_is_the_reason_and_is_named(client):
+    said = ask(client, max_tokens=30).content[0].text
+    stop = said.rstrip()[8:11]
+    for stops in ([stop], ["nowhere to be found", stop]):
+        answer = ask(client, max_tokens=30, stop_sequences=stops)
+        assert (answer.stop_reason, answer.stop_sequence) == ("stop_sequence", stop)
+        assert stop not in answer.content[0].text and said.startswith(answer.content[0].text)
+        with client.messages.stream(
+            messages=HELLO, **GREEDY | {"max_tokens": 30, "stop_sequences": stops}
+        ) as stream:
+            final = stream.get_final_message()
+        assert (final.stop_reason, final.stop_sequence) == ("stop_sequence", stop)
+        assert final.content[0].text == answer.content[0].text
+    unmet = ask(client, stop_sequences=["nowhere to be found"])
+    assert (unmet.stop_reason, unmet.stop_sequence) == ("max_tokens", None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "word", "told"),
+    [
+        ("end_turn", '"END"', ("stop_sequence", "END")),
+        ("end_turn", '"<|im_end|>"', ("end_turn", None)),  # the template's own
+        ("tool_use", '"END"', ("tool_use", "END")),
+        ("end_turn", "null", ("end_turn", None)),
+    ],
+)
+def test_only_what_was_asked_for_is_a_stop_sequence(reason, word, told):
+    text = r'{"type":"text","text":"\"stop_reason\":\"end_turn\",\"stop_sequence\":\"END\" é"}'
+    ending = f'"stop_reason":"{reason}","stop_sequence":{word}'
+    whole = f'{{"content":[{text}],{ending}}}'.encode()
+    events = (
+        f'event: content_block_delta\ndata: {{"delta":{text}}}\n\n'
+        f'event: message_delta\ndata: {{"type":"message_delta","delta":{{{ending}}}}}\n\n'
+        'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    ).encode()
+
+    async def read(change, body):
+        async def pieces():
+            for place in range(0, len(body), 7):
+                yield body[place : place + 7]
+
+        return b"".join([piece async for piece in change(pieces(), ["END"])])
+
+    found = asyncio.run(read(told_whole, whole))
+    assert (json.loads(found)["stop_reason"], json.loads(found)["stop_sequence"]) == told
+    stream = asyncio.run(read(told_in_stream, events))
+    before, after = events.split(b"event: message_delta")[0], b"event: message_stop"
+    assert stream.startswith(before) and stream.count(after) == 1
+    delta = json.loads(stream.split(b"event: message_delta\ndata: ")[1].split(b"\n")[0])["delta"]
+    assert (delta["stop_reason"], delta["stop_sequence"]) == told
 
 
 def test_content_in_blocks_is_the_same_as_text(client):

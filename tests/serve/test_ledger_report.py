@@ -46,6 +46,8 @@ def numbered(rows: Iterable[Any]) -> list[Any]:
 def counted(rows: Iterable[Any], name: str, expected: Callable[[Any], bool] = lambda row: True) -> Sum[Any]:
     figures = [(getattr(row, name), "joules" in name or "energy" in name, row) for row in rows]
     known = [(value, energy and row.energy_estimated) for value, energy, row in figures if value is not None]
+    if name == "completion_tokens":  # of an answer cut short its pieces were counted
+        known = [(value, row.outcome != "ok") for value, _, row in figures if value is not None]
     total = sum(value for value, _ in known) if known else None
     of = sum(value is not None or expected(row) for value, _, row in figures)
     return Sum(total, len(known), of, sum(estimated for _, estimated in known))

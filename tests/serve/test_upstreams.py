@@ -355,7 +355,7 @@ async def test_real_connections_that_fail(tmp_path, fault):
         assert settled == ([None] if fault == "no HTTP" else [0])
 
 
-NO_UTF8 = ["utf-16", "utf-16-le", "utf-32", "utf-32-be", "utf-8-sig", "latin-1"]
+NO_UTF8 = ["utf-16", "utf-16-le", "utf-32", "utf-32-be", "latin-1"]
 
 
 @pytest.mark.parametrize("coding", NO_UTF8)
