@@ -13,6 +13,7 @@ import httpx
 
 from sixgig.engines import EngineProcess, Fleet
 from sixgig.errors import EngineLostError, ServingError, SixgigError
+from sixgig.gateway import logs
 from sixgig.gateway.admission import Admission
 from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError
 from sixgig.gateway.call import Call
@@ -51,9 +52,7 @@ class Local:
             waited(queue_s)
             async with self.fleet.lease(call.model, call.keep_alive_s) as engine:
                 await began()
-                async with _sent(engine, call) as response:
-                    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-                        raise await _failed(engine, response)
+                async with _answered(engine, call) as response:
                     yield Answer(
                         response.status_code,
                         response.headers.get("content-type", _JSON),
@@ -73,6 +72,23 @@ class Local:
         except (SixgigError, *_BROKEN, ValueError):  # it is asked again, and then whoever may answers
             return None
         return tokens if isinstance(tokens, int) else None
+
+
+@contextlib.asynccontextmanager
+async def _answered(engine: EngineProcess, call: Call) -> AsyncIterator[httpx.Response]:
+    """Its answer below 500; a fault of its own that may pass gets a second try."""
+    async with _sent(engine, call) as response:
+        if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+            yield response
+            return
+        failure = await _failed(engine, response)
+    if isinstance(failure, RefusedError):  # by what was asked, or by the disk
+        raise failure
+    logs.event("asked_again", id=call.id, model=call.model, reason=str(failure))
+    async with _sent(engine, call) as response:
+        if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise await _failed(engine, response)
+        yield response
 
 
 @contextlib.asynccontextmanager

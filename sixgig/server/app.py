@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from sixgig.errors import SixgigError
 from sixgig.gateway.answer import RefusedError
 from sixgig.gateway.gateway import Gateway
 from sixgig.gateway.metrics import CONTENT_TYPE
@@ -24,7 +25,9 @@ from sixgig.server.openapi import openapi_document
 from sixgig.server.page import page_routes
 from sixgig.server.passing import PATHS, PassThrough
 from sixgig.server.receipts import receipt
-from sixgig.server.shapes import api_of, error_body
+from sixgig.server.shapes import api_of, error_body, error_headers
+
+_OUR_BUG = 500
 
 
 def make_app(gateway: Gateway) -> ASGIApp:
@@ -43,7 +46,9 @@ def make_app(gateway: Gateway) -> ASGIApp:
         *page_routes(),
         *_own_routes(gateway),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _in_shape})
+    app = Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _in_shape, Exception: _failed}
+    )
     return Guards(app, gateway.settings.server, Keyring(gateway.settings.keys))
 
 
@@ -52,8 +57,15 @@ async def _in_shape(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     refused = RefusedError(error.status_code, error.detail.lower(), f"{request.method} {path[:80]!a}")
-    body = error_body(api_of(path), error.status_code, refused)
+    body = error_body(api_of(path, request.headers), error.status_code, refused)
     return Response(body, error.status_code, error.headers, "application/json")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A fault of our own, before the first byte; uvicorn logs it."""
+    failure = SixgigError("the server failed", type(error).__name__, "see its log")
+    body = error_body(api_of(request.url.path, request.headers), _OUR_BUG, failure)
+    return Response(body, _OUR_BUG, error_headers(failure))
 
 
 def _own_routes(gateway: Gateway) -> list[BaseRoute]:

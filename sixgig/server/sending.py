@@ -12,7 +12,9 @@ from sixgig.errors import SixgigError
 from sixgig.gateway.answer import Answer, StreamBrokenError, status_of
 from sixgig.gateway.call import Api, Call
 from sixgig.server.completing import CompletedStream
-from sixgig.server.shapes import error_body, error_event, error_headers
+from sixgig.server.shapes import error_body, error_event, error_headers, passed_error
+
+_BAD = 400
 
 
 async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
@@ -34,7 +36,7 @@ async def send_answer(send: Send, answer: Answer, call: Call) -> None:
     Raises StreamBrokenError where it broke.
     """
     if not answer.streamed:
-        await _send_whole(send, answer)
+        await _send_whole(send, answer, call.api)
         return
     await start(send, answer.status, answer.content_type, answer.headers)
     stream = CompletedStream(call)
@@ -64,8 +66,10 @@ async def start(send: Send, status: int, content_type: str, headers: dict[str, s
     await send({"type": "http.response.start", "status": status, "headers": raw})
 
 
-async def _send_whole(send: Send, answer: Answer) -> None:
+async def _send_whole(send: Send, answer: Answer, api: Api) -> None:
     body = b"".join([piece async for piece in answer.body])
+    if answer.status >= _BAD:
+        body = passed_error(api, answer.status, body)
     headers = answer.headers | {"content-length": str(len(body))}
     await start(send, answer.status, answer.content_type, headers)
     await send({"type": "http.response.body", "body": body})
