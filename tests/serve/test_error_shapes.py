@@ -8,8 +8,7 @@ from sixgig.server.shapes import error_body, error_event, passed_error
 from tests.serve.gateways import CHATS, house
 from tests.serve.loops import in_loop
 
-LONG, CONTEXT = "word " * 4000, 2048
-FEW_BYTES, MANY_BYTES = LONG, LONG * 40  # the engine counts the first; the second is refused unread
+FEW_BYTES, MANY_BYTES = "word " * 8000, "word " * 160_000  # the engine counts the first
 ASKED = {
     "/v1/chat/completions": lambda text: {"messages": [{"role": "user", "content": text}]},
     "/v1/completions": lambda text: {"prompt": text},
@@ -25,7 +24,10 @@ ASKED = {
 def test_a_prompt_longer_than_the_context_is_refused_in_the_words_that_clients_look_for(
     served, path, stream, text
 ):
-    answer = httpx.post(served.url + path, json={"model": "single", "stream": stream, **ASKED[path](text)})
+    context = httpx.get(f"{served.url}/v1/models/demo").json()["context_length"]
+    answer = httpx.post(
+        served.url + path, json={"model": "demo", "stream": stream, **ASKED[path](text)}, timeout=60
+    )
     assert answer.status_code == 400
     error = answer.json()["error"]
     if path == "/v1/messages":
@@ -33,13 +35,13 @@ def test_a_prompt_longer_than_the_context_is_refused_in_the_words_that_clients_l
         _, n_prompt_tokens, _, n_context = _numbers(
             error["message"], "prompt is too long: {} tokens > {} maximum"
         )
-        assert n_prompt_tokens >= n_context == CONTEXT
+        assert n_prompt_tokens >= n_context == context
     elif path == "/api/chat":
-        assert f"exceeds the available context size ({CONTEXT} tokens)" in error
+        assert f"exceeds the available context size ({context} tokens)" in error
     else:
-        assert f"exceeds the available context size ({CONTEXT} tokens)" in error["message"]
-        assert (error["type"], error["code"], error["n_ctx"]) == ("exceed_context_size_error", 400, CONTEXT)
-        assert error["n_prompt_tokens"] >= CONTEXT
+        assert f"exceeds the available context size ({context} tokens)" in error["message"]
+        assert (error["type"], error["code"], error["n_ctx"]) == ("exceed_context_size_error", 400, context)
+        assert error["n_prompt_tokens"] >= context
 
 
 def _numbers(said, pattern):
@@ -79,7 +81,7 @@ WRONG = {
 def test_every_error_of_anthropics_api_has_anthropics_shape(served, wrong):
     answer = WRONG[wrong](served.url)
     assert 400 <= answer.status_code < 500
-    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-type"].startswith("application/json")
     said = answer.json()
     assert said.keys() == {"type", "error"} and said["type"] == "error"
     assert said["error"].keys() == {"type", "message"} and len(said["error"]["message"]) > 8
