@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sixgig.errors import BudgetError, ServingError, SixgigError, UsageError
 
@@ -19,11 +20,27 @@ class StreamBrokenError(ServingError):
 
 
 class RefusedError(ServingError):
-    """Nobody will answer this request; status: HTTP's."""
+    """Nobody will answer this request; status: HTTP's. told: OpenAI's fields of the error, where another
+    server refused it.
+    """
 
-    def __init__(self, status: int, what: str, numbers: str = "", cure: str = "") -> None:
+    def __init__(
+        self, status: int, what: str, numbers: str = "", cure: str = "", told: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(what, numbers, cure)
-        self.status = status
+        self.status, self.told = status, told or {}
+
+
+class TooLongError(UsageError):
+    """A prompt that is longer than the model's context, in the engine's words, which clients look for.
+
+    n_prompt_tokens: it has so many or more.
+    """
+
+    def __init__(self, n_prompt_tokens: int, n_context: int, numbers: str) -> None:
+        what = f"request ({n_prompt_tokens} tokens) exceeds the available context size ({n_context} tokens)"
+        super().__init__(what, numbers, "shorten it")
+        self.n_prompt_tokens, self.n_context = n_prompt_tokens, n_context
 
 
 @dataclass

@@ -187,8 +187,8 @@ class Books:
 
 
 def _reservation(attempt: Attempt) -> str:
-    """A request may try several upstreams."""
-    return f"{attempt.request_id}/{attempt.upstream.name}"
+    """A request may try several upstreams, and one of them twice."""
+    return f"{attempt.request_id}/{attempt.upstream.name}{'/again' if attempt.again else ''}"
 
 
 def storable(name: str) -> str:

@@ -18,7 +18,7 @@ from sixgig.gateway.books import Books
 from sixgig.gateway.call import Call, output_limit
 from sixgig.gateway.local import Local
 from sixgig.gateway.record import Record
-from sixgig.gateway.upstream import UpstreamError, Upstreams
+from sixgig.gateway.upstream import UpstreamError, UpstreamRefusedError, Upstreams
 from sixgig.gateway.usage import UsageWatch
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import Exceeded, LedgerError, Limits
@@ -46,6 +46,10 @@ from sixgig.router import Local as StayHere
 
 _OURS = 500  # below, the request itself is at fault
 _NO_MONEY = Spent(0, 0)
+
+
+class SpendingError(RefusedError):
+    """A request may not leave: what it can cost cannot be set aside."""
 
 
 class Dispatch:
@@ -151,6 +155,8 @@ class Dispatch:
         """Where the upstream fails before its first byte, the model here answers, if it is here."""
         try:
             return await self._elsewhere(call, attempt, record, stack)
+        except UpstreamRefusedError:  # the request itself is at fault
+            raise
         except SixgigError as error:
             if not self._state(call).known:
                 raise
@@ -183,19 +189,34 @@ class Dispatch:
     async def _elsewhere(
         self, call: Call, attempt: Attempt, record: Record, stack: contextlib.AsyncExitStack
     ) -> Answer:
+        """The upstream's answer. After 5xx it is asked once more, if that may be paid for once more."""
+        try:
+            return await self._asked(call, attempt, record, stack)
+        except UpstreamError as error:
+            if not error.may_pass:
+                raise
+            logs.event("asked_again", id=call.id, upstream=attempt.upstream.name, reason=error.numbers)
+            try:
+                return await self._asked(call, replace(attempt, again=True), record, stack)
+            except SpendingError:
+                raise error from None
+
+    async def _asked(
+        self, call: Call, attempt: Attempt, record: Record, stack: contextlib.AsyncExitStack
+    ) -> Answer:
         """The upstream's answer, once its worst case is set aside; that counts until it is settled."""
         record.lingers = True
         try:
             over = await self.books.reserve(attempt, call.key or "", call.model, self.limits)
         except LedgerError as error:
-            raise RefusedError(503, "no spending can be put down now", cure="ask again later") from error
+            raise SpendingError(503, "no spending can be put down now", cure="ask again later") from error
         if over:
-            raise RefusedError(402, "the spending cap is reached", _exceeded(over), "wait, or raise the cap")
+            raise SpendingError(402, "the spending cap is reached", _exceeded(over), "wait, or raise the cap")
         record.owe(attempt.worst_case_micros)
         watch = UsageWatch(call.stream)
         try:
             answer = await stack.enter_async_context(self.upstreams.answer(call, attempt, watch))
-        except UpstreamError as error:
+        except (UpstreamError, UpstreamRefusedError) as error:
             if not error.spent:
                 record.owe(-attempt.worst_case_micros)
                 await asyncio.shield(self.books.settle(attempt, 0))

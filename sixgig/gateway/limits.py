@@ -10,6 +10,7 @@ from typing import Any
 
 from sixgig.engines import ModelCard
 from sixgig.errors import UsageError
+from sixgig.gateway.answer import TooLongError
 from sixgig.gateway.call import Call, output_limit
 
 LONGEST_WINDOW = 65_536  # four bytes each: tokens looked back at for repetition
@@ -43,8 +44,8 @@ def check_limits(call: Call, card: ModelCard) -> Fields:
 def _check_length(call: Call, card: ModelCard) -> None:
     most = card.context * MOST_BYTES_PER_TOKEN
     if not call.path.endswith("/embeddings") and len(call.body) > most:
-        numbers = f"{len(call.body)} bytes for a context of {card.context} tokens"
-        raise UsageError("the request is longer than the model's context", numbers, "shorten it")
+        at_least = len(call.body) // MOST_BYTES_PER_TOKEN
+        raise TooLongError(at_least, card.context, f"it has {len(call.body)} bytes")
 
 
 def _check_slot(fields: Fields) -> None:

@@ -32,9 +32,7 @@ PromptCount = Callable[[], Awaitable[int | None]]
 class Local:
     """The models of this machine."""
 
-    def __init__(
-        self, fleet: Fleet, queue: Admission, grammars: GrammarGate, chooser: SlotChooser
-    ) -> None:
+    def __init__(self, fleet: Fleet, queue: Admission, grammars: GrammarGate, chooser: SlotChooser) -> None:
         self.fleet, self.queue, self._grammars, self._chooser = fleet, queue, grammars, chooser
 
     @contextlib.asynccontextmanager

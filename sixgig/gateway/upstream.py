@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from sixgig.errors import ServingError
-from sixgig.gateway.answer import STREAM, Answer, StreamBrokenError
+from sixgig.gateway.answer import STREAM, Answer, RefusedError, StreamBrokenError
 from sixgig.gateway.call import OUTPUT_LIMITS, Call
 from sixgig.gateway.pieces import EVENT_ENDS, PieceBuffer
 from sixgig.gateway.usage import UsageWatch
@@ -26,14 +26,26 @@ _IDLE_CONNECTIONS = 32
 _JSON, _PLAIN = "application/json", "identity"
 _EVENT_END = re.compile(rb"(\r?\n\r?\n)")
 _TAIL, _LONGEST_EVENT = 4096, 1 << 20
+# By these the request itself is at fault; other 4xx are about our key, our pace, or its names.
+_REFUSALS, _FAILED, _MAY_PASS = (400, 413, 415, 422), 500, (500, 502, 503, 504, 529)
+_ERROR_FIELDS, _LONGEST_ERROR, _LONGEST_WORDS = ("message", "type", "code", "param"), 65_536, 500
 
 
 class UpstreamError(ServingError):
-    """An upstream failed before its first byte; spent: whether it may have worked for us all the same."""
+    """An upstream failed before its first byte; spent: whether it may have worked for us all the same.
 
-    def __init__(self, name: str, numbers: str, spent: bool) -> None:
+    may_pass: it said itself that it failed, and may not when it is asked again.
+    """
+
+    def __init__(self, name: str, numbers: str, spent: bool, may_pass: bool = False) -> None:
         super().__init__(f"the upstream {name} failed", numbers, "ask again, or see its own log")
-        self.spent = spent
+        self.spent, self.may_pass = spent, may_pass
+
+
+class UpstreamRefusedError(RefusedError):
+    """An upstream finds fault with the request: so would it the next time, and nothing was spent."""
+
+    spent = False
 
 
 class Upstreams:
@@ -81,12 +93,38 @@ class Upstreams:
         except (TimeoutError, httpx.HTTPError) as error:
             unspent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             raise UpstreamError(name, _words(error), spent=not unspent) from error
-        if response.status_code != httpx.codes.OK:
+        status = response.status_code
+        if status == httpx.codes.OK:
+            return response
+        try:
+            told = await _told(response) if status in _REFUSALS else {}
+        finally:
             await response.aclose()
-            # 4xx is refused work; what failed with 5xx may have been done, and paid for, before.
-            spent = response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
-            raise UpstreamError(name, f"status {response.status_code}", spent)
-        return response
+        if status in _REFUSALS:
+            what = f"the upstream {name} refused the request"
+            raise UpstreamRefusedError(status, what, str(told.pop("message", "")), told=told)
+        # 4xx is refused work; what failed with 5xx may have been done, and paid for, before.
+        raise UpstreamError(name, f"status {status}", spent=status >= _FAILED, may_pass=status in _MAY_PASS)
+
+
+async def _told(response: httpx.Response) -> dict[str, Any]:
+    """OpenAI's fields of an error; none of what comes late, long or in another shape."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            async for piece in response.aiter_raw():
+                body += piece
+                if len(body) > _LONGEST_ERROR:
+                    return {}
+    except (TimeoutError, httpx.HTTPError):
+        return {}
+    error = _document(bytes(body)).get("error")
+    fields = {name: error.get(name) for name in _ERROR_FIELDS} if isinstance(error, dict) else {}
+    return {
+        name: value[:_LONGEST_WORDS] if isinstance(value, str) else value
+        for name, value in fields.items()
+        if isinstance(value, str | int)
+    }
 
 
 def _first_byte_s(call: Call, attempt: Attempt) -> float:

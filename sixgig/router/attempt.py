@@ -16,7 +16,8 @@ from sixgig.router.upstream import Upstream
 @dataclass(frozen=True)
 class Attempt:
     """model: the upstream's name for it. max_output_tokens: to be written into the request that is sent.
-    worst_case_micros: micro-units, rounded up, to be reserved before it is sent.
+    worst_case_micros: micro-units, rounded up, to be reserved before it is sent. again: the same upstream was
+    asked before, and that may have cost as much.
 
     Raises ValueError without the permit of this very request.
     """
@@ -27,6 +28,7 @@ class Attempt:
     max_output_tokens: int
     worst_case_micros: int
     permit: Permit = field(repr=False)
+    again: bool = False
 
     def __post_init__(self) -> None:
         if not is_permitted(self.permit, self.request_id):

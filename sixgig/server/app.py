@@ -8,11 +8,13 @@ from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sixgig.errors import SixgigError
 from sixgig.gateway.answer import RefusedError
 from sixgig.gateway.gateway import Gateway
 from sixgig.gateway.metrics import CONTENT_TYPE
@@ -24,7 +26,9 @@ from sixgig.server.openapi import openapi_document
 from sixgig.server.page import page_routes
 from sixgig.server.passing import PATHS, PassThrough
 from sixgig.server.receipts import receipt
-from sixgig.server.shapes import api_of, error_body
+from sixgig.server.shapes import api_of, error_body, error_headers
+
+_OUR_BUG = 500
 
 
 def make_app(gateway: Gateway) -> ASGIApp:
@@ -35,7 +39,7 @@ def make_app(gateway: Gateway) -> ASGIApp:
         async with gateway.running():
             yield
 
-    passing = {path: PassThrough(gateway, path) for path in PATHS}
+    passing = {path: ServerErrorMiddleware(PassThrough(gateway, path), handler=_failed) for path in PATHS}
     routes: list[BaseRoute] = [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in passing.items()),
         Route("/v1/models", partial(model_list, gateway)),
@@ -44,7 +48,9 @@ def make_app(gateway: Gateway) -> ASGIApp:
         *page_routes(),
         *_own_routes(gateway),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _in_shape})
+    app = Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _in_shape, Exception: _failed}
+    )
 
     async def shortest(scope: Scope, receive: Receive, send: Send) -> None:
         """Routing takes a tenth of a request's time here; most of them go to these few paths."""
@@ -60,8 +66,15 @@ async def _in_shape(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     refused = RefusedError(error.status_code, error.detail.lower(), f"{request.method} {path[:80]!a}")
-    body = error_body(api_of(path), error.status_code, refused)
+    body = error_body(api_of(path, request.headers), error.status_code, refused)
     return Response(body, error.status_code, error.headers, "application/json")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A fault of our own, before the first byte; uvicorn logs it."""
+    failure = SixgigError("the server failed", type(error).__name__, "see its log")
+    body = error_body(api_of(request.url.path, request.headers), _OUR_BUG, failure)
+    return Response(body, _OUR_BUG, error_headers(failure))
 
 
 def _own_routes(gateway: Gateway) -> list[BaseRoute]:

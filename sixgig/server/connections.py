@@ -11,6 +11,7 @@ import resource
 import socket
 from typing import Any, cast
 
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -243,7 +244,7 @@ class Full:
             await self._app(scope, receive, send)
             return
         logs.event("refused", status=_FULL.status, reason=_FULL.what, path=path)
-        body = error_body(api_of(path), _FULL.status, _FULL)
+        body = error_body(api_of(path, Headers(scope=scope)), _FULL.status, _FULL)
         headers = error_headers(_FULL) | {"Connection": "close", "Content-Length": str(len(body))}
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": _FULL.status, "headers": raw})

@@ -136,7 +136,7 @@ class _Reply:
             headers["WWW-Authenticate"] = challenge(path)
         if error.status in (408, 413, 503):
             headers["Connection"] = "close"
-        body = error_body(api_of(path), error.status, error)
+        body = error_body(api_of(path, Headers(scope=self._scope)), error.status, error)
         headers["Content-Length"] = str(len(body))
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self({"type": "http.response.start", "status": error.status, "headers": raw})

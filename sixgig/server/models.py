@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from sixgig.engines import Seated
 from sixgig.gateway.answer import RefusedError
 from sixgig.gateway.gateway import Gateway
-from sixgig.server.shapes import error_body
+from sixgig.server.shapes import api_of, error_body
 
 _NANO = 10**9
 
@@ -29,7 +29,11 @@ async def one_model(gateway: Gateway, request: Request) -> Response:
     if seated is not None:
         return JSONResponse(_model(seated, name))
     missing = RefusedError(404, f"the model {name[:60]!a} is not here", cure="GET /v1/models lists them")
-    return Response(error_body("openai", 404, missing), 404, media_type="application/json")
+    return Response(
+        error_body(api_of(request.url.path, request.headers), 404, missing),
+        404,
+        media_type="application/json",
+    )
 
 
 def _model(seated: Seated, name: str) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError, statu
 from sixgig.gateway.call import Api, Call
 from sixgig.server.completing import CompletedStream
 from sixgig.server.ollama_answers import engine_error
-from sixgig.server.shapes import error_body, error_event, error_headers
+from sixgig.server.shapes import error_body, error_event, error_headers, passed_error
 from sixgig.server.wire import Wire
+
+_BAD = 400
 
 
 async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> None:
@@ -76,6 +78,8 @@ async def _send_whole(wire: Wire, answer: Answer, api: Api) -> None:
     if wire.started:
         await send_error(wire, api, RefusedError(answer.status, engine_error(body)))
         return
+    if answer.status >= _BAD:
+        body = passed_error(api, answer.status, body)
     headers = answer.headers | {"content-length": str(len(body))}
     await wire.start(answer.status, answer.content_type, headers)
     await wire.pass_on(body, more=False)

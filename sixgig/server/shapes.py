@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sixgig.errors import SixgigError
 from sixgig.gateway.admission import QueueFullError
-from sixgig.gateway.answer import status_of
+from sixgig.gateway.answer import RefusedError, TooLongError, status_of
 from sixgig.gateway.call import Api
 
 RETRY_AFTER_S = 5
+_TOO_LONG = "exceed_context_size_error"  # as llama.cpp's server calls it
 _TRANSIENT = (429, 503)
 
 
@@ -35,9 +37,9 @@ _KINDS = {
 _CLIENT_FAULT, _SERVER_FAULT = _KINDS[400], _Kind("server_error", "server_error", "api_error")
 
 
-def api_of(path: str) -> Api:
-    """Whose clients ask under this path."""
-    if path.startswith("/v1/messages"):
+def api_of(path: str, headers: Mapping[str, str]) -> Api:
+    """Whose clients ask under this path. Two APIs have /v1/models: Anthropic's clients name its version."""
+    if path.startswith("/v1/messages") or (path.startswith("/v1/models") and "anthropic-version" in headers):
         return "anthropic"
     if path.startswith("/v1/responses"):
         return "responses"
@@ -63,10 +65,28 @@ def error_body(api: Api, status: int, error: SixgigError) -> bytes:
     """A whole JSON body."""
     match api:
         case "anthropic":
-            return _json(_anthropic(status, error))
+            return _json(_anthropic(status, _anthropic_words(error)))
         case "ollama":
             return _json({"error": str(error)})
     return _json({"error": _openai(status, error)})
+
+
+def passed_error(api: Api, status: int, body: bytes) -> bytes:
+    """An error of the engine's in the API's shape; it comes in OpenAI's."""
+    if api != "anthropic":
+        return body
+    try:
+        document = json.loads(body)
+        if document.get("type") == "error":
+            return body
+        error = document["error"]
+        message = str(error["message"])
+        too_long = error.get("type") == _TOO_LONG
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return _json(_anthropic(status, body.decode("utf-8", "replace")[:500]))
+    if too_long:
+        message = _prompt_too_long(error.get("n_prompt_tokens"), error.get("n_ctx"))
+    return _json(_anthropic(status, message))
 
 
 def error_event(api: Api, error: SixgigError, sequence_number: int = 0) -> bytes:
@@ -80,7 +100,7 @@ def error_event(api: Api, error: SixgigError, sequence_number: int = 0) -> bytes
         case "ollama":
             return _json({"error": str(error)}) + b"\n"
         case "anthropic":
-            return b"event: error\ndata: " + _json(_anthropic(status, error)) + b"\n\n"
+            return b"event: error\ndata: " + _json(_anthropic(status, _anthropic_words(error))) + b"\n\n"
         case "responses":
             return b"event: error\ndata: " + _json(_response(status, error, sequence_number)) + b"\n\n"
     return b"data: " + _json({"error": _openai(status, error)}) + b"\n\n"
@@ -88,11 +108,26 @@ def error_event(api: Api, error: SixgigError, sequence_number: int = 0) -> bytes
 
 def _openai(status: int, error: SixgigError) -> dict[str, Any]:
     kind = _kind(status)
-    return {"message": str(error), "type": kind.openai_type, "code": kind.openai_code, "param": None}
+    fields = {"message": str(error), "type": kind.openai_type, "code": kind.openai_code, "param": None}
+    if isinstance(error, TooLongError):  # as llama.cpp's server says it
+        sizes = {"n_prompt_tokens": error.n_prompt_tokens, "n_ctx": error.n_context}
+        return fields | {"code": status, "type": _TOO_LONG} | sizes
+    return fields | dict(error.told if isinstance(error, RefusedError) else {})
 
 
-def _anthropic(status: int, error: SixgigError) -> dict[str, Any]:
-    return {"type": "error", "error": {"type": _kind(status).anthropic_type, "message": str(error)}}
+def _anthropic(status: int, message: str) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": _kind(status).anthropic_type, "message": message}}
+
+
+def _anthropic_words(error: SixgigError) -> str:
+    if isinstance(error, TooLongError):
+        return _prompt_too_long(error.n_prompt_tokens, error.n_context)
+    return str(error)
+
+
+def _prompt_too_long(n_prompt_tokens: object, n_context: object) -> str:
+    """In Anthropic's own words, by which its clients know that they have to shorten what they send."""
+    return f"prompt is too long: {n_prompt_tokens} tokens > {n_context} maximum"
 
 
 def _response(status: int, error: SixgigError, sequence_number: int) -> dict[str, Any]:

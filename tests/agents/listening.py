@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 
 from tests.serve.fake_engines import card
 from tests.serve.gateways import house
+from tests.serve.scripted_engine import MODEL, ScriptedEngine
 
 CONTEXT = 200_000
 
 
 @contextlib.asynccontextmanager
-async def listening(folder: Path, engine: Callable[..., Any], name: str = "scripted") -> AsyncIterator[str]:
-    """Its address; the model `name` answers as `engine` does."""
-    import dataclasses
-
-    roomy = dataclasses.replace(card(name, sequences=4), context=CONTEXT, trained_context=CONTEXT)
-    async with house(folder, cards=[roomy], max_body=32 << 20) as home:
+async def listening(folder: Path, engine: ScriptedEngine) -> AsyncIterator[str]:
+    """Its address, for the time of the block; its only model is the engine's."""
+    roomy = replace(card(MODEL, sequences=4), context=CONTEXT, trained_context=CONTEXT)
+    folder.mkdir()
+    async with house(folder, cards=[roomy]) as home:
         home.engines.peer = engine
         with socket.create_server(("127.0.0.1", 0)) as door:
             server = uvicorn.Server(uvicorn.Config(home.app, log_level="error", lifespan="off"))

@@ -231,7 +231,7 @@ async def test_what_two_upstreams_may_have_cost_is_added_up(tmp_path):
             await asyncio.sleep(0.05)
             return httpx.Response(500)
 
-        home.here.answers = [fails]
+        home.here.answers = [fails, fails]
         home.far.answers = [lambda _r: httpx.ReadError("cut")]
         answer = await home.answered()
         assert answer.headers["x-served-by"] == "other"

@@ -64,16 +64,18 @@ async def test_the_model_here_may_win_while_the_upstream_keeps_silent(tmp_path):
 
 
 @in_loop
-async def test_where_both_fail_the_upstream_is_asked_once_and_the_cause_here_is_told(tmp_path):
+async def test_where_both_fail_the_upstream_is_not_asked_anew_and_the_cause_here_is_told(tmp_path):
+    """Each has its second try after a 5xx; the rule for failures does not send it there once more."""
     async with house(tmp_path, far_settings(SLOW, FAILED)) as home:
 
         async def fails(_request):
             await home.far.came.wait()
             return httpx.Response(500, json={"error": {"message": "Compute error."}})
 
-        home.here.answers, home.far.answers = [fails], [httpx.Response(500)]
+        home.here.answers = [fails, fails]
+        home.far.answers = [httpx.Response(500), httpx.Response(500)]
         answer = await home.answered()
-        assert (answer.status, len(home.far.asked)) == (503, 1)
+        assert (answer.status, len(home.here.asked), len(home.far.asked)) == (503, 2, 2)
         assert "Compute error" in answer.json["error"]["message"]
         assert await home.nothing_left()
 
@@ -82,7 +84,7 @@ async def test_where_both_fail_the_upstream_is_asked_once_and_the_cause_here_is_
 @in_loop
 async def test_a_model_that_fails_here_before_its_first_byte_is_replaced(tmp_path, rule):
     async with house(tmp_path, far_settings(rule)) as home:
-        home.here.answers = [httpx.Response(500, json={"error": {"message": "Compute error."}})]
+        home.here.answers = [httpx.Response(500, json={"error": {"message": "Compute error."}})] * 2
         assert (await home.answered()).text == "far says"
         assert await home.nothing_left()
 

@@ -62,8 +62,9 @@ def test_what_is_no_number_is_left_to_the_engine() -> None:
 
 def test_a_body_that_no_context_holds_is_refused_unread() -> None:
     check(pad=64 * CONTEXT)
-    with pytest.raises(UsageError, match="longer than the model's context"):
+    with pytest.raises(UsageError, match="exceeds the available context size") as refused:
         check(pad=64 * CONTEXT + 1)
+    assert refused.value.n_context == CONTEXT <= refused.value.n_prompt_tokens
 
 
 def test_more_texts_than_planned_are_refused() -> None:

@@ -43,7 +43,12 @@ CHAT = [{"role": "user", "content": "hi"}]
     ],
 )
 def test_a_path_tells_whose_clients_ask(path: str, api: str) -> None:
-    assert api_of(path) == api
+    assert api_of(path, {}) == api
+
+
+def test_anthropics_clients_are_known_under_a_path_that_two_apis_have() -> None:
+    assert api_of("/v1/models/x", {}) == "openai"
+    assert api_of("/v1/models/x", {"anthropic-version": "2023-06-01"}) == "anthropic"
 
 
 @pytest.mark.parametrize(
