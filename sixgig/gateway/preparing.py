@@ -38,7 +38,7 @@ class Prepared:
 
 
 def prepared(call: Call, fields: Fields, card: ModelCard) -> Prepared:
-    """fields: its body, read. Raises UsageError, naming the field, where the answer would be another than asked for."""
+    """fields: of its body. Raises UsageError, naming one, where the answer would be another than asked for."""
     if call.path not in (*FIELDS, _INFILL):
         return Prepared(call.body)
     if call.path in (COMPLETIONS, _INFILL):

@@ -39,7 +39,8 @@ def knows_tools() -> ModelCard:
 
 def asked(path, model=None, **fields) -> Prepared:
     body = json.dumps({"model": "m", **USUAL.get(path, USUAL[MESSAGES]), **fields}).encode()
-    return prepared(Call("openai", path, body, "m", stream=False), model or knows_tools())
+    call = Call("openai", path, body, "m", stream=False)
+    return prepared(call, call.fields, model or knows_tools())
 
 
 def changed(path, **fields):
@@ -353,7 +354,7 @@ NAMES = sorted({name for fields in FIELDS.values() for name in fields})
 def test_any_request_is_prepared_or_refused_in_one_line(path, fields):
     body = json.dumps(fields).encode()
     try:
-        found = prepared(Call("openai", path, body, "m", stream=False), card("m"))
+        found = prepared(Call("openai", path, body, "m", stream=False), fields, card("m"))
     except UsageError as error:
         assert "\n" not in str(error)
     else:

@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
@@ -23,13 +22,13 @@ from sixgig.gateway.pieces import EVENT_ENDS, PieceBuffer
 from sixgig.grammars.bounds import impossible_grammar, impossible_schema, without_token_names
 from sixgig.router import Gate, output_count
 from sixgig.server.bodies import check_content, check_length, check_size
+from sixgig.server.completing import CompletedStream
 from sixgig.server.cors import OriginGate, preflight_headers
 from sixgig.server.credentials import secret_in
 from sixgig.server.hosts import HostGate
 from sixgig.server.ollama_answers import Form, Lines
 from sixgig.server.ollama_fields import ChatRequest, parse
 from sixgig.server.ollama_requests import chat_request
-from sixgig.server.sending import _whole_events
 from sixgig.server.shapes import error_body, error_event
 from sixgig.settings.durations import parse_duration
 from sixgig.settings.origins import parse_authority, parse_origin
@@ -90,17 +89,12 @@ def privacy(text: str) -> None:
 
 
 def events(text: str) -> None:
-    async def read() -> None:
-        bytes_ = raw(text)
-
-        async def pieces() -> Any:
-            for at in range(0, len(bytes_), PIECE_BYTES):
-                yield bytes_[at : at + PIECE_BYTES]
-
-        async for _ in _whole_events(pieces()):
-            pass
-
-    asyncio.run(read())
+    bytes_ = raw(text)
+    for path in ("/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/completions"):
+        stream = CompletedStream(Call("openai", path, b"{}", "m", True))
+        for at in range(0, len(bytes_), PIECE_BYTES):
+            stream.feed(bytes_[at : at + PIECE_BYTES])
+        stream.close()
 
 
 def headers(text: str) -> None:
