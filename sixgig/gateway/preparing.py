@@ -38,7 +38,7 @@ class Prepared:
 
 
 def prepared(call: Call, fields: Fields, card: ModelCard) -> Prepared:
-    """fields: of its body. Raises UsageError, naming one, where the answer would be another than asked for."""
+    """fields: the body read. Raises UsageError, naming one, where the answer would be another than asked."""
     if call.path not in (*FIELDS, _INFILL):
         return Prepared(call.body)
     if call.path in (COMPLETIONS, _INFILL):

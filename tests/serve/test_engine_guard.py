@@ -52,6 +52,10 @@ def growing():
         process.stdin.close()
 
 
+async def unchecked(*_arguments):
+    """In place of trying a grammar."""
+
+
 def no_groups(monkeypatch):
     monkeypatch.setattr(guard.LimitedGroup, "around", lambda *_arguments: None)
 
@@ -167,7 +171,8 @@ async def test_a_request_that_would_take_the_machine_fails_alone():
 async def test_an_engine_that_is_ended_for_its_memory_says_so_in_every_apis_own_words(monkeypatch, capsys):
     """As where the kernel does not refuse it memory: the offender, who gets past our checks, ends it."""
     monkeypatch.setattr(MemoryGuard, "loaded", lambda *_arguments: None)
-    monkeypatch.setattr("sixgig.gateway.local.check_limits", lambda *_arguments: None)
+    monkeypatch.setattr("sixgig.gateway.local.check_limits", lambda call, _card: call.fields)
+    monkeypatch.setattr("sixgig.gateway.grammars.GrammarGate.require", unchecked)
     monkeypatch.setattr("sixgig.engines.fleet.FIRST_PAUSE_S", 0.01)
     events = []
     monkeypatch.setattr(

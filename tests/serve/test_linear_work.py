@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 
 from sixgig.engines import ModelCard, ModelSpec
 from sixgig.errors import SixgigError
-from sixgig.gateway import local, usage
+from sixgig.gateway import faults, usage
 from sixgig.gateway.answer import RefusedError
 from sixgig.gateway.call import Call, parse_body
 from sixgig.gateway.grammars import _digest, grammars_in
@@ -131,7 +131,7 @@ def errors(text: str) -> None:
     for api in ("openai", "anthropic", "responses", "ollama"):
         error_body(api, 400, told)
         error_event(api, told)
-    local._own_words(raw('data: {"error": {"message": "' + text))
+    faults._own_words(raw('data: {"error": {"message": "' + text))
 
 
 WORK: dict[str, Callable[[str], object]] = {
