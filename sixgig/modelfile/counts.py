@@ -60,21 +60,15 @@ class Counts:
     def flags(self, name: str, n_layers: int) -> tuple[bool, ...]:
         """A yes or no for each layer, as booleans or as 0 and 1, or one for all; empty when absent or an
         array without an element."""
-        length = self.metadata.count(f"{self.architecture}.{name}")
+        key = f"{self.architecture}.{name}"
+        length = self.metadata.count(key)
         if not length:
-            return () if self.metadata.is_array(f"{self.architecture}.{name}") else self._flag(name, n_layers)
+            one = None if self.metadata.is_array(key) else self.metadata.integer(key)
+            return () if one is None else (one != 0,) * n_layers
         self.checked(name + " (its length)", length, n_layers, n_layers)
-        values = self.metadata.array(f"{self.architecture}.{name}")
+        values = self.metadata.array(key)
         self.require(all(value in (0, 1) for value in values), name, "not all of it is yes or no")
         return tuple(bool(value) for value in values)
-
-    def _flag(self, name: str, n_layers: int) -> tuple[bool, ...]:
-        """One yes or no for all layers; empty when absent."""
-        if name not in self:
-            return ()
-        value = self.number(name, default=0)
-        self.require(value in (0, 1), name, f"{value}, must be yes or no")
-        return (bool(value),) * n_layers
 
     def checked(self, name: str, value: int | None, lowest: int, highest: int) -> int:
         """`value`, which must be there and in [lowest, highest]."""

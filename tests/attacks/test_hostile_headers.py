@@ -106,7 +106,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "zero layers": (setting("llama.block_count", 0), "1 to 512"),
     "2**32 - 1 layers": (setting("llama.block_count", 2**32 - 1), "1 to 512"),
     "more prediction layers than layers": (setting("llama.nextn_predict_layers", 2), "nextn_predict_layers"),
-    "zero context": (setting("llama.context_length", 0), "context_length"),
+    "2**32 - 1 context": (setting("llama.context_length", 2**32 - 1), "context_length"),
     "zero width": (setting("llama.embedding_length", 0), "embedding_length"),
     "zero experts, expert tensors": (setting("llama.expert_count", 0), "expert_used_count"),
     "no expert keys, expert tensors": (

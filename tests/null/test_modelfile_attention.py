@@ -89,6 +89,8 @@ def test_layers_of_their_own(tmp_path: Path) -> None:
     assert (found.n_heads, found.n_kv_heads) == ((4, 4, 4), (2, 0, 1))
     assert found.window_layers == (True, False, True) and found.recurrent_layers == (False, True, False)
     assert found.conv_cache == 3
+    for one in (0, 1, 7):  # one number for all layers, as llama.cpp reads it
+        assert shape(tmp_path, 3, attention__recurrent_layers=one).recurrent_layers == (one > 0,) * 3
     assert shape(tmp_path, attention__sliding_window_pattern=6).window_period == 6
 
 
@@ -102,7 +104,7 @@ def test_layers_of_their_own(tmp_path: Path) -> None:
         ("attention.sliding_window_pattern", listed(BOOL, [1, 0])),
         ("attention.sliding_window_pattern", listed(U32, [2])),
         ("attention.sliding_window_pattern", 2**31),
-        ("attention.recurrent_layers", 1),
+        ("attention.recurrent_layers", listed(U32, [1, 0])),
         ("attention.recurrent_layers", array("", STRING, 1, text("yes"))[8:]),
         ("ssm.conv_kernel", 2**31),
         ("shortconv.l_cache", 2**17),
