@@ -22,7 +22,7 @@ from sixgig.llamacpp.structs import FLASH_ATTENTION, KV_TYPES, POOLING, PROGRESS
 from sixgig.modelfile import ModelFile
 from sixgig.pager.native import load_native
 from sixgig.pager.pager import Counters, ModelStream
-from sixgig.pager.server_loader import ServerLoad, address_of, open_server_loader
+from sixgig.pager.server_loader import ServerLoad, address_of, guard_grammars, open_server_loader
 from sixgig.plan import Task, Tier, anatomy
 from sixgig.plan.context import checkpoint_bytes
 
@@ -108,6 +108,7 @@ class EngineServer:
             loaded=address_of(native.sixgig_pager_end_loading),
         )
         loader.sixgig_prepare_server_load(self._load)
+        guard_grammars(loader, self._library.c)
         self._library.log.detach()
         server = xllamacpp.Server(self._parameters(xllamacpp, serving))
         if self._load.calls != 1:

@@ -1,7 +1,7 @@
-"""How llama.cpp's own HTTP server gets its model from us: the C interface of native/server/server_loader.cpp.
+"""How llama.cpp's own HTTP server gets its model from us: the C interface of native/server/.
 
 The library is opened before the engine's, into the global scope, where its llama_model_load_from_file comes
-first. Linux only: other systems bind a library's calls to itself.
+first, and its guard of grammars. Linux only: other systems bind a library's calls to itself.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ from ctypes import POINTER, Structure, c_int, c_void_p
 from typing import Any
 
 from sixgig.errors import EngineError
+from sixgig.llamacpp.grammars import ACCEPT_TOKEN, STACKS
 from sixgig.pager.native import library_path
 
 
@@ -41,7 +42,14 @@ def open_server_loader() -> ctypes.CDLL:
         ) from error
     library.sixgig_prepare_server_load.argtypes = (POINTER(ServerLoad),)
     library.sixgig_prepare_server_load.restype = None
+    library.sixgig_guard_grammars.argtypes = (c_void_p, c_void_p)
+    library.sixgig_guard_grammars.restype = None
     return library
+
+
+def guard_grammars(loader: ctypes.CDLL, c: ctypes.CDLL) -> None:
+    """To be called once the engine's library is open, before it follows a grammar."""
+    loader.sixgig_guard_grammars(address_of(c[ACCEPT_TOKEN]), address_of(c[STACKS]))
 
 
 def address_of(function: Any) -> int:
