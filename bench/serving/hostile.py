@@ -128,7 +128,6 @@ async def _attack(http: httpx.AsyncClient, bodies: Iterator[HostileBody], outcom
             outcome.failed.append(f"{hostile.name} at {hostile.path}: {type(error).__name__}")
             continue
         outcome.statuses[response.status_code] += 1
-        import os
 
         if fault := _fault(hostile, response):
             outcome.failed.append(f"{hostile.name} at {hostile.path}: {fault}")

@@ -23,6 +23,7 @@ from sixgig.engines import Budget, ModelSpec, model_card
 from sixgig.errors import UsageError
 from sixgig.gateway import logs
 from sixgig.gateway.gateway import Gateway
+from sixgig.grammars.checker import CHECKER_BYTES
 from sixgig.hardware import available_bytes, process_memory, this_processor
 from sixgig.hardware.memory import give_back
 from sixgig.ledger import Ledger, default_path
@@ -105,9 +106,8 @@ class Serving:
         give_back()
         own_bytes = process_memory().resident_bytes
         total_bytes = server.ram_bytes or default_budget(available_bytes(), own_bytes)
-        budget = Budget(
-            total_bytes - own_bytes - GROWTH_BYTES, server.vram_bytes or 0, self._machine(sockets)
-        )
+        gateway_bytes = own_bytes + GROWTH_BYTES + CHECKER_BYTES
+        budget = Budget(total_bytes - gateway_bytes, server.vram_bytes or 0, self._machine(sockets))
         require_room(cards, budget.ram_bytes, total_bytes)
         meter = open_meter(energy.meter, energy.wall_idle_watts, energy.wall_busy_watts)
         return Gateway(
@@ -118,7 +118,7 @@ class Serving:
             stack.enter_context(Ledger.open(self.settings.ledger.path or default_path())),
             EnergyMonitor(meter),
             threads=server.threads or this_processor().cores,
-            gateway_bytes=own_bytes + GROWTH_BYTES,
+            gateway_bytes=gateway_bytes,
         )
 
     def _machine(self, folder: Path) -> Path | None:
