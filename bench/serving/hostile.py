@@ -23,7 +23,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,6 @@ async def _trial(url: str, bodies: Iterator[HostileBody], outcome: Outcome) -> N
 
 async def _attack(http: httpx.AsyncClient, bodies: Iterator[HostileBody], outcome: Outcome) -> None:
     for hostile in bodies:
-        t0 = time.monotonic()
         try:
             response = await http.post(
                 hostile.path, content=hostile.body, headers={"content-type": "application/json"}
@@ -129,16 +128,7 @@ async def _attack(http: httpx.AsyncClient, bodies: Iterator[HostileBody], outcom
             outcome.failed.append(f"{hostile.name} at {hostile.path}: {type(error).__name__}")
             continue
         outcome.statuses[response.status_code] += 1
-        import os
 
-        os.environ.get("DBG") and print(
-            hostile.name,
-            hostile.path,
-            response.status_code,
-            round(time.monotonic() - t0, 2),
-            response.text[:150] if response.status_code != 200 else "",
-            flush=True,
-        )
         if fault := _fault(hostile, response):
             outcome.failed.append(f"{hostile.name} at {hostile.path}: {fault}")
 
@@ -193,7 +183,8 @@ def _sample(url: str, pid: int, outcome: Outcome, stop: threading.Event) -> None
                 if held_bytes > 4 * outcome.granted_bytes:
                     child.kill()  # what this is to show has failed
             elif "sixgig.grammars.child" in words:
-                checkers += held_bytes
+                with suppress(psutil.Error):
+                    checkers += child.memory_full_info().pss  # forks share most of what they hold
         outcome.checker_peak_bytes = max(outcome.checker_peak_bytes, checkers)
 
 

@@ -22,6 +22,7 @@ from sixgig.engines import Budget, ModelSpec, model_card, socket_folder
 from sixgig.errors import UsageError
 from sixgig.gateway import logs
 from sixgig.gateway.gateway import Gateway
+from sixgig.grammars.checker import CHECKER_BYTES
 from sixgig.hardware import process_memory
 from sixgig.hardware.memory import give_back
 from sixgig.inference.room import allowed
@@ -113,13 +114,12 @@ class Serving:
         cards = model_cards(self.specs)
         give_back()
         own_bytes = process_memory().resident_bytes
+        gateway_bytes = own_bytes + GROWTH_BYTES + CHECKER_BYTES
         allowance = allowed(server.ram_bytes)
         if allowance.remark:
             say(allowance.remark)
         total_bytes = allowance.ram_bytes
-        budget = Budget(
-            total_bytes - own_bytes - GROWTH_BYTES, server.vram_bytes or 0, self._machine(sockets)
-        )
+        budget = Budget(total_bytes - gateway_bytes, server.vram_bytes or 0, self._machine(sockets))
         with allowance.explaining():
             require_room(cards, budget.ram_bytes, total_bytes)
         meter = open_meter(energy.meter, energy.wall_idle_watts, energy.wall_busy_watts)
@@ -131,7 +131,7 @@ class Serving:
             stack.enter_context(Ledger.open(self.settings.ledger.path or default_path())),
             EnergyMonitor(meter),
             threads=server.threads or 0,
-            gateway_bytes=own_bytes + GROWTH_BYTES,
+            gateway_bytes=gateway_bytes,
         )
 
     def _machine(self, folder: Path) -> Path | None:

@@ -25,7 +25,13 @@ from sixgig.llamacpp.structs import FLASH_ATTENTION, KV_TYPES, POOLING, PROGRESS
 from sixgig.modelfile import ModelFile
 from sixgig.pager.native import load_native
 from sixgig.pager.pager import Counters, ModelStream
-from sixgig.pager.server_loader import CHOOSE_THREADS, ServerLoad, address_of, open_server_loader
+from sixgig.pager.server_loader import (
+    CHOOSE_THREADS,
+    ServerLoad,
+    address_of,
+    guard_grammars,
+    open_server_loader,
+)
 from sixgig.plan import Task, Tier, anatomy
 from sixgig.plan.context import checkpoint_bytes
 
@@ -124,6 +130,7 @@ class EngineServer:
             raise EngineError(
                 "the server's loader does not match the engine", "a function of it is missing", CURE
             )
+        guard_grammars(loader, self._library.c)
         self._library.log.detach()
         server = xllamacpp.Server(self._parameters(xllamacpp, serving))
         if self._load.calls != 1:

@@ -35,7 +35,8 @@ _TO_GRAMMAR = "_Z22json_schema_to_grammarRK11common_jsonb"
 _NEW = "_Z23llama_grammar_init_implPK11llama_vocabPKcS3_bPS3_mPKim"
 _ACCEPT = "_Z20llama_grammar_acceptP13llama_grammarj"
 _FREE = "_Z23llama_grammar_free_implP13llama_grammar"
-_STACKS = "_Z24llama_grammar_get_stacksP13llama_grammar"
+STACKS = "_Z24llama_grammar_get_stacksP13llama_grammar"
+ACCEPT_TOKEN = "_Z25llama_grammar_accept_implR13llama_grammari"
 _LLGUIDANCE = "_Z22llama_sampler_init_llgPK11llama_vocabPKcS3_"
 _CHAR, _CHAR_NOT, _UPPER, _ALT, _ANY, _TOKEN = 3, 4, 5, 6, 7, 8  # llama_gretype
 _HIGHEST = 0x10FFFF
@@ -76,7 +77,7 @@ class GrammarCode:
             c, _NEW, c_void_p, c_void_p, c_char_p, c_char_p, c_bool, c_void_p, c_size_t, c_void_p, c_size_t
         )
         self._accept = _function(c, _ACCEPT, None, c_void_p, c_uint32)
-        self._stacks = _function(c, _STACKS, c_void_p, c_void_p)
+        self._stacks = _function(c, STACKS, c_void_p, c_void_p)
         self._free = _function(c, _FREE, None, c_void_p)
         self._llguidance = _function(c, _LLGUIDANCE, c_void_p, c_void_p, c_char_p, c_char_p)
 

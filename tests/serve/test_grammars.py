@@ -124,6 +124,37 @@ async def test_a_fault_in_one_tool_hides_no_other() -> None:
                 await gate.require(CHAT, {"tools": [{"function": {"parameters": tool}} for tool in tools]})
 
 
+@in_loop
+async def test_ordinary_tools_and_schemas_are_taken() -> None:
+    strings = {f"s{n}": {"type": "string", "maxLength": 1000} for n in range(5)}
+    edit = {
+        "type": "object",
+        "properties": {
+            "file_path": {"type": "string", "description": "absolute; {2025} is a year, { is a brace"},
+            "edits": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/edit"}},
+            "mode": {"anyOf": [{"type": "null"}, {"enum": ["content", "count", "files"]}]},
+            "limit": {"type": "integer", "exclusiveMinimum": 0, "maximum": 2**53 - 1},
+        },
+        "$defs": {"edit": {"type": "object", "properties": {"old": {"type": "string"}}}},
+        "required": ["file_path"],
+        "additionalProperties": False,
+        "$schema": "http://json-schema.org/draft-07/schema#",
+    }
+    async with a_gate() as gate:
+        for schema in (
+            TOOL,
+            edit,
+            {"type": "object", "properties": {"a": {"type": "string", "maxLength": 2000}}},
+            {"type": "object", "properties": strings},
+            {"enum": [f"country {n}" for n in range(1000)]},
+        ):
+            tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+            await gate.require(CHAT, {"tools": tools})
+            await gate.require(CHAT, {"response_format": {"type": "json_object", "schema": schema}})
+        tools = [{"name": f"f{n}", "input_schema": edit} for n in range(128)]
+        await gate.require("/v1/messages", {"tools": tools})
+
+
 class CountingChecker(Checker):
     def __init__(self) -> None:
         super().__init__()
