@@ -144,7 +144,7 @@ def test_the_limit_that_a_refusal_names_works() -> None:
     assert ended([*words[:-1], f"{raised[2]}M"], int(raised[1]) * MIB).status == 0
 
 
-@pytest.mark.parametrize("verb", ["bench", "score", "serve"])
+@pytest.mark.parametrize("verb", ["bench", "score", "serve", "tune"])
 def test_every_verb_refuses_under_a_limit_by_its_name(verb: str, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("some words to score " * 400)
@@ -152,6 +152,7 @@ def test_every_verb_refuses_under_a_limit_by_its_name(verb: str, tmp_path: Path)
         "bench": [str(DEMO)],
         "score": [str(DEMO), "--text", str(text), "--context", "64"],
         "serve": [str(DEMO), "--port", "0"],
+        "tune": [str(DEMO), str(text), "-o", str(tmp_path / "tuned")],
     }
     refused = ended(command(verb, *more[verb], "--ram", "8G"), 120 * MIB)
     assert (refused.status, NAMED.format(120) in refused.said) == (1, True), refused.said
