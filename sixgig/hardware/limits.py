@@ -22,7 +22,9 @@ LIBRARY_BYTES, THREAD_SPACE_BYTES, THREAD_DATA_BYTES = 512 * MIB, 72 * MIB, 16 *
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """name: as a person would look for it. reachable_bytes: the most that this process can hold under it."""
+    """name: as a person would look for it. reachable_bytes: the most that this process can hold under it,
+    below zero where more is taken already.
+    """
 
     name: str
     limit_bytes: int
@@ -46,7 +48,7 @@ def _limits(root: Path) -> Iterator[MemoryLimit]:
     if group is not None:
         reachable = min(group.limit_bytes, group.free_bytes + held)
         kept = max(KERNEL_BYTES, group.limit_bytes // KERNEL_SHARE)
-        yield MemoryLimit("the control group's memory limit", group.limit_bytes, max(0, reachable - kept))
+        yield MemoryLimit("the control group's memory limit", group.limit_bytes, reachable - kept)
     with contextlib.suppress(psutil.Error, AttributeError):  # told on Linux
         used, cores = psutil.Process().memory_info(), len(psutil.Process().cpu_affinity() or ())
         space, data = (LIBRARY_BYTES + cores * one for one in (THREAD_SPACE_BYTES, THREAD_DATA_BYTES))
@@ -57,4 +59,4 @@ def _limits(root: Path) -> Iterator[MemoryLimit]:
 def _own(name: str, number: int, beside: int) -> Iterator[MemoryLimit]:
     limit, _ = resource.getrlimit(number)
     if limit != resource.RLIM_INFINITY:
-        yield MemoryLimit(f"this process's limit on {name}", limit, max(0, limit + beside))
+        yield MemoryLimit(f"this process's limit on {name}", limit, limit + beside)
