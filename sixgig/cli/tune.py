@@ -11,6 +11,7 @@ import typer
 from sixgig.cli.parameters import Json, Ram, Threads
 from sixgig.errors import UsageError
 
+PYTORCH_BYTES = 256 << 20  # what it takes to import it and to plan; with a model it is more
 EPILOG = """\b
 Examples:
   sixgig tune model.gguf chats.jsonl -o tuned --ram 8G
@@ -144,6 +145,7 @@ def tune(
     """
     from sixgig.inference.threads import choose_waiting
 
+    _require_room(ram)
     choose_waiting(threads or 0)  # PyTorch brings an OpenMP of its own, which looks when it is imported
     _require_torch()
     from sixgig.cli.report import write_json
@@ -180,6 +182,20 @@ def tune(
         write_json(tune_document(tuning))
     else:
         show_tuning(tuning)
+
+
+def _require_room(ram: str | None) -> None:
+    """Refuse where not even PyTorch can be imported: the system would end the process over it."""
+    from sixgig.inference.room import allowed
+    from sixgig.plan import Refusal
+    from sixgig.units import format_bytes, parse_size
+
+    allowance = allowed(None if ram is None else parse_size(ram))
+    if allowance.limit is not None and allowance.limit.reachable_bytes < PYTORCH_BYTES:
+        what = f"no model can be tuned in {format_bytes(allowance.ram_bytes)} of memory"
+        with allowance.explaining():
+            needed = f"{format_bytes(PYTORCH_BYTES)} needed for PyTorch alone"
+            raise Refusal(PYTORCH_BYTES, what, needed, f"try --ram {PYTORCH_BYTES >> 20}M or more")
 
 
 def _require_torch() -> None:

@@ -16,13 +16,15 @@ from sixgig.hardware.memory import machine_memory, process_memory, swap_bytes
 MIB = 1 << 20
 # What a group is charged for besides: page tables, sockets, pages of files that cannot be dropped at once.
 KERNEL_BYTES, KERNEL_SHARE = 16 * MIB, 32
-# Address space that the engine takes and does not fill: its library, and stacks of 8 MiB. Measured: LOG.md.
-SPACE_BYTES = 320 * MIB
+# What the engine takes and does not fill: its library; stacks and heaps of its threads. Measured: LOG.md.
+LIBRARY_BYTES, THREAD_SPACE_BYTES, THREAD_DATA_BYTES = 512 * MIB, 72 * MIB, 16 * MIB
 
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """name: as a person would look for it. reachable_bytes: the most that this process can hold under it."""
+    """name: as a person would look for it. reachable_bytes: the most that this process can hold under it,
+    below zero where more is taken already.
+    """
 
     name: str
     limit_bytes: int
@@ -46,14 +48,15 @@ def _limits(root: Path) -> Iterator[MemoryLimit]:
     if group is not None:
         reachable = min(group.limit_bytes, group.free_bytes + held)
         kept = max(KERNEL_BYTES, group.limit_bytes // KERNEL_SHARE)
-        yield MemoryLimit("the control group's memory limit", group.limit_bytes, max(0, reachable - kept))
+        yield MemoryLimit("the control group's memory limit", group.limit_bytes, reachable - kept)
     with contextlib.suppress(psutil.Error, AttributeError):  # told on Linux
-        used = psutil.Process().memory_info()
-        yield from _own("limit on address space (ulimit -v)", resource.RLIMIT_AS, held, used.vms)
-        yield from _own("limit on data (ulimit -d)", resource.RLIMIT_DATA, held, used.data)
+        used, cores = psutil.Process().memory_info(), len(psutil.Process().cpu_affinity() or ())
+        space, data = (LIBRARY_BYTES + cores * one for one in (THREAD_SPACE_BYTES, THREAD_DATA_BYTES))
+        yield from _own("address space (ulimit -v)", resource.RLIMIT_AS, held - used.vms - space)
+        yield from _own("data (ulimit -d)", resource.RLIMIT_DATA, held - used.data - data)
 
 
-def _own(name: str, number: int, held: int, used: int) -> Iterator[MemoryLimit]:
+def _own(name: str, number: int, beside: int) -> Iterator[MemoryLimit]:
     limit, _ = resource.getrlimit(number)
     if limit != resource.RLIM_INFINITY:
-        yield MemoryLimit(f"this process's {name}", limit, max(0, held + limit - used - SPACE_BYTES))
+        yield MemoryLimit(f"this process's limit on {name}", limit, limit + beside)

@@ -43,11 +43,12 @@ def require_context(
     outputs = 4 * options.ubatch * model.n_vocab if options.all_logits else 0
     parts = anatomy(model)
     engine = estimated_engine(parts, task, Placement(), paged)
-    certain = engine.weights_bytes + engine.context_bytes + table_bytes(task) + outputs
+    held = process_memory().resident_bytes
+    certain = held + engine.weights_bytes + engine.context_bytes + table_bytes(task) + outputs
     if certain + engine.compute_bytes // 2 <= ram_bytes:
         return
     process = estimated_process(parts)
     process = replace(process, anonymous_bytes=process.anonymous_bytes + table_bytes(task))
     needs = (paged_needs if paged else unpaged_needs)(model, task, engine, process)
-    held = (*beside, Tier("outputs", outputs)) if outputs else beside
-    plan_memory(needs.with_tiers(held), ram_bytes, modes=("paged",) if paged else ("unpaged",))
+    more = (*beside, Tier("outputs", outputs)) if outputs else beside
+    plan_memory(needs.with_tiers(more), ram_bytes, modes=("paged",) if paged else ("unpaged",))

@@ -41,9 +41,9 @@ def allowance(
     free = memory.available_bytes + held_bytes
     if asked_bytes is None:
         bound = limit if limit.limit_bytes < memory.ram_bytes else None
-        return Allowance(min(default_budget(free), limit.reachable_bytes), bound)
+        return Allowance(max(0, min(default_budget(free), limit.reachable_bytes)), bound)
     if asked_bytes > limit.reachable_bytes:
-        allowed = limit.reachable_bytes
+        allowed = max(0, limit.reachable_bytes)
         remark = (
             f"--ram of {format_bytes(asked_bytes)}: {limit.name} is {format_bytes(limit.limit_bytes)}; "
             f"planning with {format_bytes(allowed)}, as --ram {allowed // MIB}M would"
