@@ -36,6 +36,7 @@ class UsageWatch:
         self._read = 0
         self._found: dict[str, Any] = {}
         self._timings: dict[str, Any] = {}
+        self._usage: Usage | None = None
 
     def feed(self, piece: bytes) -> None:
         """The next bytes; lines and bodies of absurd length are passed over."""
@@ -55,7 +56,8 @@ class UsageWatch:
         if not self._streamed and len(self._rest) > self._read:
             self._see(self._rest)
             self._read = len(self._rest)
-        return _usage(self._found, self._timings)
+        self._usage = self._usage or _usage(self._found, self._timings)
+        return self._usage
 
     def _see_line(self, line: bytes) -> None:
         if line.startswith(b"data:") and any(mark in line for mark in _MARKS):
@@ -66,6 +68,7 @@ class UsageWatch:
             document = json.loads(text)
         except ValueError:
             return
+        self._usage = None
         for part in _parts(document):
             if isinstance(part.get("usage"), dict):
                 self._found |= part["usage"]

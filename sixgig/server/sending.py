@@ -41,21 +41,24 @@ async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> 
 
 
 async def send_answer(wire: Wire, answer: Answer, api: Api) -> None:
-    """Status, headers, then the body as it comes; where it breaks, an event that says why ends it.
+    """Status and headers with the first of the body, then the body as it comes.
 
-    Raises StreamBrokenError then. Where the client has the status of a stream already, an answer that is none
-    becomes an event.
+    Where it breaks, an event says why, and StreamBrokenError is raised; where nothing was sent, its reason.
+    Where the client has the status of a stream already, an answer that is none becomes an event.
     """
     if not answer.streamed:
         await _send_whole(wire, answer, api)
         return
-    await wire.start(answer.status, answer.content_type, answer.headers)
     try:
         async for events in _whole_events(answer.body):
+            await wire.start(answer.status, answer.content_type, answer.headers)
             await wire.pass_on(events)
     except StreamBrokenError as error:
+        if not wire.started:
+            raise error.reason from error
         await wire.pass_on(error_event(api, error.reason), more=False)
         raise
+    await wire.start(answer.status, answer.content_type, answer.headers)
     await wire.pass_on(b"", more=False)
 
 
