@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import httptools
@@ -33,6 +33,7 @@ class EngineClient:
         self._socket, self._closed = socket, False
         self._idle: deque[tuple[float, _Connection]] = deque()
         self._busy: set[_Connection] = set()
+        self._replacing: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
     async def stream(self, path: str, body: bytes) -> AsyncIterator[EngineReply]:
@@ -57,6 +58,8 @@ class EngineClient:
     async def aclose(self) -> None:
         """Break off what is under way, and let go of all connections."""
         self._closed = True
+        if self._replacing is not None:
+            self._replacing.cancel()
         for connection in (*self._busy, *(connection for _, connection in self._idle)):
             connection.abort()
         self._idle.clear()
@@ -77,10 +80,26 @@ class EngineClient:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
-                _, connection = await loop.create_unix_connection(_Connection, self._socket)
+                _, connection = await loop.create_unix_connection(self._made, self._socket)
         except (OSError, TimeoutError) as error:
             raise BrokenConnectionError(f"no connection: {error or type(error).__name__}") from error
         return connection
+
+    def _made(self) -> _Connection:
+        return _Connection(self._lost)
+
+    def _lost(self, connection: _Connection) -> None:
+        """The engine closes after each stream: the next is ready before it is asked for, one at most, as each
+        holds one of the engine's threads.
+        """
+        was_kept = len(self._idle)
+        self._idle = deque(kept for kept in self._idle if kept[1] is not connection)
+        if connection.used and was_kept and not self._idle and not self._closed:
+            self._replacing = asyncio.create_task(self._replace())
+
+    async def _replace(self) -> None:
+        with contextlib.suppress(BrokenConnectionError):
+            self._keep(await self._connected())
 
     def _keep(self, connection: _Connection) -> None:
         connection.reply = None
@@ -173,10 +192,12 @@ class EngineReply:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, with at most one request under way. reply: to that."""
+    """One connection, with at most one request under way. reply: to that. lost: told of its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: Callable[[_Connection], None]) -> None:
         self.reply: EngineReply | None = None
+        self.used = False
+        self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._idle, self._paused = True, False
@@ -189,7 +210,7 @@ class _Connection(asyncio.Protocol):
     async def ask(self, path: str, body: bytes) -> EngineReply:
         """Send a request; its answer, once the headers are there."""
         assert self._transport is not None
-        self._idle, self.reply = False, EngineReply(self)
+        self._idle, self.used, self.reply = False, True, EngineReply(self)
         head = f"POST {path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\n"
         self._transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (head.encode("ascii"), len(body), body))
         await self.reply.begun()
@@ -228,6 +249,7 @@ class _Connection(asyncio.Protocol):
         """As asyncio calls it."""
         self._transport = None
         self._fail(str(error) if error else "it closed the connection")
+        self._lost(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """As the parser calls it."""

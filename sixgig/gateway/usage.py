@@ -47,6 +47,7 @@ class UsageWatch:
         self.written = 0
         self._found: dict[str, Any] = {}
         self._timings: dict[str, Any] = {}
+        self._usage: Usage | None = None
 
     def feed(self, piece: bytes) -> None:
         """The next bytes; lines and bodies of absurd length are passed over."""
@@ -66,7 +67,8 @@ class UsageWatch:
         if not self._streamed and len(self._body) > self._read:
             self._see(bytes(self._body))
             self._read = len(self._body)
-        return _usage(self._found, self._timings)
+        self._usage = self._usage or _usage(self._found, self._timings)
+        return self._usage
 
     def _see_line(self, line: bytes) -> None:
         if not line.startswith(b"data:"):
@@ -76,6 +78,7 @@ class UsageWatch:
             self._see(line[5:])
 
     def _see(self, text: bytes) -> None:
+        self._usage = None
         for part in _parts(_document(text)):
             if isinstance(part.get("usage"), dict):
                 self._found |= part["usage"]

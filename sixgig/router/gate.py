@@ -6,9 +6,10 @@ What sends a request upstream asks for its `Permit`; only a `Gate` issues one. W
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from posixpath import normpath
 from typing import Never, final
 from urllib.parse import unquote
@@ -113,12 +114,12 @@ def _folded(name: str) -> str:
     return visible.removesuffix(":latest").removesuffix(".gguf")
 
 
-def _spellings(name: str) -> Iterator[str]:
+@lru_cache(maxsize=256)
+def _spellings(name: str) -> tuple[str, ...]:
     """Whole, without a tag, without folders before it, as a URL, as a path: however a client spells it.
 
     A mark anywhere in a spelling counts, so that what is only similar stays here too.
     """
-    for whole in (_folded(name), _folded(unquote(name)), _folded(normpath(unquote(name)))):
-        for spelling in (whole, _folded(whole.partition(":")[0])):
-            yield spelling
-            yield spelling.rpartition("/")[2]
+    wholes = (_folded(name), _folded(unquote(name)), _folded(normpath(unquote(name))))
+    spelled = [one for whole in wholes for one in (whole, _folded(whole.partition(":")[0]))]
+    return (*spelled, *(one.rpartition("/")[2] for one in spelled))

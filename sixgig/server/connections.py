@@ -21,7 +21,7 @@ from sixgig.server.credentials import OPEN_PATHS
 from sixgig.server.shapes import api_of, error_body, error_headers
 from sixgig.settings import TimeoutSettings
 
-MOST_HEAD_BYTES = 64 << 10  # of a request before its headers are complete; `guards` allows half of that
+MOST_HEAD_BYTES = 40 << 10  # of a request before its headers are complete; `guards` allows less
 SPARE = (
     16  # connections above the bound that are answered: /health, and to the others that the server is full
 )
@@ -82,20 +82,27 @@ class Connections:
         self._arriving: dict[Connection, float] = {}  # its headers are not complete
         self._sweeping = False
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more than may have requests."""
+        return len(self._all) > self.bound
+
     def protocol(self, **fields: Any) -> Connection:
         """For uvicorn.Config(http=...)."""
         return Connection(self, **fields)
 
     def came(self, connection: Connection) -> None:
         """A new one; those that rest make room for it, and without any it is told that the server is full."""
-        while len(self._all) >= self.bound and self._idle:
+        n_busy = len(self._all) - len(self._idle)
+        most = self.bound if n_busy < self.bound else self.bound + SPARE
+        while len(self._all) >= most and self._idle:
             self._drop(next(iter(self._idle)))
         self._all.add(connection)
+        self.rests(connection)
         if len(self._all) > self.bound + SPARE:
             connection.say(_FULL_AT_ONCE)
-        elif len(self._all) > self.bound:
-            connection.app = Full(connection.app)
-        self.rests(connection)
+        elif self.is_full:
+            connection.app = Full(connection.app, self)
         if not self._sweeping:
             self._sweeping = True
             connection.loop.call_soon(self._sweep, connection.loop)
@@ -171,7 +178,8 @@ class Connection(HttpToolsProtocol):
         """As the parser calls it."""
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
-        self.registry.arrives(self)
+        if not self._answering:
+            self.registry.arrives(self)
 
     def on_headers_complete(self) -> None:
         """As the parser calls it."""
@@ -184,12 +192,16 @@ class Connection(HttpToolsProtocol):
         self.joined.flush()
         super().on_response_complete()
         self._unset_keepalive_if_required()  # the registry closes it, with those that never asked
-        if self.cycle.response_complete and not self._in_head:
-            self.registry.rests(self)
+        if not self._answering:
+            (self.registry.arrives if self._in_head else self.registry.rests)(self)
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def say(self, last: bytes) -> None:
         """Close with these words, or without any; at once where the client does not read."""
-        if self.transport.get_write_buffer_size() or not last or (self.cycle and self.cycle.response_started):
+        if self.transport.get_write_buffer_size() or not last or self._answering:
             self.transport.abort()
             return
         self.transport.write(last)
@@ -234,13 +246,13 @@ class JoinedWrites(asyncio.Transport):
 class Full:
     """The application where there are too many connections: /health is answered, all else refused."""
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    def __init__(self, app: Any, connections: Connections) -> None:
+        self._app, self._connections = app, connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         path = scope["path"]
-        if path in OPEN_PATHS:
+        if path in OPEN_PATHS or not self._connections.is_full:
             await self._app(scope, receive, send)
             return
         logs.event("refused", status=_FULL.status, reason=_FULL.what, path=path)

@@ -122,15 +122,18 @@ class Ollama:
 
 async def _stream(visit: Visit, answer: Answer, lines: Lines, headers: dict[str, str]) -> None:
     """The lines as they come. Raises StreamBrokenError where they end too soon; the client was told."""
-    await visit.wire.start(_OK, NDJSON, headers)
     try:
         async for piece in answer.body:
+            await visit.wire.start(_OK, NDJSON, headers)
             await visit.wire.pass_on(lines.feed(piece))
             if lines.broken:
                 break
     except StreamBrokenError as error:
+        if not visit.wire.started:
+            raise error.reason from error
         await visit.wire.pass_on(error_event("ollama", error.reason), more=False)
         raise
+    await visit.wire.start(_OK, NDJSON, headers)
     await visit.wire.pass_on(lines.close(), more=False)
     if lines.broken:
         raise StreamBrokenError(ServingError("the engine ended its answer with an error"))

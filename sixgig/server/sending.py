@@ -42,23 +42,27 @@ async def until_left(receive: Receive, answering: Coroutine[Any, Any, None]) -> 
 
 
 async def send_answer(wire: Wire, answer: Answer, call: Call) -> None:
-    """Status, headers, then the body as it comes, in whole events: what says why it broke must begin one.
+    """Status and headers with the first event, then whole events: what says why it broke must begin one.
 
-    Raises StreamBrokenError where it broke. Where the client has the status of a stream already, an answer
-    that is none becomes an event.
+    Where it breaks, an event says why, and StreamBrokenError is raised; where nothing was sent, its reason.
+    Where the client has the status of a stream already, an answer that is none becomes an event.
     """
     if not answer.streamed:
         await _send_whole(wire, answer, call.api)
         return
-    await wire.start(answer.status, answer.content_type, answer.headers)
     stream = CompletedStream(call)
     try:
         async for piece in answer.body:
-            await wire.pass_on(stream.feed(piece))
+            if events := stream.feed(piece):
+                await wire.start(answer.status, answer.content_type, answer.headers)
+                await wire.pass_on(events)
     except StreamBrokenError as error:
+        if not wire.started:
+            raise error.reason from error
         last = error_event(call.api, error.reason, stream.sequence_number)
         await wire.pass_on(last, more=False)
         raise
+    await wire.start(answer.status, answer.content_type, answer.headers)
     await wire.pass_on(stream.close(), more=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 ANY = "*"  # among allowed hosts or origins
 _HOST = r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?"
@@ -61,6 +62,7 @@ def is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -
     return address is not None and (address if mapped is None else mapped).is_loopback
 
 
+@lru_cache(maxsize=256)  # nearly all requests have one of a few
 def parse_authority(text: str) -> Authority | None:
     """Of a Host header; None for what is none, as "user@host", "host:", a path, or a list."""
     match = _AUTHORITY.fullmatch(text)

@@ -165,18 +165,19 @@ async def test_a_connection_that_rested_too_long_is_not_used_again(monkeypatch):
 
 
 @in_loop
-async def test_a_connection_that_the_engine_closed_is_not_used_again():
+async def test_a_connection_that_the_engine_closed_is_replaced_before_it_is_asked_for():
     async def answer(writer):
         writer.write(whole(b"{}"))
         await writer.drain()
         writer.close()
 
     async with serving(answer) as (engine, server):
-        for _ in range(2):
+        for n_connections in (2, 3):
             assert (await engine.post(PATH, json={})).status_code == 200
-            await server.left.wait()
-            await asyncio.sleep(0.01)
-        assert server.connections == 2
+            while server.connections < n_connections:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        assert (server.connections, len(server.requests)) == (3, 2)
 
 
 @in_loop
