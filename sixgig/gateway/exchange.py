@@ -59,7 +59,7 @@ class Exchange:
             raise
         except Exception as error:
             status = status_of(error) if isinstance(error, SixgigError) else _OUR_BUG
-            record.status = record.status if record.pieces else status
+            record.status = status if record.first_token_s is None else record.status
             raise
         finally:
             closing = self._close(record, stack)
