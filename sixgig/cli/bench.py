@@ -62,8 +62,9 @@ def bench(
     The limit is the time that this machine's bandwidths, measured too, need for the weights that had to
     move. Reading while computing may pass it; a prompt is mostly arithmetic and stays below.
 
-    Every run feeds the same tokens, so that runs can be compared. Random tokens route differently than text
-    does: hit rates of real use are those measured with --text.
+    Every run feeds the same tokens, so that runs can be compared; after each that is decoded the next one is
+    chosen, as in a run, and not used. Random tokens route differently than text does: hit rates of real use
+    are those measured with --text.
     """
     from sixgig.cli.benchmark import Benchmark
     from sixgig.cli.opening import Opening, at_least, find_model, paging_options

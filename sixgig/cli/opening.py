@@ -125,8 +125,9 @@ class Opening:
         if not trained or context <= trained:
             return ""
         return (
-            f"a context of {context} tokens is more than the {trained} the model was trained for: "
-            "llama.cpp evaluates them all, but what comes after them may be nonsense"
+            f"{self.model.name}: a context of {context} tokens is more than the {trained} "
+            "the model was trained for: llama.cpp evaluates them all, "
+            "but what comes after those may be nonsense"
         )
 
     def _placement(self, options: EngineOptions) -> tuple[Placement, int]:
