@@ -9,6 +9,7 @@ import time
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
+from sixgig.errors import UsageError
 from sixgig.gateway.answer import RefusedError
 from sixgig.settings import TimeoutSettings
 from sixgig.units import format_bytes
@@ -98,15 +99,15 @@ def check_length(headers: Headers, limit_bytes: int) -> None:
 
 
 async def check_size(body: bytes) -> None:
-    """Raises RefusedError (413) for JSON of more objects, lists and names, or of more values, than can be
-    read while others wait. Of a long text only what is no text counts.
+    """Raises UsageError for JSON of more objects, lists and names, or of more values, than can be read while
+    others wait. Of a long text only what is no text counts.
     """
     if _is_small(body):
         return
     bare, n_strings = _STRING.subn(b"", body, count=2 * MOST_NODES)
     if n_strings == 2 * MOST_NODES or not _is_small(bare):
         numbers = f"{MOST_NODES} objects, lists and names, {MOST_VALUES} values possible"
-        raise RefusedError(413, "the body holds too many values", numbers, "send several requests")
+        raise UsageError("the body holds too many values", numbers, "send several requests")
     await asyncio.sleep(0)  # what comes next takes as long
 
 
