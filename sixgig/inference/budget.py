@@ -154,12 +154,16 @@ def arrange(
     """
     allowance = allowed(ram_bytes)
     options = placed(options or EngineOptions(), model, placement or Placement())
+    paging = paging or PagingOptions()
     with allowance.explaining():
+        if not options.gpu_layers:
+            pages = model.routed_bytes > 0 and not paging.never
+            require_context(model, allowance, options, _task(options, paging), pages, beside)
         return _arranged(
             model,
             allowance.ram_bytes,
             options,
-            paging or PagingOptions(),
+            paging,
             vram_bytes,
             announce,
             adapter,
@@ -177,9 +181,6 @@ def _arranged(
     adapter: Adapter | None,
     beside: tuple[Tier, ...],
 ) -> Arrangement:
-    if not options.gpu_layers:
-        paged = model.routed_bytes > 0 and not paging.never
-        require_context(model, ram_bytes, options, _task(options, paging), paged, beside)
     if model.routed_bytes and (paging.always or model.size_bytes > ram_bytes):
         let_threads_sleep()
     choose_waiting(options.threads)

@@ -21,6 +21,10 @@ from sixgig.plan import (
     unpaged_needs,
 )
 
+CHEAP_BYTES = 32 << 20  # so much the engine may take to say exactly what it needs
+# What opening the engine's library adds to a process. Measured: LOG.md.
+LIBRARY_BYTES, LIBRARY_FILE_BYTES = 8 << 20, 16 << 20
+
 
 def allowed(ram_bytes: int | None) -> Allowance:
     """What this process may plan with now, of what was asked for or, None, of what is free."""
@@ -30,25 +34,30 @@ def allowed(ram_bytes: int | None) -> Allowance:
 
 def require_context(
     model: ModelFile,
-    ram_bytes: int,
+    allowance: Allowance,
     options: EngineOptions,
     task: Task,
     paged: bool,
     beside: tuple[Tier, ...] = (),
 ) -> None:
-    """Refuse before the engine is asked, whose answer takes memory for each position and output.
+    """Refuse by the header what cannot fit, where asking the engine would take memory that is not there.
 
-    By the header, and only where half of what is no more than estimated would be too much. Raises Refusal.
+    It notes something of each position, and holds the logits it may be asked for, even where it allocates
+    nothing else. Only where half of what is no more than estimated would be too much. Raises Refusal.
     """
     outputs = 4 * options.ubatch * model.n_vocab if options.all_logits else 0
+    asking, now = table_bytes(task) + outputs, process_memory()
+    cramped = allowance.limit is not None and allowance.ram_bytes < now.resident_bytes
+    if asking < CHEAP_BYTES and not cramped:
+        return
     parts = anatomy(model)
     engine = estimated_engine(parts, task, Placement(), paged)
-    held = process_memory().resident_bytes
-    certain = held + engine.weights_bytes + engine.context_bytes + table_bytes(task) + outputs
-    if certain + engine.compute_bytes // 2 <= ram_bytes:
+    certain = now.resident_bytes + asking + engine.weights_bytes + engine.context_bytes
+    if certain + engine.compute_bytes // 2 <= allowance.ram_bytes:
         return
-    process = estimated_process(parts)
+    known = now.anonymous_bytes + now.shared_bytes + LIBRARY_BYTES, now.file_bytes + LIBRARY_FILE_BYTES
+    process = estimated_process(parts, known)
     process = replace(process, anonymous_bytes=process.anonymous_bytes + table_bytes(task))
     needs = (paged_needs if paged else unpaged_needs)(model, task, engine, process)
     more = (*beside, Tier("outputs", outputs)) if outputs else beside
-    plan_memory(needs.with_tiers(more), ram_bytes, modes=("paged",) if paged else ("unpaged",))
+    plan_memory(needs.with_tiers(more), allowance.ram_bytes, modes=("paged",) if paged else ("unpaged",))

@@ -1,5 +1,6 @@
 """Limits of the system: a budget above one is cut to it aloud, a refusal names it, and takes no memory."""
 
+import contextlib
 import os
 import re
 import resource
@@ -13,6 +14,9 @@ import pytest
 
 from sixgig.errors import BudgetError
 from sixgig.hardware import LimitedGroup, MachineMemory, MemoryLimit, limits, memory_limit
+from sixgig.inference import EngineOptions
+from sixgig.inference.budget import PagingOptions, arrange
+from sixgig.modelfile import open_model
 from sixgig.plan import Refusal, allowance
 from tests.serve.ollama_server import DEMO
 
@@ -177,3 +181,16 @@ def test_refusing_takes_no_memory(more: list[str], tmp_path: Path) -> None:
     refused = ended(command(*words, "--ram", "400M"))
     assert (refused.status, "does not fit in" in refused.said) == (1, True), refused.said
     assert refused.peak_bytes < CEILING_MIB * MIB
+
+
+@pytest.mark.parametrize("always_page", [False, True])
+def test_the_budget_that_such_a_refusal_names_works(always_page: bool) -> None:
+    """By the header: nothing of the model is allocated by either call."""
+    model, paging = open_model(DEMO), PagingOptions(always=always_page)
+    options = EngineOptions(context=1 << 20)
+    with pytest.raises(Refusal) as refused:
+        arrange(model, 400 * MIB, options, paging)
+    if refused.value.smallest_bytes > memory_limit().reachable_bytes:
+        pytest.skip("this machine has less memory than that")
+    with contextlib.closing(arrange(model, refused.value.smallest_bytes, options, paging)) as arranged:
+        assert arranged.plan.predicted_peak_bytes <= refused.value.smallest_bytes
