@@ -20,22 +20,24 @@ ggml_backend_device * computing_device();
 
 constexpr const char * CURE = "load the announced file, and keep its experts in main memory (--cpu-moe beside a GPU)";
 
-// The environment's pager whose experts the engine has put elsewhere, with that expert's tensor; null when all is well.
-const PagedTensor * misplaced(bool or_asked) {
-    const std::shared_ptr<Pager> pager = announced_pager();
-    if (pager == nullptr || !pager->foreign_loader) return nullptr;
-    return pager->first_elsewhere(or_asked);
+std::shared_ptr<Pager> environment_pager() {
+    std::shared_ptr<Pager> pager = announced_pager();
+    return pager != nullptr && pager->foreign_loader ? pager : nullptr;
 }
 
+// False, said on stderr, where the engine has put experts elsewhere or loaded another model's.
 bool experts_are_here() {
-    const PagedTensor * tensor = misplaced(true);
+    const std::shared_ptr<Pager> pager = environment_pager();
+    if (pager != nullptr && pager->other_model) return false;  // said when it was noticed
+    const PagedTensor * tensor = pager == nullptr ? nullptr : pager->first_elsewhere(true);
     if (tensor == nullptr) return true;
     std::fprintf(stderr, "sixgig: error: the engine does not page %s; %s\n", tensor->name.c_str(), CURE);
     return false;
 }
 
 void stop_unless_placed() {
-    const PagedTensor * tensor = misplaced(false);
+    const std::shared_ptr<Pager> pager = environment_pager();
+    const PagedTensor * tensor = pager == nullptr ? nullptr : pager->first_elsewhere(false);
     if (tensor == nullptr) return;
     std::fprintf(stderr, "sixgig: error: stopped: the engine has loaded %s unpaged; %s\n", tensor->name.c_str(), CURE);
     std::_Exit(EXIT_FAILURE);

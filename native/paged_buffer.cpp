@@ -103,7 +103,7 @@ void compare_upload(Pager & pager, const PagedTensor & t, const void * data, siz
     const bool read = pager.files.read_buffered(t.part, t.file_offset + offset, n, ours, &failure);
     if ((read && std::memcmp(ours, data, n) == 0) || pager.other_model) return;
     pager.other_model = true;
-    std::fprintf(stderr, "sixgig: the model that is loaded is not the one that was announced: %s has other bytes\n", t.name.c_str());
+    std::fprintf(stderr, "sixgig: error: not the model that was announced: %s has other bytes\n", t.name.c_str());
 }
 
 void set_tensor(ggml_backend_buffer *, ggml_tensor * tensor, const void * data, size_t offset, size_t size) {

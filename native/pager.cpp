@@ -48,6 +48,7 @@ void Pager::place(int tensor, char * data) {
 void Pager::forget_places() {
     cache->forget_all();
     by_address.clear();
+    other_model = false;
 }
 
 const PagedTensor * Pager::first_elsewhere(bool or_asked) const {

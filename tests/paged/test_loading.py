@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 
 from bench.synthetic.shape import Shape
 from bench.synthetic.writer import write_model
-from sixgig.errors import BudgetError
+from sixgig.errors import BudgetError, EngineError
 from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.modelfile import open_model
-from sixgig.pager.pager import ModelStream
+from sixgig.pager.pager import ModelStream, Pager
 from tests.paged.engines import OPTIONS, PROMPT, logits_of, open_paged, share_of_experts, stock_logits
 
 PAGED = PagingOptions(always=True)
@@ -66,6 +67,13 @@ def test_an_interrupt_while_loading_leaves_nothing_behind(tiny):
     assert len(os.listdir("/proc/self/fd")) == files and len(os.listdir("/proc/self/task")) == threads
     with open_engine(path, BUDGET, OPTIONS, PAGED) as engine:
         assert np.array_equal(logits_of(engine), stock_logits(path))
+
+
+def test_experts_that_the_engine_puts_elsewhere_are_an_error_not_rubbish(tiny, monkeypatch):
+    """The stream passes over them, so whoever else holds them was given no bytes."""
+    monkeypatch.setattr(Pager, "loading", lambda self: nullcontext())
+    with pytest.raises(EngineError, match=r"does not page an expert tensor; blk\.0\.ffn_"):
+        open_engine(tiny("qwen3moe"), BUDGET, SMALL, PAGED)
 
 
 @pytest.mark.parametrize("cache_bytes", [1, 4096, 50_000])
