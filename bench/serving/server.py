@@ -53,7 +53,7 @@ def serving(*options: str, checkout: Path = ROOT) -> Iterator[Served]:
     with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("w+") as log:
         Path(folder, "sitecustomize.py").write_text(OWN_MODULES_FIRST)
         process = subprocess.Popen(
-            [sys.executable, "-m", "sixgig", "serve", "--port", "0", *options],
+            [sys.executable, "-P", "-m", "sixgig", "serve", "--port", "0", *options],
             stderr=log,
             env=os.environ
             | {
@@ -61,7 +61,6 @@ def serving(*options: str, checkout: Path = ROOT) -> Iterator[Served]:
                 "XDG_DATA_HOME": folder,
                 "OMP_WAIT_POLICY": "passive",
             },
-            cwd=folder,
         )
         try:
             yield Served(_address(process, Path(folder, "log")), process.pid)

@@ -7,13 +7,15 @@ is the kernel's to give up (TCP_USER_TIMEOUT); a body that stops coming is refus
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 import socket
+from functools import partial
 from typing import Any, cast
 
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from sixgig.gateway import logs
 from sixgig.gateway.answer import RefusedError
@@ -29,6 +31,10 @@ ACCEPTED_AT_ONCE = 32
 # Descriptors that no client may take: files, ledger, pipes, the spare; and for each model its process's.
 _OWN_DESCRIPTORS, _OF_A_MODEL = 64 + SPARE + ACCEPTED_AT_ONCE, 8
 _SWEEP_S = 1.0
+_METHODS = frozenset(
+    (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT")
+)
+_METHOD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}")
 _FULL = RefusedError(503, "the server has no connection left", cure="ask again, or close idle connections")
 _FULL_AT_ONCE = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -170,7 +176,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._head_bytes += len(data)
-        super().data_received(data)
+        super().data_received(data if self._in_head or self._answering else _with_known_method(data))
         if self._in_head and self._head_bytes > MOST_HEAD_BYTES:
             self.say(_TOO_LARGE)
 
@@ -186,6 +192,8 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self.registry.answers(self)
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            self.cycle.send = partial(_until_closed, self.cycle, self.cycle.send)  # type: ignore[method-assign]
 
     def on_response_complete(self) -> None:
         """As a request's cycle calls it, with the last write."""
@@ -206,6 +214,27 @@ class Connection(HttpToolsProtocol):
             return
         self.transport.write(last)
         self.transport.close()
+
+
+def _with_known_method(data: bytes) -> bytes:
+    """The parser fails on methods that it does not know. Under the name of one that no path here takes they
+    are refused as that is, by 405 with what is allowed.
+    """
+    method, _, rest = data.partition(b" ")
+    if not rest or method in _METHODS or not _METHOD.fullmatch(method):
+        return data
+    return b"TRACE " + rest
+
+
+async def _until_closed(cycle: RequestResponseCycle, send: Any, message: Any) -> None:
+    """HTTP/1.0 knows no chunks, in which uvicorn sends: a body without a length ends with its connection."""
+    if message["type"] == "http.response.start":
+        if not any(name.lower() == b"content-length" for name, _ in message.get("headers", ())):
+            cycle.chunked_encoding = False
+            cycle.expected_content_length = 1  # more than nothing is still to come
+    elif cycle.expected_content_length == 1 and cycle.scope["method"] != "HEAD":
+        cycle.expected_content_length = len(message.get("body", b"")) + bool(message.get("more_body"))
+    await send(message)
 
 
 class JoinedWrites(asyncio.Transport):
