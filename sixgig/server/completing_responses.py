@@ -24,6 +24,7 @@ _ARGUMENTS = "response.function_call_arguments"
 _OF_TEXTS = tuple(f"{name}.{said}" for name in (_TEXT, _REASONING) for said in ("delta", "done"))
 _OF_PARTS = (_PART_ADDED, _PART_DONE, *_OF_TEXTS)
 _OF_ITEMS = (_ADDED, _ITEM_DONE, f"{_ARGUMENTS}.delta", f"{_ARGUMENTS}.done", *_OF_PARTS)
+_KNOWN = (*_BEGINS, *_DONE, *_OF_ITEMS)
 # Of a text's kind of event: the item it belongs to, and the part it belongs to before its first word.
 _HOLDERS: dict[str, tuple[Document, Document]] = {
     _TEXT: (
@@ -60,7 +61,7 @@ class ResponseEvents:
         """The event with all its fields, what was missing before it, or nothing where it begins once more."""
         document = read(event)
         said = document.get("type") if document else None
-        if document is None or said not in (*_BEGINS, *_DONE, *_OF_ITEMS):
+        if document is None or said not in _KNOWN:
             return event
         if not self._named:
             return self._first(str(said), event, document)

@@ -8,6 +8,8 @@ from typing import Any
 
 LONGEST_EVENT = 1 << 20  # what is longer passes in parts, unread
 Document = dict[str, Any]
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: json.dumps makes one a call
+_USUAL_END = b"\n\n"
 _END, _LONGEST_END = re.compile(rb"\r?\n\r?\n"), 4
 _DATA = re.compile(rb"^data: ?(\{[^\r\n]*\}) *\r?$", re.MULTILINE)
 
@@ -20,6 +22,8 @@ class EventCutter:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The events that this ends, each with its end; at most LONGEST_EVENT bytes are kept."""
+        if not self._rest and piece.find(_USUAL_END) == len(piece) - 2 > 0 and b"\r" not in piece:
+            return [piece]  # an event as the engine writes it
         unsearched = max(0, len(self._rest) - _LONGEST_END + 1)
         self._rest += piece
         ends = [found.end() for found in _END.finditer(self._rest, unsearched)]
@@ -65,4 +69,4 @@ def written(document: Document) -> bytes:
 
 def _json(document: Document) -> bytes:
     """ASCII, so that no text can end a line or an event."""
-    return json.dumps(document, separators=(",", ":")).encode()
+    return _ENCODER.encode(document).encode()

@@ -11,18 +11,21 @@ from tests.serve.loops import in_loop
 from tests.serve.scripted_engine import ScriptedEngine, results
 
 PATIENCE_S = 150
+THOUGHT = "I should look first."
+# Its model thinks or does not; the agents that speak the same API as another, once.
+RUNS = [*((name, THOUGHT) for name in AGENTS), ("Claude Code", ""), ("Codex CLI", "")]
 
 
 @pytest.mark.timeout(1200)  # the first installs them
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize(("name", "thought"), RUNS)
 @in_loop
-async def test_an_agent_reads_a_file_and_writes_another(installed, tmp_path, name):
+async def test_an_agent_reads_a_file_and_writes_another(installed, tmp_path, name, thought):
     agent = AGENTS[name]
     work, home = tmp_path / "work", tmp_path / "home"
     for folder in (work, home):
         folder.mkdir()
     (work / "notes.txt").write_text(f"the word is {WORD}\n")
-    engine = ScriptedEngine(agent.steps(work))
+    engine = ScriptedEngine(agent.steps(work), thought)
     async with listening(tmp_path / "gateway", engine) as url:
         place = Place(url, work, home)
         agent.prepare(place)

@@ -36,9 +36,11 @@ class ScriptedEngine:
     """Answers with the step whose number is that of the tool results in the request.
 
     A request that does not offer the script's first tool is beside the task. asked: every body, read.
+    thought: what it thinks before each step.
     """
 
     steps: list[Step]
+    thought: str = ""
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     ids: Iterator[int] = field(default_factory=itertools.count)
 
@@ -51,8 +53,9 @@ class ScriptedEngine:
         id_ = f"{next(self.ids):032d}"
         step = self.step(path, body)
         if not body.get("stream"):
-            return httpx.Response(200, json=whole(step, id_))
-        return httpx.Response(200, headers=STREAM, content=_pieces(stream(step, id_, body)))
+            return httpx.Response(200, json=whole(step, id_, self.thought))
+        pieces = stream(step, id_, body, self.thought)
+        return httpx.Response(200, headers=STREAM, content=_pieces(pieces))
 
     def step(self, path: str, body: dict[str, Any]) -> Step:
         """What is answered to this request."""
@@ -108,8 +111,10 @@ def _chat_usage() -> Event:
     }
 
 
-def _chat(step: Step, id_: str) -> Event:
+def _chat(step: Step, id_: str, thought: str = "") -> Event:
     message: Event = {"role": "assistant", "content": step if isinstance(step, str) else ""}
+    if thought:
+        message["reasoning_content"] = thought
     if isinstance(step, ToolCall):
         function = {"name": step.name, "arguments": step.text}
         message["tool_calls"] = [{"type": "function", "function": function, "id": id_}]
@@ -125,7 +130,7 @@ def _chat(step: Step, id_: str) -> Event:
     }
 
 
-def _chat_stream(step: Step, id_: str, body: Event) -> list[bytes]:
+def _chat_stream(step: Step, id_: str, body: Event, thought: str = "") -> list[bytes]:
     def chunk(*choices: Event, **more: Any) -> bytes:
         document = {
             "choices": list(choices),
@@ -141,6 +146,7 @@ def _chat_stream(step: Step, id_: str, body: Event) -> list[bytes]:
         return chunk({"finish_reason": reason, "index": 0, "delta": part})
 
     pieces = [delta({"role": "assistant", "content": None})]
+    pieces += [delta({"reasoning_content": text}) for text in _cut(thought)]
     if isinstance(step, str):
         pieces += [delta({"content": text}) for text in _cut(step)]
     else:
@@ -158,7 +164,7 @@ def _chat_stream(step: Step, id_: str, body: Event) -> list[bytes]:
 # Anthropic's messages
 
 
-def _message(step: Step, id_: str) -> Event:
+def _message(step: Step, id_: str, thought: str = "") -> Event:
     if isinstance(step, str):
         block: Event = {"type": "text", "text": step}
     else:
@@ -167,7 +173,7 @@ def _message(step: Step, id_: str) -> Event:
         "id": f"chatcmpl-{id_}",
         "type": "message",
         "role": "assistant",
-        "content": [block],
+        "content": [*_thinking(thought), block],
         "model": MODEL,
         "stop_reason": "end_turn" if isinstance(step, str) else "tool_use",
         "stop_sequence": None,
@@ -175,7 +181,11 @@ def _message(step: Step, id_: str) -> Event:
     }
 
 
-def _message_stream(step: Step, id_: str, _body: Event) -> list[bytes]:
+def _thinking(thought: str) -> list[Event]:
+    return [{"type": "thinking", "thinking": thought, "signature": ""}] if thought else []
+
+
+def _message_stream(step: Step, id_: str, _body: Event, thought: str = "") -> list[bytes]:
     whole = _message(step, id_)
     begun = whole | {"content": [], "stop_reason": None, "usage": whole["usage"] | {"output_tokens": 0}}
     events: list[Event] = [{"type": "message_start", "message": begun}]
@@ -185,9 +195,17 @@ def _message_stream(step: Step, id_: str, _body: Event) -> list[bytes]:
     else:
         start = {"type": "tool_use", "id": id_, "name": step.name}
         deltas = [{"type": "input_json_delta", "partial_json": text} for text in _cut(step.text)]
-    events.append({"type": "content_block_start", "index": 0, "content_block": start})
-    events += [{"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas]
-    events.append({"type": "content_block_stop", "index": 0})
+    blocks = [(start, deltas)]
+    if thought:
+        thoughts = [{"type": "thinking_delta", "thinking": text} for text in _cut(thought)]
+        blocks.insert(0, ({"type": "thinking", "thinking": ""}, thoughts))
+    for index, (begun, pieces) in enumerate(blocks):
+        events.append({"type": "content_block_start", "index": index, "content_block": begun})
+        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in pieces]
+    if thought:
+        signature = {"type": "signature_delta", "signature": ""}
+        events.append({"type": "content_block_delta", "index": 0, "delta": signature})
+    events += [{"type": "content_block_stop", "index": index} for index in range(len(blocks))]
     reason = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
     events.append({"type": "message_delta", "delta": reason, "usage": {"output_tokens": 5}})
     return _named([*events, {"type": "message_stop"}])
@@ -216,7 +234,19 @@ def _item(step: Step, id_: str) -> Event:
     }
 
 
-def _response(step: Step, id_: str) -> Event:
+def _reasoning(thought: str, id_: str) -> list[Event]:
+    content = [{"text": thought, "type": "reasoning_text"}]
+    item = {
+        "id": f"rs_{id_}",
+        "summary": [],
+        "type": "reasoning",
+        "content": content,
+        "encrypted_content": "",
+    }
+    return [item] if thought else []
+
+
+def _response(step: Step, id_: str, thought: str = "") -> Event:
     details = {"input_tokens_details": {"cached_tokens": 0}}
     return {
         "id": f"resp_{id_}",
@@ -224,7 +254,7 @@ def _response(step: Step, id_: str) -> Event:
         "created_at": CREATED,
         "status": "completed",
         "model": MODEL,
-        "output": [_item(step, id_)],
+        "output": [*_reasoning(thought, id_), _item(step, id_)],
         "usage": {
             "input_tokens": PROMPT_TOKENS,
             "output_tokens": 5,
@@ -234,28 +264,35 @@ def _response(step: Step, id_: str) -> Event:
     }
 
 
-def _whole_response(step: Step, id_: str) -> Event:
-    return {**_response(step, id_), "completed_at": CREATED}
+def _whole_response(step: Step, id_: str, thought: str = "") -> Event:
+    return {**_response(step, id_, thought), "completed_at": CREATED}
 
 
-def _response_stream(step: Step, id_: str, _body: Event) -> list[bytes]:
-    response, item = _response(step, id_), _item(step, id_)
+def _response_stream(step: Step, id_: str, _body: Event, thought: str = "") -> list[bytes]:
+    response, item = _response(step, id_, thought), _item(step, id_)
     begun = {"id": response["id"], "object": "response", "status": "in_progress"}
     events: list[Event] = [
         {"type": f"response.{said}", "response": begun} for said in ("created", "in_progress")
     ]
+    for thinking in _reasoning(thought, id_):
+        events.append(_added(thinking | {"content": []}))
+        delta, of = "response.reasoning_text.delta", thinking["id"]
+        events += [{"type": delta, "delta": text, "item_id": of} for text in _cut(thought)]
+    done = [{"type": "response.output_item.done", "item": thinking} for thinking in _reasoning(thought, id_)]
     named = {"item_id": item["id"]}
     if isinstance(step, str):
         events.append(_added(item | {"content": []}))
         empty = {"type": "output_text", "text": ""}
         events.append({"type": "response.content_part.added", **named, "part": empty})
         events += [{"type": "response.output_text.delta", **named, "delta": text} for text in _cut(step)]
+        events += done
         events.append({"type": "response.output_text.done", **named, "text": step})
         events.append({"type": "response.content_part.done", **named, "part": item["content"][0]})
     else:
         events.append(_added(item | {"arguments": ""}))
         delta = "response.function_call_arguments.delta"
         events += [{"type": delta, "delta": text, **named} for text in _cut(step.text)]
+        events += done
     events.append({"type": "response.output_item.done", "item": item})
     return _named([*events, {"type": "response.completed", "response": response}])
 
@@ -268,7 +305,7 @@ def _named(events: list[Event]) -> list[bytes]:
     return [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
 
 
-SPOKEN: dict[str, tuple[Callable[[Step, str], Event], Callable[[Step, str, Event], list[bytes]]]] = {
+SPOKEN: dict[str, tuple[Callable[..., Event], Callable[..., list[bytes]]]] = {
     "/v1/chat/completions": (_chat, _chat_stream),
     "/v1/messages": (_message, _message_stream),
     "/v1/responses": (_whole_response, _response_stream),
