@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sixgig.atomic import replace_file
-from sixgig.cli.terminal import harmless, say
+from sixgig.cli.terminal import escaped, say
 from sixgig.errors import UsageError
 from sixgig.ledger import Report, Sum
 
@@ -48,7 +48,7 @@ def _figure(report: Report) -> Any:
     }, 1 / MICROS)  # fmt: skip
     tokens.set(ylabel="tokens", title=f"served, by {report.by}")
     costs.set(ylabel="cost")
-    _name_rows(costs, [harmless(row.name) or "-" for row in report.rows])
+    _name_rows(costs, [escaped(row.name) or "-" for row in report.rows])
     return figure
 
 

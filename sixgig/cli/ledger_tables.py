@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sixgig import __version__
-from sixgig.cli.terminal import harmless
+from sixgig.cli.terminal import escaped
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import BreakEven, Loaded, Report, Served, Sum, Totals
 from sixgig.units import format_seconds
@@ -62,8 +62,7 @@ def _cell_text(text: str) -> str:
     """A text as no spreadsheet computes it, nor reads it as two lines: a quote before what begins a formula,
     controls, and what else ends lines, written as in Python. https://owasp.org/www-community/attacks/CSV_Injection
     """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return f"'{shown}" if _FORMULA.match(text) else shown
+    return f"'{escaped(text)}" if _FORMULA.match(text) else escaped(text)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -100,7 +99,7 @@ def _table(report: Report, columns: tuple[str, ...], cells: Callable[[Totals], l
     for name in columns:
         table.add_column(name, justify="right", overflow="fold")
     for row in report.rows:
-        name = harmless(row.name) or _NAMELESS.get(report.by, "(no name)")
+        name = escaped(row.name) or _NAMELESS.get(report.by, "(no name)")
         table.add_row(Text(name), *cells(row))
     table.add_section()
     table.add_row("total", *cells(report.total), style="bold")

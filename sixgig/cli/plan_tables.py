@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sixgig import __version__
 from sixgig.cli.planning import Candidate, Planning, Survey
-from sixgig.cli.terminal import harmless
+from sixgig.cli.terminal import escaped
 from sixgig.hardware import Absent, Gpu, Machine
 from sixgig.plan import Plan, Speed, Tier, WorkPlan
 from sixgig.plan.quality import SOURCE
@@ -63,16 +63,16 @@ def show_plan(planning: Planning, survey: Survey) -> None:
     """For people, on stdout."""
     console = Console(file=sys.stdout, highlight=False)
     for line in _circumstances(planning, survey):
-        console.print(Text(harmless(line)), soft_wrap=True)
+        console.print(Text(escaped(line)), soft_wrap=True)
     console.print(_table(survey))
     for line in _conclusions(planning, survey):
-        console.print(Text(harmless(line)), soft_wrap=True)
+        console.print(Text(escaped(line)), soft_wrap=True)
     console.print()
 
 
 def show_comparison(first: Survey, second: Survey) -> None:
     """One line that sets them side by side."""
-    Console(file=sys.stdout, highlight=False).print(Text(harmless(_verdict(first, second))), soft_wrap=True)
+    Console(file=sys.stdout, highlight=False).print(Text(escaped(_verdict(first, second))), soft_wrap=True)
 
 
 def _candidate_document(candidate: Candidate) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _label(candidate: Candidate, survey: Survey) -> str:
 
 
 def _row(candidate: Candidate, label: str, chosen: bool) -> list[str]:
-    name = ("> " if chosen else "  ") + harmless(label)
+    name = ("> " if chosen else "  ") + escaped(label)
     size = candidate.model.size_bytes if candidate.model else candidate.offer.size_bytes
     loss = "?" if candidate.kld is None else f"{candidate.kld:.3f}"
     head = [name, _gib(size) if size else "?", loss]

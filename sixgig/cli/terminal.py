@@ -14,6 +14,11 @@ def harmless(text: str) -> str:
     return _CONTROL.sub("\ufffd", text)
 
 
+def escaped(text: str) -> str:
+    """A name in one line that moves no cursor: what is not printable as Python writes it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def say(text: str = "", end: str = "\n") -> None:
     """For people: to stderr."""
     print(harmless(text), end=end, file=sys.stderr, flush=True)

@@ -96,10 +96,11 @@ FIELDS: dict[str, Fields] = {
         "prompt": Field("refused", cure="send its text as input"),
     },
     MESSAGES: _all("passed", """
-        model messages max_tokens system temperature top_p top_k stream chat_template_kwargs thinking tools
+        model messages max_tokens system temperature top_p top_k stream chat_template_kwargs tools
     """) | _all("harmless", "metadata service_tier inference_geo speed cache_control") | {
         "stop_sequences": Field("passed"),
         "tool_choice": Field("rewritten"),
+        "thinking": Field("rewritten"),
         "context_management": Field("told"),
         "output_config": Field("told"),
         "output_format": Field("refused", cure="use a tool with this schema and tool_choice"),

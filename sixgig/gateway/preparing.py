@@ -51,8 +51,12 @@ def prepared(call: Call, fields: Fields, card: ModelCard) -> Prepared:
     told = given(call.path, fields, "told")
     if call.path in _ANTHROPIC:
         told += _block_faults(fields)
+        config = fields.get("output_config")
+        if isinstance(config, dict) and config.get("format") is not None:
+            raise _refusal("output_config.format", cure(call.path, "output_format"))
     told += _schema_faults(call, fields)
     changes = _tool_changes(call, fields, card, told) | _text_changes(call.path, fields, told)
+    changes |= _thinking_changes(call.path, fields, card)
     body = json.dumps(fields | changes).encode() if changes else call.body
     stops = fields.get("stop_sequences") if call.path == MESSAGES else None
     asked = tuple(stop for stop in stops if isinstance(stop, str)) if isinstance(stops, list) else ()
@@ -159,6 +163,15 @@ def _text_changes(path: str, fields: Fields, told: list[str]) -> Fields:
     return {"response_format": {"type": form.get("type")}}
 
 
+def _thinking_changes(path: str, fields: Fields, card: ModelCard) -> Fields:
+    """Anthropic's word for an answer without thinking, in that of chat templates."""
+    thinking, kwargs = fields.get("thinking"), fields.get("chat_template_kwargs") or {}
+    disabled = isinstance(thinking, dict) and thinking.get("type") == "disabled"
+    if path not in _ANTHROPIC or not disabled or "enable_thinking" not in (card.chat_template or ""):
+        return {}
+    return {"chat_template_kwargs": {"enable_thinking": False} | kwargs} if isinstance(kwargs, dict) else {}
+
+
 def _tool_changes(call: Call, fields: Fields, card: ModelCard, told: list[str]) -> Fields:
     """Tools and the choice among them in the engine's words: it knows no choice of a single one."""
     tools, choice = fields.get("tools"), fields.get("tool_choice")
@@ -218,10 +231,10 @@ def _tool_name(tool: Fields) -> Any:
 
 
 def _require_template(card: ModelCard, kind: str, told: list[str]) -> None:
-    """By what the template speaks of: tools it can show, calls it can only repeat, or neither."""
+    """The model hears of no tool where its template has no place for them: it may not have to call one."""
     if card.shows_tools:
         return
-    if "tool_calls" not in (card.chat_template or "") or kind == "one":
+    if kind in ("any", "one"):
         what = f"{card.name} knows no tools: its chat template has no place for them"
-        raise UsageError(what, cure="leave tools out, or ask another model")
+        raise UsageError(what, cure="let the model choose, or ask another one")
     told.append("tools")

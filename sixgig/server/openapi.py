@@ -124,7 +124,11 @@ def _answer(operation: _Operation) -> Shape:
     content = {operation.content_type: schema}
     if operation.streams is not None:
         content[operation.streams] = {"schema": PIECES}
-    headers = {"x-served-by": _header("local, or the upstream's name"), "x-request-id": _header("Its number")}
+    headers = {
+        "x-served-by": _header("local, or the upstream's name"),
+        "x-request-id": _header("Its number"),
+        "x-sixgig-ignored": _header("Names of fields that did nothing, where there are any"),
+    }
     told = {"headers": headers} if operation.errors == _ENGINE and operation.api != "ollama" else {}
     return {"description": "Done", "content": content, **told}
 
