@@ -14,10 +14,10 @@ from typing import Any
 from sixgig.errors import ServingError, UsageError
 from sixgig.gateway.answer import StreamBrokenError
 from sixgig.gateway.call import Call
+from sixgig.gateway.pieces import EventCutter
 
 _PATHS = ("/v1/chat/completions", "/v1/completions")
 _COUNTS = (b'"n"', b'"n_cmpl"')
-_EVENT_END = b"\n\n"
 _COUNTED = (b'"usage"', b'"timings"')
 _PER_EVENT = ("timings_per_token", "return_progress", "verbose")
 Document = dict[str, Any]
@@ -117,29 +117,29 @@ async def _counted(pieces: AsyncIterator[bytes], total: _Total) -> AsyncIterator
     """Whole events; those of an answer's end with the sums so far. Without "data: null", which the engine
     sends for every answer that begins but the first.
     """
-    rest = b""
+    cutter = EventCutter()
     async for piece in pieces:
-        *events, rest = (rest + piece).split(_EVENT_END)
-        changed = b"".join(
-            _sum(event, total) + _EVENT_END for event in events if event.strip() != b"data: null"
-        )
-        if changed:
+        events = [event for event in cutter.feed(piece) if event.strip() != b"data: null"]
+        if changed := b"".join(_sum(event, total) for event in events):
             yield changed
-    if rest.strip():
+    if (rest := cutter.close()).strip():
         yield rest
 
 
 def _sum(event: bytes, total: _Total) -> bytes:
     if not any(mark in event for mark in _COUNTED):
         return event
-    document = json.loads(event.removeprefix(b"data: "))
+    try:
+        document = json.loads(event.removeprefix(b"data: "))
+    except ValueError:  # a part of one
+        return event
     ended = document.get("usage") or any(
         choice.get("finish_reason") for choice in document.get("choices", ())
     )
     if not ended or not (document.get("usage") or document.get("timings")):
         return event
     total.add(document)
-    return b"data: " + json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return b"data: " + json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n\n"
 
 
 class _Gathered:

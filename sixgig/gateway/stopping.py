@@ -10,17 +10,18 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-_EVENT_END, _MARK = b"\n\n", b'"stop_sequence":"'
+from sixgig.gateway.pieces import EventCutter
+
+_MARK = b'"stop_sequence":"'
 
 
 async def told_in_stream(pieces: AsyncIterator[bytes], asked: Sequence[str]) -> AsyncIterator[bytes]:
     """The events, the last but one with its reason."""
-    rest = b""
+    cutter = EventCutter()
     async for piece in pieces:
-        *events, rest = (rest + piece).split(_EVENT_END)
-        if events:
-            yield b"".join(_event(event, asked) + _EVENT_END for event in events)
-    if rest:
+        if events := cutter.feed(piece):
+            yield b"".join(_event(event, asked) for event in events)
+    if rest := cutter.close():
         yield rest
 
 
@@ -37,7 +38,7 @@ def _event(event: bytes, asked: Sequence[str]) -> bytes:
     if not head.endswith(b"event: message_delta") or _MARK not in data:
         return event
     document = json.loads(data)
-    return head + mark + _written(document) if _mended(document.get("delta"), asked) else event
+    return head + mark + _written(document) + b"\n\n" if _mended(document.get("delta"), asked) else event
 
 
 def _mended(ending: Any, asked: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ import httpx
 from sixgig.errors import ServingError
 from sixgig.gateway.answer import STREAM, Answer, RefusedError, StreamBrokenError
 from sixgig.gateway.call import OUTPUT_LIMITS, Call
-from sixgig.gateway.pieces import EVENT_ENDS, PieceBuffer
+from sixgig.gateway.pieces import LONGEST_EVENT, EventCutter
 from sixgig.gateway.usage import UsageWatch
 from sixgig.router import Attempt, is_permitted
 
@@ -25,7 +25,7 @@ _LONGEST_ANSWER = 64 << 20
 _IDLE_CONNECTIONS = 32
 _JSON, _PLAIN = "application/json", "identity"
 _EVENT_END = re.compile(rb"(\r?\n\r?\n)")
-_TAIL, _LONGEST_EVENT = 4096, 1 << 20
+_TAIL = 4096
 # By these the request itself is at fault; other 4xx are about our key, our pace, or its names.
 _REFUSALS, _FAILED, _MAY_PASS = (400, 413, 415, 422), 500, (500, 502, 503, 504, 529)
 _ERROR_FIELDS, _LONGEST_ERROR, _LONGEST_WORDS = ("message", "type", "code", "param"), 65_536, 500
@@ -208,20 +208,15 @@ async def _to_the_end(attempt: Attempt, first: bytes, pieces: AsyncIterator[byte
 
 async def _without_usage(attempt: Attempt, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Without the last event, which carries no choice but the usage that we, not the client, asked for."""
-    buffer = PieceBuffer(EVENT_ENDS)
+    cutter = EventCutter()
     async for piece in body:
-        *parts, _ = _EVENT_END.split(buffer.feed(piece))
-        kept = b"".join(
-            event + end
-            for event, end in zip(parts[::2], parts[1::2], strict=True)
-            if not _is_usage_alone(event)
-        )
-        if kept:
+        events = cutter.feed(piece)
+        if any(len(event) > LONGEST_EVENT for event in events):
+            raise _broken(attempt, f"an event of its stream is longer than {LONGEST_EVENT} bytes")
+        if kept := b"".join(event for event in events if not _is_usage_alone(event)):
             yield kept
-        if buffer.n_bytes > _LONGEST_EVENT:
-            raise _broken(attempt, f"an event of its stream is longer than {_LONGEST_EVENT} bytes")
-    if buffer.n_bytes:
-        yield buffer.rest
+    if rest := cutter.close():
+        yield rest
 
 
 def _is_usage_alone(event: bytes) -> bool:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from sixgig.gateway.pieces import LINE_ENDS, PieceBuffer
+from sixgig.gateway.pieces import LineBuffer
 
 _MARKS = (b'"usage"', b'"timings"')
 # A text that is not empty, under any of the APIs' names for a piece of one; Responses repeats all at the end.
@@ -42,7 +42,7 @@ class UsageWatch:
 
     def __init__(self, streamed: bool) -> None:
         self._streamed = streamed
-        self._lines, self._body = PieceBuffer(LINE_ENDS), bytearray()
+        self._lines, self._body = LineBuffer(), bytearray()
         self._read = 0
         self.written = 0
         self._found: dict[str, Any] = {}
@@ -56,7 +56,7 @@ class UsageWatch:
             if len(self._body) > _LONGEST_BODY:
                 self._body = bytearray()
             return
-        for line in self._lines.feed(piece).split(b"\n"):
+        for line in self._lines.feed(piece):
             self._see_line(line)
         if self._lines.n_bytes > _LONGEST_LINE:
             self._lines.clear()

@@ -7,9 +7,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from sixgig.gateway.call import Call
+from sixgig.gateway.pieces import EventCutter
 from sixgig.server.completing_messages import MessageEvents
 from sixgig.server.completing_responses import ResponseEvents
-from sixgig.server.events import Document, EventCutter, read
+from sixgig.server.events import Document, read
 
 
 class Completer(Protocol):

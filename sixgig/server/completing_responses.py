@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sixgig.server.events import LONGEST_EVENT, Document, read, with_fields, written
+from sixgig.gateway.pieces import LONGEST_EVENT
+from sixgig.server.events import Document, read, with_fields, written
 
 _MOST_ITEMS = 4096
 _CREATED, _DONE = "response.created", ("response.completed", "response.incomplete", "response.failed")

@@ -1,4 +1,4 @@
-"""Server-sent events, cut out of a stream of bytes and read; pure."""
+"""What server-sent events carry, read and written; pure."""
 
 from __future__ import annotations
 
@@ -6,38 +6,10 @@ import json
 import re
 from typing import Any
 
-LONGEST_EVENT = 1 << 20  # what is longer passes in parts, unread
 Document = dict[str, Any]
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: json.dumps makes one a call
 _USUAL_END = b"\n\n"
-_END, _LONGEST_END = re.compile(rb"\r?\n\r?\n"), 4
 _DATA = re.compile(rb"^data: ?(\{[^\r\n]*\}) *\r?$", re.MULTILINE)
-
-
-class EventCutter:
-    """feed() it the bytes as they come; it gives the same bytes, an element for each whole event."""
-
-    def __init__(self) -> None:
-        self._rest = bytearray()
-
-    def feed(self, piece: bytes) -> list[bytes]:
-        """The events that this ends, each with its end; at most LONGEST_EVENT bytes are kept."""
-        if not self._rest and piece.find(_USUAL_END) == len(piece) - 2 > 0 and b"\r" not in piece:
-            return [piece]  # an event as the engine writes it
-        unsearched = max(0, len(self._rest) - _LONGEST_END + 1)
-        self._rest += piece
-        ends = [found.end() for found in _END.finditer(self._rest, unsearched)]
-        events = [bytes(self._rest[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
-        del self._rest[: ends[-1] if ends else 0]
-        if len(self._rest) > LONGEST_EVENT:
-            events.append(self.close())
-        return events
-
-    def close(self) -> bytes:
-        """What is left, which ends no event."""
-        rest = bytes(self._rest)
-        self._rest.clear()
-        return rest
 
 
 def read(event: bytes) -> Document | None:

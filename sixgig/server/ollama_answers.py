@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sixgig.errors import ServingError
-from sixgig.gateway.pieces import LINE_ENDS, PieceBuffer
+from sixgig.gateway.pieces import LineBuffer
 
 NDJSON = "application/x-ndjson"
 _LONGEST_LINE_BYTES = 16 << 20
@@ -145,7 +145,7 @@ class Lines:
 
     def __init__(self, form: Form, load_ns: int) -> None:
         self._form, self._load_ns = form, load_ns
-        self._heard, self._buffer = _Heard(), PieceBuffer(LINE_ENDS)
+        self._heard, self._buffer = _Heard(), LineBuffer()
         self.broken = False
 
     def feed(self, piece: bytes) -> bytes:
@@ -156,7 +156,7 @@ class Lines:
         if self._buffer.n_bytes > _LONGEST_LINE_BYTES:
             self._buffer.clear()
             return self._break("a line of the engine's is too long")
-        return b"".join(self._line(line) for line in lines.split(b"\n"))
+        return b"".join(self._line(line) for line in lines)
 
     def close(self) -> bytes:
         """What is left, and the last line."""

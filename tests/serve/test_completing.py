@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sixgig.gateway.call import Call
+from sixgig.gateway.pieces import LONGEST_EVENT
 from sixgig.server.completing import CompletedStream
-from sixgig.server.events import LONGEST_EVENT
 from tests.serve.scripted_engine import MODEL, SPOKEN, ToolCall
 
 PATHS = {"/v1/responses": "responses", "/v1/messages": "anthropic", "/v1/chat/completions": "openai"}

@@ -18,7 +18,7 @@ from sixgig.gateway.answer import RefusedError
 from sixgig.gateway.call import Call, parse_body
 from sixgig.gateway.grammars import _digest, grammars_in
 from sixgig.gateway.limits import check_limits
-from sixgig.gateway.pieces import EVENT_ENDS, PieceBuffer
+from sixgig.gateway.pieces import EventCutter
 from sixgig.grammars.bounds import impossible_grammar, impossible_schema, without_token_names
 from sixgig.router import Gate, output_count
 from sixgig.server.bodies import check_content, check_length, check_size
@@ -123,7 +123,7 @@ def answers(text: str) -> None:
     fed(whole.feed, text)
     assert whole.usage
     fed(Lines(Form("m", True), 0).feed, "data: " + text)
-    fed(PieceBuffer(EVENT_ENDS).feed, text)
+    fed(EventCutter().feed, text)
 
 
 def errors(text: str) -> None:
