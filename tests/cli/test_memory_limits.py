@@ -1,7 +1,6 @@
 """Limits of the system: a budget above one is cut to it aloud, a refusal names it, and takes no memory."""
 
 import contextlib
-import os
 import re
 import resource
 import subprocess
@@ -18,6 +17,7 @@ from sixgig.inference import EngineOptions
 from sixgig.inference.budget import PagingOptions, arrange
 from sixgig.modelfile import open_model
 from sixgig.plan import Refusal, allowance
+from tests.peaks import PeakWatch
 from tests.serve.ollama_server import DEMO
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -55,14 +55,12 @@ def ended(words: Sequence[str], limit_bytes: int | None = None) -> Ended:
         assert process.stdin is not None and process.stderr is not None
         process.stdin.write(b"\n")
         process.stdin.close()
+        peak = PeakWatch(process).start()
         said = process.stderr.read().decode()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        return Ended(process.returncode, said, used.ru_maxrss * 1024)
+        return Ended(process.wait(), said, peak.join())
     finally:
-        if process.returncode is None:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
         if group is not None:
             group.remove()
 
