@@ -11,7 +11,7 @@ import pytest
 from sixgig.cli import machines
 from sixgig.cli.main import main
 from sixgig.errors import ModelFileError
-from sixgig.hardware import Machine, load_machine
+from sixgig.hardware import Machine, load_machine, this_processor
 from sixgig.inference import dry_load
 from sixgig.inference.history import past_runs
 from sixgig.modelfile import ModelFile
@@ -151,7 +151,12 @@ def test_the_engine_confirms_a_file_that_is_here(plan: Run) -> None:
 @pytest.mark.usefixtures("here")
 def test_a_run_teaches_the_next_plan(plan: Run, capsys: pytest.CaptureFixture[str]) -> None:
     before, n_runs = document(plan, "--ram", "1G"), len(past_runs())
-    assert main(["bench", "--ram", "1G", "--prompt-tokens", "64", "--tokens", "32"]) == 0
+    threads = str(
+        this_processor().cores
+    )  # fixed: beside other work fewer compute, and nothing is learned then
+    assert (
+        main(["bench", "--ram", "1G", "--prompt-tokens", "64", "--tokens", "32", "--threads", threads]) == 0
+    )
     capsys.readouterr()
     runs = past_runs()
     assert len(runs) == n_runs + 1 and runs[-1].measured_decode_s > 0
