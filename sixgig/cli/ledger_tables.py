@@ -196,7 +196,7 @@ def _threshold(compared: BreakEven) -> str:
     numbers = f"staying loaded costs {_known(compared.loaded_per_day)} a day, {million}"
     tokens = compared.tokens_per_day
     if isinstance(tokens, Absent):
-        return f"cheaper here: {tokens.reason} ({numbers})"
+        return f"break-even: {tokens.reason} ({numbers})"
     return f"cheaper here from {float(tokens):,.0f} tokens a day on ({numbers})"
 
 

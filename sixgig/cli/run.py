@@ -53,7 +53,7 @@ MaxTokens = Annotated[
         "--max-tokens",
         metavar="N",
         help="Longest answer.",
-        show_default="as long as the context; 256 for the demo model",
+        show_default="as long as the context; 256 where no MODEL is named",
     ),
 ]
 Temperature = Annotated[

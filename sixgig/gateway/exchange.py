@@ -78,7 +78,8 @@ class Exchange:
                     await self._whole(answer, record)
                 return answer
         except TimeoutError as error:
-            cure = "ask for a stream or a shorter answer, or let the owner raise first_byte in [timeouts]"
+            shorter = "send a shorter prompt" if call.stream else "ask for a stream or a shorter answer"
+            cure = f"{shorter}, or let the owner raise first_byte in [timeouts]"
             raise RefusedError(504, "no answer in time", f"{self._first_byte_s:g} s", cure) from error
 
     async def all_ended(self) -> None:

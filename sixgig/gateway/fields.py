@@ -82,7 +82,7 @@ FIELDS: dict[str, Fields] = {
         "dimensions": Field("refused", cure="shorten the vector yourself, or use Ollama's /api/embed"),
     },
     RESPONSES: _SAMPLING | _BOOKKEEPING | _TOOLS | _all("passed", """
-        model input instructions max_output_tokens previous_response_id reasoning top_logprobs logprobs
+        model input instructions max_output_tokens reasoning top_logprobs logprobs
         response_format
     """) | {
         "text": Field("rewritten"),
@@ -93,6 +93,7 @@ FIELDS: dict[str, Fields] = {
         "context_management": Field("told", ([],)),
         "background": Field("refused", (False,), "wait for the answer"),
         "conversation": Field("refused", cure="send the turns as input"),
+        "previous_response_id": Field("refused", cure="send the turns as input"),
         "prompt": Field("refused", cure="send its text as input"),
     },
     MESSAGES: _all("passed", """
@@ -133,7 +134,8 @@ def table() -> str:
         if path == COUNT:
             continue
         for fate in MEANINGS:
-            names = [n for n, f in sorted(fields.items()) if f.fate == fate and n not in _ENGINES_OWN]
+            hidden = _ENGINES_OWN if fields.keys() >= _ENGINES_OWN.keys() else ()
+            names = [n for n, f in sorted(fields.items()) if f.fate == fate and n not in hidden]
             if names:
                 lines.append(f"| `{path}` | {', '.join(f'`{name}`' for name in names)} | {fate} |")
     own = ", ".join(f"`{name}`" for name in sorted(_ENGINES_OWN))

@@ -13,7 +13,17 @@ from typing import Any
 from sixgig.engines import ModelCard
 from sixgig.errors import UsageError
 from sixgig.gateway.call import Call
-from sixgig.gateway.fields import CHAT, COMPLETIONS, COUNT, FIELDS, MESSAGES, RESPONSES, cure, given
+from sixgig.gateway.fields import (
+    CHAT,
+    COMPLETIONS,
+    COUNT,
+    EMBEDDINGS,
+    FIELDS,
+    MESSAGES,
+    RESPONSES,
+    cure,
+    given,
+)
 from sixgig.gateway.schemas import MARKS, undoing, unheld
 
 IGNORED_HEADER = "x-sixgig-ignored"
@@ -41,6 +51,8 @@ def prepared(call: Call, fields: Fields, card: ModelCard) -> Prepared:
     """fields: the body read. Raises UsageError, naming one, where the answer would be another than asked."""
     if call.path not in (*FIELDS, _INFILL):
         return Prepared(call.body)
+    if call.path != COUNT:
+        require_purpose(card, embeds=call.path == EMBEDDINGS)
     if call.path in (COMPLETIONS, _INFILL):
         _check_text_schema(fields.get("json_schema"))
         if call.path == _INFILL:
@@ -61,6 +73,15 @@ def prepared(call: Call, fields: Fields, card: ModelCard) -> Prepared:
     stops = fields.get("stop_sequences") if call.path == MESSAGES else None
     asked = tuple(stop for stop in stops if isinstance(stop, str)) if isinstance(stops, list) else ()
     return Prepared(body, tuple(dict.fromkeys(told)), asked)
+
+
+def require_purpose(card: ModelCard, embeds: bool) -> None:
+    """Raises UsageError for a model that is made for the other one."""
+    if embeds and card.pooling is None:
+        cure = f"ask an embedding model, or set pooling in [models.{card.name}]"
+        raise UsageError(f"{card.name} gives no embeddings", cure=cure)
+    if not embeds and card.pooling is not None:
+        raise UsageError(f"{card.name} gives embeddings only", cure="ask it for embeddings")
 
 
 def ignored_header(names: Iterable[str]) -> dict[str, str]:

@@ -55,6 +55,10 @@ class Record:
         said = self.watch.usage
         if self.outcome == "cancelled" and not self._began and self.upstream_micros is None:
             return replace(said, prompt_tokens=0, completion_tokens=0)  # nobody was asked yet
+        if self.outcome == "failed" and 400 <= self.status < 500:
+            return replace(
+                said, prompt_tokens=0, cached_tokens=0, completion_tokens=0
+            )  # nothing was evaluated
         if self.outcome == "ok" or not self.call.stream or self.first_token_s is None:
             return said
         prompt = self.counted_prompt if said.prompt_tokens is None else said.prompt_tokens

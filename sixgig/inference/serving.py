@@ -72,9 +72,12 @@ def serving_tiers(model: ModelFile, options: EngineOptions) -> tuple[Tier, ...]:
     vocabulary = anatomy(model).n_vocab
     itself = SERVER_BYTES + GRAMMAR_BYTES * vocabulary
     requests = options.sequences * (REQUEST_BYTES + CANDIDATE_BYTES * vocabulary)
+    # An embedder's first long text brings room for the logits and vector of each of its tokens.
+    outputs = 4 * options.ubatch * (vocabulary + model.n_embd) if options.pooling else 0
     return (
         Tier("server", itself + requests),
         Tier("context checkpoints", kept, phase="running"),
+        *((Tier("outputs", outputs, phase="running"),) if outputs else ()),
     )
 
 

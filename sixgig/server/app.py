@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 
 from starlette.applications import Starlette
@@ -40,16 +40,10 @@ def make_app(gateway: Gateway) -> ASGIApp:
             yield
 
     passing = {path: ServerErrorMiddleware(PassThrough(gateway, path), handler=_failed) for path in PATHS}
-    routes: list[BaseRoute] = [
-        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in passing.items()),
-        Route("/v1/models", partial(model_list, gateway)),
-        Route("/v1/models/{name:path}", partial(one_model, gateway)),
-        *ollama_routes(gateway),
-        *page_routes(),
-        *_own_routes(gateway),
-    ]
     app = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _in_shape, Exception: _failed}
+        routes=all_routes(gateway, passing),
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _in_shape, Exception: _failed},
     )
 
     async def shortest(scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +53,18 @@ def make_app(gateway: Gateway) -> ASGIApp:
 
     settings = gateway.settings
     return Guards(shortest, settings.server, Keyring(settings.keys), settings.timeouts)
+
+
+def all_routes(gateway: Gateway, passing: Mapping[str, ASGIApp]) -> list[BaseRoute]:
+    """Every path; passing: those whose protocol the engine speaks itself."""
+    return [
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in passing.items()),
+        Route("/v1/models", partial(model_list, gateway)),
+        Route("/v1/models/{name:path}", partial(one_model, gateway)),
+        *ollama_routes(gateway),
+        *page_routes(),
+        *_own_routes(gateway),
+    ]
 
 
 async def _in_shape(request: Request, error: Exception) -> Response:

@@ -76,7 +76,7 @@ class Guards:
 
     def _addressed(self, scope: Scope, headers: Headers) -> Authority:
         if len(headers.raw) > MOST_HEADERS or _size(headers.raw) > MOST_HEADER_BYTES:
-            numbers = f"at most {MOST_HEADERS} of {MOST_HEADER_BYTES} bytes together"
+            numbers = f"at most {MOST_HEADERS} headers, {MOST_HEADER_BYTES} bytes in all"
             raise RefusedError(431, "the headers are too large", numbers, "send fewer")
         local = scope.get("server")
         return self._hosts.check(headers.getlist("host"), local[0] if local else None)

@@ -9,6 +9,7 @@ from sixgig.engines import BrokenConnectionError, EngineProcess, ModelCard, Seat
 from sixgig.errors import ServingError, UsageError
 from sixgig.gateway.answer import Answer, RefusedError
 from sixgig.gateway.gateway import Gateway
+from sixgig.gateway.preparing import require_purpose
 from sixgig.server.ollama_fields import ModelRequest
 from sixgig.server.ollama_requests import EngineRequest
 from sixgig.server.ollama_visit import Visit
@@ -36,12 +37,10 @@ class Backend:
     def require(self, asked: str, embeds: bool) -> ModelCard | None:
         """The card, None for a model elsewhere. Raises UsageError where it is made for the other purpose."""
         seated = self._fleet.models.get(self.name(asked))
-        if seated is None or (seated.card.pooling is not None) is embeds:
-            return None if seated is None else seated.card
-        if embeds:
-            cure = f"ask an embedding model, or set pooling in [models.{seated.card.name}]"
-            raise UsageError(f"{seated.card.name} gives no embeddings", cure=cure)
-        raise UsageError(f"{seated.card.name} gives embeddings only", cure="ask it at /api/embed")
+        if seated is None:
+            return None
+        require_purpose(seated.card, embeds)
+        return seated.card
 
     @contextlib.asynccontextmanager
     async def answer(

@@ -73,4 +73,4 @@ class PassThrough:
             except StreamBrokenError:
                 return  # the client was told within its stream
             except SixgigError as error:
-                await send_error(wire, self._api, error)
+                await send_error(wire, self._api, error, call.id)

@@ -66,13 +66,18 @@ async def send_answer(wire: Wire, answer: Answer, call: Call) -> None:
     await wire.pass_on(stream.close(), more=False)
 
 
-async def send_error(wire: Wire, api: Api, error: SixgigError) -> None:
-    """What failed, in the API's own shape: with its status, or as the last event where a stream has begun."""
+async def send_error(wire: Wire, api: Api, error: SixgigError, request_id: str | None = None) -> None:
+    """What failed, in the API's own shape: with its status, or as the last event where a stream has begun.
+
+    request_id: of a call that stands in the ledger.
+    """
     if wire.started:
         await wire.pass_on(error_event(api, error), more=False)
         return
     status = status_of(error)
     headers = {name.lower(): value for name, value in error_headers(error).items()}
+    if request_id is not None:
+        headers["x-request-id"] = request_id
     await wire.start(status, "application/json", headers)
     await wire.pass_on(error_body(api, status, error), more=False)
 

@@ -27,7 +27,7 @@ async def door(app, bound=1024, small_buffers=False, **timeouts):
             await receive()
             await send({"type": f"lifespan.{kind}.complete"})
 
-    server = _Server(_uvicorn(running, Connections(bound, settings)))
+    server = _Server(_uvicorn(running, Connections(bound, settings), ()))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:

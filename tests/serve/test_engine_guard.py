@@ -96,7 +96,7 @@ def test_the_kernel_ends_it_where_a_group_may_be_made_even_if_nobody_watches(mon
     assert status == -9
     assert watching.breach is not None
     assert most <= 240 * MIB  # pages that it held before it came into the group, and files
-    assert not list(folder.parent.glob("sixgig-engine-*"))
+    assert watching._group is not None and not watching._group._folder.exists()
 
 
 def test_a_process_that_keeps_to_its_grant_is_left_alone():

@@ -1,6 +1,7 @@
 """No field is passed over in silence: each is heeded, refused by name, or named in a header."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,14 @@ def knows_tools() -> ModelCard:
     return ModelCard(**{**vars(made), "chat_template": "{% if tools %}{{ tools }}{% endif %}"})
 
 
+def usual_model(path) -> ModelCard:
+    return replace(card("m"), pooling="mean") if path == EMBEDDINGS else knows_tools()
+
+
 def asked(path, model=None, **fields) -> Prepared:
     body = json.dumps({"model": "m", **USUAL.get(path, USUAL[MESSAGES]), **fields}).encode()
     call = Call("openai", path, body, "m", stream=False)
-    return prepared(call, call.fields, model or knows_tools())
+    return prepared(call, call.fields, model or usual_model(path))
 
 
 def changed(path, **fields):

@@ -10,6 +10,8 @@ import openai
 import pytest
 
 from sixgig.errors import BudgetError
+from sixgig.gateway.call import Call
+from sixgig.server.completing import CompletedStream
 from tests.serve.doors import door
 from tests.serve.fake_engines import card
 from tests.serve.gateways import CHATS, DONE, chunk, event, far_settings, house, never, streamed
@@ -18,6 +20,7 @@ from tests.serve.loops import in_loop
 QUICK = {"timeouts": {"heartbeat": "30ms"}}
 WAITING = b": waiting\n\n"
 SSE = [api for api in CHATS if api != "ollama"]
+from tests.serve.scripted_engine import SPOKEN
 
 
 def house_of(folder, settings=QUICK, **more):
@@ -47,9 +50,10 @@ async def test_in_the_queue_headers_and_comments_come_first_then_the_answer(tmp_
         await visit.ended()
         assert visit.body.endswith(b"}\n" if api == "ollama" else b"\n\n")
         if api != "ollama":
-            assert visit.body.replace(WAITING, b"") == b"".join(
-                [piece async for piece in home.here._words(CHATS[api][0])]
-            )
+            path = CHATS[api][0]
+            stream = CompletedStream(Call("openai", path, b"{}", "here", True))
+            words = b"".join([piece async for piece in home.here._words(path)])
+            assert visit.body.replace(WAITING, b"") == stream.feed(words) + stream.close()
         assert await home.nothing_left()
         assert await home.written("outcome, status", 2) == [("ok", 200)] * 2
 
@@ -98,7 +102,8 @@ async def test_a_prompt_too_long_is_refused_with_its_status_before_it_waits(tmp_
         first, _ = await waiting(home)
         home.here.n_prompt_tokens = 64
         refused = await home.chat(api).ended()
-        assert (refused.status, b"exceeds the available context size" in refused.body) == (400, True)
+        words = b"prompt is too long" if api == "anthropic" else b"exceeds the available context size"
+        assert (refused.status, words in refused.body) == (400, True)
         home.here.n_prompt_tokens = 63
         second = home.chat(api)
         await second.until(WAITING)
@@ -264,20 +269,7 @@ FINISHED = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}
 ENGINES = {
     "openai": [chunk("hel"), chunk("lo"), FINISHED, DONE],
     "ollama": [chunk("hel"), chunk("lo"), FINISHED, DONE],
-    "responses": [
-        named(
-            {
-                "type": "response.output_text.delta",
-                "delta": text,
-                "item_id": "a",
-                "output_index": 0,
-                "content_index": 0,
-                "sequence_number": number,
-                "logprobs": [],
-            }
-        )
-        for number, text in enumerate(("hel", "lo"))
-    ],
+    "responses": list(SPOKEN["/v1/responses"][1]("hello", "0" * 32, {})),
     "anthropic": [
         named(
             {

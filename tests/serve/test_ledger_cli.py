@@ -193,7 +193,7 @@ def test_a_comparison_with_its_numbers(capsys: Capture, path: Path) -> None:
     assert "cheaper here from" in out and "staying loaded costs 0.3600 a day" in out
     assert "the hardware is paid for: never" in out
     free = told(capsys, "--file", str(path), "--input-price", "0", "--output-price", "0")
-    assert "cheaper here: never" in free and "a million tokens 0.0273 here, 0.00 there" in free
+    assert "break-even: never" in free and "a million tokens 0.0273 here, 0.00 there" in free
     document = json.loads(told(capsys, *arguments, "--json"))["break_even"]
     assert document["api_micros"] == 46 and document["here_micros"] == 606
     assert document["tokens_per_day"] == pytest.approx(300 / (46 / 340 - 6 / 220))

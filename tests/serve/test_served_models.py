@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from sixgig.cli.served_models import MIB, model_cards, model_specs, require_room
@@ -103,7 +104,9 @@ async def test_the_context_told_of_is_what_the_engine_gives(tmp_path, trained, a
     path = rewritten(tmp_path / "m.gguf", {"qwen35moe.context_length": trained})
     (card,) = model_cards([ModelSpec("m", path, context=asked, sequences=sequences)])
     async with running(path, context=card.context, sequences=sequences) as engine:
-        (model,) = (await engine.client.get("/v1/models")).json()["data"]
+        transport = httpx.AsyncHTTPTransport(uds=str(engine.order.socket))
+        async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
+            (model,) = (await client.get("/v1/models")).json()["data"]
         assert model["meta"]["n_ctx"] == card.context
         assert shown(card)["model_info"]["qwen35moe.context_length"] == card.context
         assert card.context == min(trained, -(-(asked or 4096) // 256) * 256)

@@ -16,6 +16,8 @@ import pytest
 from sixgig.cli.serving import _uvicorn
 from sixgig.engines import socket_folder, sockets
 from sixgig.errors import UsageError
+from sixgig.server.connections import Connections
+from sixgig.settings import TimeoutSettings
 
 
 async def _seen_by(trusted: tuple[str, ...], client: str) -> dict[str, Any]:
@@ -25,7 +27,7 @@ async def _seen_by(trusted: tuple[str, ...], client: str) -> dict[str, Any]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scopes.append(scope)
 
-    config = _uvicorn(app, trusted)
+    config = _uvicorn(app, Connections(8, TimeoutSettings()), trusted)
     config.load()
     told = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", b"https")]
     scope = {"type": "http", "client": (client, 1234), "scheme": "http", "headers": told}
@@ -51,9 +53,16 @@ def test_whom_a_request_is_from_is_believed_of_named_proxies_only(
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """TMPDIR is tmp_path, unless the test says otherwise."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def place() -> Iterator[Path]:
+    """A folder with a short name, whatever pytest calls its own."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def temporary(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """TMPDIR is `place`, unless the test says otherwise."""
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
     yield monkeypatch
 
 
@@ -64,11 +73,11 @@ def listens_in(folder: Path) -> bool:
 
 
 def test_sockets_lie_with_other_temporary_files_and_go_with_the_server(
-    tmp_path: Path, temporary: pytest.MonkeyPatch
+    place: Path, temporary: pytest.MonkeyPatch
 ) -> None:
     with socket_folder() as folder:
-        assert folder.parent == tmp_path and listens_in(folder)
-    assert list(tmp_path.iterdir()) == []
+        assert folder.parent == place and listens_in(folder)
+    assert list(place.iterdir()) == []
 
 
 @pytest.mark.parametrize("length", range(60, 120, 3))
@@ -100,7 +109,7 @@ def test_where_there_is_no_place_for_sockets_one_line_says_so(temporary: pytest.
 
 
 def test_what_a_killed_server_left_goes_and_what_others_hold_stays(
-    tmp_path: Path, temporary: pytest.MonkeyPatch
+    place: Path, temporary: pytest.MonkeyPatch
 ) -> None:
     program = "import os, sys; from sixgig.engines import socket_folder\nwith socket_folder() as f:\n"
     program += " print(f, flush=True); sys.stdin.read(); os._exit(1)"
@@ -109,13 +118,13 @@ def test_what_a_killed_server_left_goes_and_what_others_hold_stays(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"TMPDIR": str(tmp_path)},
+        env=os.environ | {"TMPDIR": str(place)},
     )
     assert holder.stdin and holder.stdout
     left = Path(holder.stdout.readline().strip())
-    foreign = tmp_path / f"{sockets.PREFIX}without-a-lock"
+    foreign = place / f"{sockets.PREFIX}without-a-lock"
     foreign.mkdir()
-    (tmp_path / f"{sockets.PREFIX}link").symlink_to(foreign)
+    (place / f"{sockets.PREFIX}link").symlink_to(foreign)
     (left / "1.sock").touch()
     with socket_folder():
         assert left.exists()
@@ -124,4 +133,4 @@ def test_what_a_killed_server_left_goes_and_what_others_hold_stays(
     holder.stdout.close()
     assert left.exists()
     with socket_folder() as folder:
-        assert {p.name for p in tmp_path.iterdir()} == {folder.name, foreign.name, f"{sockets.PREFIX}link"}
+        assert {p.name for p in place.iterdir()} == {folder.name, foreign.name, f"{sockets.PREFIX}link"}

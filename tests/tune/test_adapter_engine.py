@@ -14,6 +14,7 @@ from gguf import GGUFReader
 from sixgig.cli.main import main
 from sixgig.cli.opening import demo_path
 from sixgig.errors import BudgetError, ModelFileError, UsageError
+from sixgig.hardware import process_memory
 from sixgig.inference import Adapter, Engine
 from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.modelfile import open_model
@@ -119,11 +120,12 @@ def test_paged_is_unpaged_to_the_last_bit(tiny, tmp_path, architecture, type_nam
     path = tiny(architecture, type_name)
     model, file = open_model(path), written(tmp_path / "lora.gguf", random_lora(path, EVERYTHING))
     cache = max(int(share * footprint.resident_bytes(model)), footprint.smallest_cache_bytes(model))
-    with open_engine(model, 1 << 30, OPTIONS, adapter=file) as engine:
+    ram_bytes = process_memory().resident_bytes + (1 << 29)  # beside what the tests themselves hold
+    with open_engine(model, ram_bytes, OPTIONS, adapter=file) as engine:
         assert engine.pager is None
         expected = all_logits(engine)
     paging = PagingOptions(always=True, cache_bytes=cache)
-    with open_engine(model, 1 << 30, OPTIONS, paging, adapter=file) as engine:
+    with open_engine(model, ram_bytes, OPTIONS, paging, adapter=file) as engine:
         paged, counters = all_logits(engine), engine.counters()
     assert np.array_equal(paged, expected)
     assert counters.bytes_read > 0 and (counters.evictions > 0) == (share < 1)
