@@ -20,6 +20,9 @@ COMPILING_S = 0.5  # of these, while the engine answers nobody else
 MOST_STACKS = 4096
 _STEPS, _MORE_STEPS, _MANY, _LOOKED_AT = 40, 200, 64, 24  # more where a text can be read in many ways by then
 _TOKENS = 24
+# Vocabularies have tokens of many equal characters and another, which a grammar may split in countless ways
+# before it turns them down.
+_LONG, _TRIED, _LAST = 48, 2, (0x01, 0x22, 0x20, 0x7A)
 _BLANKS, _OPENING = frozenset(b" \t\r\n"), frozenset(b"[{(<")
 _LLGUIDANCE = "%llguidance"
 _TOO_MUCH = "the grammar is too much for the engine"
@@ -106,6 +109,10 @@ def _walk(item: Item, grammar: Grammar | None, choose: Callable[[list[int]], int
             numbers = f"{item.name} can be read in more than {MOST_STACKS} ways at once"
             raise UsageError(_TOO_MUCH, numbers, "let alternatives differ at their beginning")
         offers = _offers(grammar)
+        if step < _STEPS and grammar.n_stacks < _MANY:
+            for character in offers[:_TRIED]:
+                for last in _LAST:
+                    grammar.try_token([character] * _LONG + [last])
         if not offers or (step >= _STEPS and grammar.n_stacks < _MANY):
             break
         grammar.accept(choose(offers))

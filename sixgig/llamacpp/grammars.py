@@ -34,9 +34,15 @@ _PARSE_JSON = "_ZN11common_json5parseERKSs"
 _TO_GRAMMAR = "_Z22json_schema_to_grammarRK11common_jsonb"
 _NEW = "_Z23llama_grammar_init_implPK11llama_vocabPKcS3_bPS3_mPKim"
 _ACCEPT = "_Z20llama_grammar_acceptP13llama_grammarj"
+_RULES = "_Z23llama_grammar_get_rulesPK13llama_grammar"
 _FREE = "_Z23llama_grammar_free_implP13llama_grammar"
 STACKS = "_Z24llama_grammar_get_stacksP13llama_grammar"
 ACCEPT_TOKEN = "_Z25llama_grammar_accept_implR13llama_grammari"
+APPLY = "_Z24llama_grammar_apply_implRK13llama_grammarP22llama_token_data_array"
+_REJECT = (
+    "_Z41llama_grammar_reject_candidates_for_stackRKSt6vectorIS_I21llama_grammar_elementSaIS0_EESaIS2_EE"
+    "RKS_IPKS0_SaIS8_EERKS_I23llama_grammar_candidateSaISD_EE"
+)
 _LLGUIDANCE = "_Z22llama_sampler_init_llgPK11llama_vocabPKcS3_"
 _CHAR, _CHAR_NOT, _UPPER, _ALT, _ANY, _TOKEN = 3, 4, 5, 6, 7, 8  # llama_gretype
 _HIGHEST = 0x10FFFF
@@ -66,6 +72,17 @@ class _Candidates(ctypes.Structure):
     ]
 
 
+class _Token(ctypes.Structure):
+    """llama_grammar_candidate: characters that one token has, and a zero."""
+
+    _fields_: ClassVar[Any] = [
+        ("index", c_size_t),
+        ("characters", POINTER(c_uint32)),
+        ("partial", c_uint32 * 2),
+        ("id", c_int32),
+    ]
+
+
 class GrammarCode:
     """The functions. Raises EngineError where the library has them not."""
 
@@ -79,6 +96,8 @@ class GrammarCode:
         self._accept = _function(c, _ACCEPT, None, c_void_p, c_uint32)
         self._stacks = _function(c, STACKS, c_void_p, c_void_p)
         self._free = _function(c, _FREE, None, c_void_p)
+        self._rules = _function(c, _RULES, c_void_p, c_void_p)
+        self._reject = _function(c, _REJECT, _Object, c_void_p, c_void_p, c_void_p)
         self._llguidance = _function(c, _LLGUIDANCE, c_void_p, c_void_p, c_char_p, c_char_p)
 
     def grammar_of(self, schema: bytes) -> bytes:
@@ -94,7 +113,7 @@ class GrammarCode:
     def compile(self, grammar: bytes) -> Grammar | None:
         """None where the engine refuses it. Tokens may be named by number only: there is no vocabulary."""
         made = self._new(None, grammar, b"root", False, None, 0, None, 0)
-        return Grammar(self._accept, self._free, made, self._stacks(made)) if made else None
+        return Grammar(self, made) if made else None
 
     def llguidance(self, vocabulary: int, n_tokens: int, grammar: bytes) -> Llguidance:
         """For what begins with "%llguidance", as the engine makes of a schema for a completion."""
@@ -104,10 +123,9 @@ class GrammarCode:
 class Grammar:
     """A grammar and how far a text got in it: every way to read that text is a stack."""
 
-    def __init__(
-        self, accept: Callable[..., Any], free: Callable[..., Any], address: int, stacks: int
-    ) -> None:
-        self._accept, self._free, self._address, self._at = accept, free, address, stacks
+    def __init__(self, code: GrammarCode, address: int) -> None:
+        self._accept, self._free, self._reject = code._accept, code._free, code._reject
+        self._address, self._at, self._rules = address, code._stacks(address), code._rules(address)
         self._classes: dict[int, Class] = {}
 
     @property
@@ -119,6 +137,18 @@ class Grammar:
     def accept(self, character: int) -> None:
         """Read on; no stack is left where nothing may be so."""
         self._accept(self._address, character)
+
+    def try_token(self, characters: list[int]) -> None:
+        """Ask whether a token of these may be next. One that may not is looked at in every way to read it;
+        the grammar stays as it is.
+        """
+        text = (c_uint32 * (len(characters) + 1))(*characters, 0)
+        token = _Token(0, text, (0, 0), 0)
+        at = ctypes.addressof(token)
+        tokens = ctypes.create_string_buffer(_VECTOR.pack(at, *[at + ctypes.sizeof(token)] * 2))
+        begin, end, _ = _VECTOR.unpack(ctypes.string_at(self._at, _VECTOR.size))
+        for stack in range(begin, end, _VECTOR.size):
+            self._reject(self._rules, stack, ctypes.addressof(tokens))
 
     def expected(self) -> Counter[int]:
         """Which elements of rules may come next, by address, and in how many stacks."""

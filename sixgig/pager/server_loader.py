@@ -12,7 +12,7 @@ from ctypes import CFUNCTYPE, POINTER, Structure, c_double, c_int, c_void_p
 from typing import Any
 
 from sixgig.errors import EngineError
-from sixgig.llamacpp.grammars import ACCEPT_TOKEN, STACKS
+from sixgig.llamacpp.grammars import ACCEPT_TOKEN, APPLY, STACKS
 from sixgig.pager.native import library_path
 
 CHOOSE_THREADS = CFUNCTYPE(c_int, c_double)
@@ -53,14 +53,14 @@ def open_server_loader() -> ctypes.CDLL:
     library.sixgig_prepare_server_load.argtypes = (POINTER(ServerLoad),)
     library.sixgig_prepare_server_load.restype = None
     library.sixgig_prepare_messages.argtypes, library.sixgig_prepare_messages.restype = (c_void_p,), c_int
-    library.sixgig_guard_grammars.argtypes = (c_void_p, c_void_p)
+    library.sixgig_guard_grammars.argtypes = (c_void_p,) * 3
     library.sixgig_guard_grammars.restype = None
     return library
 
 
 def guard_grammars(loader: ctypes.CDLL, c: ctypes.CDLL) -> None:
     """To be called once the engine's library is open, before it follows a grammar."""
-    loader.sixgig_guard_grammars(address_of(c[ACCEPT_TOKEN]), address_of(c[STACKS]))
+    loader.sixgig_guard_grammars(*(address_of(c[name]) for name in (ACCEPT_TOKEN, APPLY, STACKS)))
 
 
 def address_of(function: Any) -> int:

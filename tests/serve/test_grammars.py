@@ -51,6 +51,9 @@ HOSTILE = {
     "two ways at every step": ("grammar", 'root ::= s\ns ::= "a" s b | "a" s c | "a"\nb ::= "a"\nc ::= "a"'),
     "two ways at every level": ("json_schema", {"$defs": {"S": ARRAYS}, "$ref": "#/$defs/S"}),
     "types that multiply": ("json_schema", nested(8, type=["object", "array"] * 5)),
+    "repeats side by side": ("grammar", "root ::= " + "a " * 14 + '\na ::= "-"*'),
+    "repeats side by side, fewer": ("grammar", "root ::= " + "a " * 7 + '\na ::= [a-z ]*'),
+    "repeats in a pattern": ("json_schema", {"type": "string", "pattern": "^" + "-*" * 14 + "$"}),
     "a name too long for a regular expression": ("json_schema", {"properties": {"!" * 200_000: {}}}),
 }  # fmt: skip
 

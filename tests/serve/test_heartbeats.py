@@ -16,11 +16,11 @@ from tests.serve.doors import door
 from tests.serve.fake_engines import card
 from tests.serve.gateways import CHATS, DONE, chunk, event, far_settings, house, never, streamed
 from tests.serve.loops import in_loop
+from tests.serve.scripted_engine import SPOKEN
 
 QUICK = {"timeouts": {"heartbeat": "30ms"}}
 WAITING = b": waiting\n\n"
 SSE = [api for api in CHATS if api != "ollama"]
-from tests.serve.scripted_engine import SPOKEN
 
 
 def house_of(folder, settings=QUICK, **more):
