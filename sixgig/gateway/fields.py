@@ -73,8 +73,8 @@ FIELDS: dict[str, Fields] = {
     },
     COMPLETIONS: _SAMPLING | _BOOKKEEPING | _all("passed", "model prompt max_tokens n logprobs") | {
         "echo": Field("refused", (False,), "put the prompt before the answer yourself"),
-        "suffix": Field("refused", cure="use Ollama's /api/generate, which has it"),
-        "best_of": Field("refused", cure="ask for n and choose"),
+        "suffix": Field("refused", ("",), "use Ollama's /api/generate, which has it"),
+        "best_of": Field("refused", (1,), "ask for n and choose"),
         "response_format": Field("refused", ({"type": "text"},), "use json_schema, or a chat"),
         "tools": Field("refused", ([],), "use a chat"),
     },

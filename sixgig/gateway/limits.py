@@ -14,6 +14,7 @@ from sixgig.gateway.answer import TooLongError
 from sixgig.gateway.call import Call, output_limit
 
 LONGEST_WINDOW = 65_536  # four bytes each: tokens looked back at for repetition
+_MOST_NUMBER = 2**31 - 1  # as the engine keeps them
 MOST_TEXTS = 2_048  # about 10 KB each
 MOST_PROBABILITIES = 8_192  # of one answer that is no stream: about 125 bytes each
 MOST_BYTES_PER_TOKEN = 64  # of a prompt, before it is refused unread
@@ -32,6 +33,7 @@ def check_limits(call: Call, card: ModelCard) -> Fields:
     """
     _check_length(call, card)
     fields = call.fields
+    _check_numbers(fields)
     _check_slot(fields)
     _check_windows(fields)
     _check_texts(call.path, fields)
@@ -46,6 +48,13 @@ def _check_length(call: Call, card: ModelCard) -> None:
     if not call.path.endswith("/embeddings") and len(call.body) > most:
         at_least = len(call.body) // MOST_BYTES_PER_TOKEN
         raise TooLongError(at_least, card.context, f"it has {len(call.body)} bytes")
+
+
+def _check_numbers(fields: Fields) -> None:
+    """The engine takes 32 bits of a whole number, whatever is left then; a seed has as many."""
+    for name, value in fields.items():
+        if isinstance(value, int) and not -_MOST_NUMBER <= value <= _MOST_NUMBER and name != "seed":
+            raise UsageError(f"{name[:80]} is too large", f"at most {_MOST_NUMBER}", "lower it")
 
 
 def _check_slot(fields: Fields) -> None:

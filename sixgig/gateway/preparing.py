@@ -34,6 +34,7 @@ _ANTHROPIC, _INFILL = (MESSAGES, COUNT), "/infill"
 _BLOCKS = {"text", "thinking", "image", "tool_use", "tool_result"}
 _LOST_BLOCKS = {"redacted_thinking"}
 Fields = dict[str, Any]
+_SHAPES: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def prepared(call: Call, fields: Fields, card: ModelCard) -> Prepared:
             return Prepared(call.body)
     for name in given(call.path, fields, "refused"):
         raise _refusal(name, cure(call.path, name))
+    _check_shapes(call.path, fields)
     _check_logit_bias(fields.get("logit_bias"))
     told = given(call.path, fields, "told")
     if call.path in _ANTHROPIC:
@@ -92,6 +94,20 @@ def ignored_header(names: Iterable[str]) -> dict[str, str]:
 
 def _refusal(name: str, cure: str) -> UsageError:
     return UsageError(f"{name[:80]} is not possible with the models here", cure=cure)
+
+
+def _check_shapes(path: str, fields: Fields) -> None:
+    """What the engine would take for something else, or for nothing."""
+    shapes: dict[str, tuple[type, ...]] = {"response_format": (dict,)}
+    if path in _ANTHROPIC:
+        shapes |= {"messages": (list,), "system": (str, list), "stop_sequences": (list,)}
+    for name, shape in shapes.items():
+        if fields.get(name) is not None and not isinstance(fields[name], shape):
+            kinds = " or ".join(_SHAPES[kind] for kind in shape)
+            raise UsageError(f"{name} must be {kinds}", f"it is {type(fields[name]).__name__}")
+    limit = fields.get("max_tokens")
+    if path == MESSAGES and limit is not None and not (isinstance(limit, int) and limit >= 1):
+        raise UsageError("max_tokens must be a whole number", f"{str(limit)[:40]} given, at least 1")
 
 
 def _check_logit_bias(bias: Any) -> None:

@@ -126,6 +126,8 @@ def _message_costs(message: Any) -> Iterator[str]:
     yield from (f"a message's {name[:40]!a} may refer to more" for name in message.keys() - _MESSAGE_FIELDS)
     if str(message.get("type", "message")) not in _TEXTS:
         yield f"an item of type {str(message['type'])[:40]!a} may refer to more"
+    if "type" not in message and "role" not in message:
+        yield "an item without a type may refer to more"
     for field in ("content", "output", "summary"):
         value = message.get(field)
         for part in value if isinstance(value, list) else [value]:

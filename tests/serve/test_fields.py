@@ -13,6 +13,7 @@ from sixgig.errors import UsageError
 from sixgig.gateway import fields as declared
 from sixgig.gateway.call import Call
 from sixgig.gateway.fields import CHAT, COMPLETIONS, COUNT, EMBEDDINGS, FIELDS, MESSAGES, RESPONSES
+from sixgig.gateway.limits import check_limits
 from sixgig.gateway.preparing import IGNORED_HEADER, Prepared, prepared
 from tests.serve.fake_engines import card
 from tests.serve.gateways import CHATS, far_settings, house
@@ -299,3 +300,31 @@ async def test_ollamas_clients_hear_of_tools_that_the_template_does_not_know(tmp
         assert path == "/api/chat"
         visit = await home.answered("ollama", stream=False, tools=OPENAI_TOOLS, tempature=1)
         assert (visit.status, visit.headers[IGNORED_HEADER]) == (200, "tempature, tools")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (CHAT, {"response_format": "json_object"}),
+        (MESSAGES, {"messages": 5}),
+        (MESSAGES, {"system": 5}),
+        (MESSAGES, {"stop_sequences": "e"}),
+        (MESSAGES, {"max_tokens": -1}),
+        (MESSAGES, {"max_tokens": True, "system": {}}),
+    ],
+)
+def test_what_the_engine_would_take_for_nothing_is_refused(path, fields):
+    with pytest.raises(UsageError, match=next(reversed(fields))):
+        asked(path, **fields)
+
+
+@pytest.mark.parametrize("fields", [{"best_of": 1}, {"suffix": ""}])
+def test_a_default_that_is_named_is_no_request(fields):
+    assert asked(COMPLETIONS, **fields).told == ()
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "n", "top_k"])
+def test_a_number_that_the_engine_would_wrap_is_refused(name):
+    body = json.dumps({"model": "m", "messages": [TURN], name: 2**32 + 5}).encode()
+    with pytest.raises(UsageError, match=f"{name} is too large"):
+        check_limits(Call("openai", CHAT, body, "m", stream=False), card("m"))

@@ -163,3 +163,10 @@ FIELDS = ("messages", "input", "prompt", "tools", "n", "best_of", "\ud800")
 def test_any_body_is_counted_or_has_a_reason(path: Any, body: dict[str, Any]) -> None:
     found = output_count(path, body)
     assert found.reason.isprintable() if isinstance(found, Absent) else found >= 0
+
+
+def test_an_item_that_names_another_has_no_bound() -> None:
+    """OpenAI's item references may leave out their type."""
+    for item in ({"id": "msg_1"}, {"type": "item_reference", "id": "msg_1"}):
+        found = output_count("responses", {"model": "m", "input": [item]})
+        assert isinstance(found, Absent) and "may refer to more" in found.reason
