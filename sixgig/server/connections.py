@@ -24,16 +24,13 @@ from sixgig.server.shapes import api_of, error_body, error_headers
 from sixgig.settings import TimeoutSettings
 
 MOST_HEAD_BYTES = 40 << 10  # of a request before its headers are complete; `guards` allows less
-SPARE = (
-    16  # connections above the bound that are answered: /health, and to the others that the server is full
-)
+# Connections above the bound that are answered: /health, and to the others that the server is full.
+SPARE = 16
 ACCEPTED_AT_ONCE = 32
 # Descriptors that no client may take: files, ledger, pipes, the spare; and for each model its process's.
 _OWN_DESCRIPTORS, _OF_A_MODEL = 64 + SPARE + ACCEPTED_AT_ONCE, 8
 _SWEEP_S = 1.0
-_METHODS = frozenset(
-    (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT")
-)
+_METHODS = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT".split())
 _METHOD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}")
 _FULL = RefusedError(503, "the server has no connection left", cure="ask again, or close idle connections")
 _FULL_AT_ONCE = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
