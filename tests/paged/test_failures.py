@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -249,7 +250,9 @@ def test_a_pager_opens_and_closes_without_leaving_anything(tiny):
         sizes.append((len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), resident_bytes()))
     files, threads, resident = zip(*sizes, strict=True)
     assert len(set(files[1:])) == 1 and threads[-1] <= threads[1] + 1
-    assert resident[-1] - resident[10] < open_model(path).size_bytes  # a cache lost each time would be 14
+    # A cache lost each time would be half the file in each round; allocators grow once in a while.
+    grown = [after - before for before, after in pairwise(resident[10:])]
+    assert sum(more > open_model(path).size_bytes // 4 for more in grown) <= len(grown) // 2
 
 
 def resident_bytes():

@@ -296,9 +296,12 @@ def test_closing_a_stream_frees_its_slot_at_once(client, served):
     long.close()
     after = chat(client, model="single", max_tokens=1, messages=[{"role": "user", "content": "Next?"}])
     assert after.usage.completion_tokens == 1
-    status = _idle(served, "single")
-    requests = next(model for model in status["models"] if model["name"] == "single")["requests"]
-    assert requests["cancelled"] == 1
+
+    def cancelled(status: dict) -> int:
+        (model,) = (one for one in status["models"] if one["name"] == "single")
+        return model["requests"].get("cancelled", 0)
+
+    assert cancelled(served.until(lambda status: cancelled(status) > 0)) == 1
     assert status["queue"]["waiting"] == 0
 
 

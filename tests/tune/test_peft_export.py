@@ -135,7 +135,9 @@ def check(hf: PreTrainedModel, model: ModelFile, lora: Lora, folder: Path) -> No
     tuned = adapted(hf, folder / "peft")
     after = logits(tuned)
     merged = tuned.merge_and_unload()
-    assert np.abs(after - logits(merged)).max() < 1e-5 < 1e-2 < np.abs(after - before).max()
+    # Which processor it is decides how sums round: up to 1.05e-5 of 15 was seen.
+    nearly = 1e-6 * max(10, np.abs(after).max())
+    assert np.abs(after - logits(merged)).max() < nearly < 1e-2 < np.abs(after - before).max()
     found, wanted = values(converted(save(merged, folder / "merged"))), values(model)
     for name, (a, b) in lora.pairs.items():
         delta = np.float32(lora.alpha / a.shape[-2] or 1) * (b @ a)
