@@ -301,7 +301,8 @@ def test_closing_a_stream_frees_its_slot_at_once(client, served):
         (model,) = (one for one in status["models"] if one["name"] == "single")
         return model["requests"].get("cancelled", 0)
 
-    assert cancelled(served.until(lambda status: cancelled(status) > 0)) == 1
+    status = served.until(lambda status: cancelled(status) > 0)
+    assert cancelled(status) == 1
     assert status["queue"]["waiting"] == 0
 
 
