@@ -80,7 +80,7 @@ def _judged(items: list[Item], code: GrammarCode) -> Refusal | None:
 def _excess(status: int, said: str) -> str | None:
     """Why a fork ended, unless the engine threw an error that it would also tell a client."""
     number = -os.waitstatus_to_exitcode(status)
-    if number in (signal.SIGXCPU, signal.SIGKILL, signal.SIGPROF):
+    if number in (signal.SIGXCPU, signal.SIGKILL, signal.SIGPROF, signal.SIGALRM):
         return f"takes more than {MOST_CPU_S} s to read"
     if "bad_alloc" in said or "MemoryError" in said or "memory allocation" in said:
         return f"takes more than {MOST_BYTES >> 20} MiB of memory"

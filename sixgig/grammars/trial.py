@@ -16,6 +16,7 @@ from sixgig.llamacpp.grammars import Class, Grammar, GrammarCode
 
 # Measured on the engine (bench/serving/grammars.py): 128 tools take 1.2 MB and 11 ms.
 MOST_BYTES, MOST_CPU_S = 16 << 20, 2
+MOST_S = 10.0  # by the clock: what waits for a lock that its own end left takes no processor
 COMPILING_S = 0.5  # of these, while the engine answers nobody else
 MOST_STACKS = 4096
 _STEPS, _MORE_STEPS, _MANY, _LOOKED_AT = 40, 200, 64, 24  # more where a text can be read in many ways by then
@@ -56,12 +57,13 @@ def parts(item: Item) -> list[Item]:
 
 
 def limit(more_bytes: int = MOST_BYTES) -> None:
-    """From here on this process may grow by so much, and take MOST_CPU_S; what takes more ends it."""
+    """From here on this process may grow by so much, and take MOST_CPU_S and MOST_S; more ends it."""
     with open("/proc/self/statm", encoding="ascii") as file:
         size_bytes = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size_bytes + more_bytes, size_bytes + more_bytes))
     used_s = int(resource.getrusage(resource.RUSAGE_SELF).ru_utime)
     resource.setrlimit(resource.RLIMIT_CPU, (used_s + MOST_CPU_S, used_s + MOST_CPU_S))
+    signal.setitimer(signal.ITIMER_REAL, MOST_S)
 
 
 def try_item(item: Item, code: GrammarCode, vocabulary: tuple[int, int] | None) -> None:

@@ -51,6 +51,10 @@ HOSTILE = {
     "two ways at every step": ("grammar", 'root ::= s\ns ::= "a" s b | "a" s c | "a"\nb ::= "a"\nc ::= "a"'),
     "two ways at every level": ("json_schema", {"$defs": {"S": ARRAYS}, "$ref": "#/$defs/S"}),
     "types that multiply": ("json_schema", nested(8, type=["object", "array"] * 5)),
+    "rules of a regular expression": (
+        "grammar",
+        '%llguidance {}\nstart: a{1000}\na: b{1000}\nb: "x"{1000}',
+    ),
     "repeats side by side": ("grammar", "root ::= " + "a " * 14 + '\na ::= "-"*'),
     "repeats side by side, fewer": ("grammar", "root ::= " + "a " * 7 + '\na ::= [a-z ]*'),
     "repeats in a pattern": ("json_schema", {"type": "string", "pattern": "^" + "-*" * 14 + "$"}),
