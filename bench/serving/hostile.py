@@ -168,8 +168,9 @@ async def _ask_well(http: httpx.AsyncClient, outcome: Outcome, done: asyncio.Eve
 def _sample(url: str, pid: int, outcome: Outcome, stop: threading.Event) -> None:
     """What the engine and the processes that try grammars hold, all the while."""
     gateway = psutil.Process(pid)
-    status = httpx.get(f"{url}/status.json", timeout=PATIENCE_S).json()
-    outcome.granted_bytes = status["models"][0]["granted_bytes"]
+    while not outcome.granted_bytes and not stop.wait(SAMPLE_S):  # the status is a second old at most
+        status = httpx.get(f"{url}/status.json", timeout=PATIENCE_S).json()
+        outcome.granted_bytes = status["models"][0]["granted_bytes"]
     while not stop.wait(SAMPLE_S):
         checkers = 0
         for child in gateway.children(recursive=True):
