@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,17 +103,22 @@ def _reads(path: Path, seconds: float) -> DiskReads:
 
 @contextmanager
 def _written_file(folder: Path) -> Iterator[Path]:
-    """A file of incompressible bytes, on the disk and out of the page cache; gone when the block ends."""
+    """A file of incompressible bytes, on the disk and out of the page cache; gone when the block ends.
+
+    Where the system lets open files be named, it has no other name from the start: killed, it is gone too.
+    """
     size = _file_bytes(folder)
     handle, name = tempfile.mkstemp(prefix=".sixgig-disk-", dir=folder)
+    unnamed = Path(f"/proc/self/fd/{handle}")
     try:
-        try:
-            _fill(handle, size)
-        finally:
-            os.close(handle)
-        yield Path(name)
+        if unnamed.exists():
+            os.unlink(name)
+        _fill(handle, size)
+        yield unnamed if unnamed.exists() else Path(name)
     finally:
-        os.unlink(name)
+        os.close(handle)
+        with suppress(FileNotFoundError):
+            os.unlink(name)
 
 
 def _file_bytes(folder: Path) -> int:

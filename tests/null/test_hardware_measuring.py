@@ -1,6 +1,8 @@
 """Measuring disk and memory: what is left behind, and what is refused. No claim about speed."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,10 +45,10 @@ def test_a_folder_is_as_empty_afterwards_as_before(tmp_path: Path) -> None:
 def test_the_file_goes_even_when_the_measurement_is_broken_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    seen: list[str] = []
+    seen: list[int] = []
 
     def broken(path: Path, *_arguments: object) -> None:
-        seen.extend(names(tmp_path))
+        seen.append(path.stat().st_size)
         raise error
 
     monkeypatch.setattr(measuring_module, "disk_read_bandwidth", broken)
@@ -55,7 +57,7 @@ def test_the_file_goes_even_when_the_measurement_is_broken_off(
             measure_disk(tmp_path)
     else:
         assert isinstance(measure_disk(tmp_path), Absent)
-    assert len(seen) == 1 and names(tmp_path) == []
+    assert len(seen) == 1 and seen[0] > 0 and names(tmp_path) == []
 
 
 def test_a_large_model_in_the_folder_is_read_instead_of_a_new_file(
@@ -144,3 +146,19 @@ def test_arrays_that_the_system_refuses_are_an_absence(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(measuring_module, "memory_bandwidth", refuse)
     assert isinstance(measure_memory(2, 1 << 40), Absent)
+
+
+def test_a_measurement_that_is_killed_leaves_no_file(tmp_path: Path) -> None:
+    """A run that was killed once left 117 MB beside the model."""
+    program = (
+        "import sys; from pathlib import Path; from sixgig.hardware import measuring\n"
+        "measuring.LARGEST_FILE = measuring.SMALLEST_FILE\n"
+        "with measuring._written_file(Path(sys.argv[1])): print('written', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"written\n"
+    process.kill()
+    process.communicate()
+    assert list(tmp_path.iterdir()) == []
