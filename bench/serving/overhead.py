@@ -5,9 +5,10 @@
 
 One token is asked for, so that little else is measured; all connections are kept open. Told for whole answers
 and for the first byte of a stream, with the processor time that the gateway's process took for each request.
-With --against the same is asked of the server of another checkout, in the same turns, so that a busy machine
-is busy for both. CHECKOUT is a worktree of the commit before, say; it runs in this interpreter's environment,
-with this checkout's native libraries where it has none of its own.
+A relay that passes bytes on unread is asked in the same turns: less cannot be added by a process in between.
+With --against the same is asked of the server of another checkout too, so that a busy machine is busy for
+all. CHECKOUT is a worktree of the commit before, say; it runs in this interpreter's environment, with this
+checkout's native libraries where it has none of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from bench.serving.relay import relaying
 from bench.serving.server import ROOT, Served, serving
 
 BODY = {"model": "demo", "prompt": "Abstract", "max_tokens": 1, "temperature": 0}
@@ -30,7 +32,7 @@ NATIVE = Path("sixgig", "pager")
 
 
 class Contestant:
-    """One server: clients of its gateway and of the engine behind it."""
+    """One server: clients of its gateway, of a relay and of the engine behind it."""
 
     def __init__(self, served: Served, stack: contextlib.ExitStack) -> None:
         self.served = served
@@ -38,6 +40,8 @@ class Contestant:
         timed(self.gateway, BODY)
         time.sleep(1.5)  # the status tells the engine's process a second later at most
         transport = httpx.HTTPTransport(uds=served.engine_socket())
+        relay = stack.enter_context(relaying(served.engine_socket()))
+        self.relay = stack.enter_context(httpx.Client(base_url=relay, timeout=60))
         self.engine = stack.enter_context(
             httpx.Client(base_url="http://engine", transport=transport, timeout=60)
         )
@@ -59,7 +63,7 @@ def compare(
     contestants: dict[str, Contestant], body: dict[str, object], n: int
 ) -> dict[str, dict[str, float]]:
     """All of them in turns, each with its own engine; the order changes from turn to turn."""
-    took: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    took: dict[str, list[tuple[float, float, float]]] = {name: [] for name in contestants}
     busy_ms = dict.fromkeys(contestants, 0.0)
     orders = itertools.cycle(itertools.permutations(contestants))
     for _, order in zip(range(n), orders, strict=False):
@@ -69,19 +73,20 @@ def compare(
             through_ms = timed(one.gateway, body)
             direct_ms = timed(one.engine, body)  # by its end the gateway has put the other down
             busy_ms[name] += 1000 * (one.served.processor_s() - before_s)
-            took[name].append((through_ms, direct_ms))
+            took[name].append((through_ms, direct_ms, timed(one.relay, body)))
     return {name: _figures(np.array(pairs), busy_ms[name] / n) for name, pairs in took.items()}
 
 
-def _figures(pairs: np.ndarray, processor_ms: float) -> dict[str, float]:
-    through, direct = np.percentile(pairs, 50, axis=0)
+def _figures(trials: np.ndarray, processor_ms: float) -> dict[str, float]:
+    through, direct, relayed = np.percentile(trials, 50, axis=0)
     return {
         "gateway_ms": float(through),
         "engine_ms": float(direct),
         "overhead_p50_ms": float(through - direct),
-        "overhead_of_pairs_p50_ms": float(np.median(pairs[:, 0] - pairs[:, 1])),
-        "gateway_p99_ms": float(np.percentile(pairs[:, 0], 99)),
-        "engine_p99_ms": float(np.percentile(pairs[:, 1], 99)),
+        "overhead_of_pairs_p50_ms": float(np.median(trials[:, 0] - trials[:, 1])),
+        "relay_overhead_p50_ms": float(relayed - direct),
+        "gateway_p99_ms": float(np.percentile(trials[:, 0], 99)),
+        "engine_p99_ms": float(np.percentile(trials[:, 1], 99)),
         "gateway_processor_ms": processor_ms,
     }
 
