@@ -63,18 +63,19 @@ def compare(
     contestants: dict[str, Contestant], body: dict[str, object], n: int
 ) -> dict[str, dict[str, float]]:
     """All of them in turns, each with its own engine; the order changes from turn to turn."""
-    took: dict[str, list[tuple[float, float, float]]] = {name: [] for name in contestants}
+    took: dict[str, list[list[float]]] = {name: [] for name in contestants}
     busy_ms = dict.fromkeys(contestants, 0.0)
     orders = itertools.cycle(itertools.permutations(contestants))
+    doors = itertools.cycle(itertools.permutations(range(3)))
     for _, order in zip(range(n), orders, strict=False):
         for name in order:
             one = contestants[name]
             before_s = one.served.processor_s()
-            through_ms = timed(one.gateway, body)
-            direct_ms = timed(one.engine, body)  # by its end the gateway has put the other down
+            door = dict(enumerate((one.gateway, one.engine, one.relay)))
+            times = {which: timed(door[which], body) for which in next(doors)}
             busy_ms[name] += 1000 * (one.served.processor_s() - before_s)
-            took[name].append((through_ms, direct_ms, timed(one.relay, body)))
-    return {name: _figures(np.array(pairs), busy_ms[name] / n) for name, pairs in took.items()}
+            took[name].append([times[which] for which in range(3)])
+    return {name: _figures(np.array(trials), busy_ms[name] / n) for name, trials in took.items()}
 
 
 def _figures(trials: np.ndarray, processor_ms: float) -> dict[str, float]:
