@@ -202,8 +202,8 @@ class Engine:
         """Bring the context to hold exactly `prompt`; the logits of its last token are ready then.
 
         Keeps the longest prefix that is there already, where the model's memory can drop its tail (with
-        options.returns: or the one that the last prompt kept); evaluates the rest in ubatches and returns how
-        many tokens that were. `progress` gets the fraction done.
+        options.checkpoint: or the one that the last prompt kept); evaluates the rest in ubatches and returns
+        how many tokens that were. `progress` gets the fraction done.
         Raises UsageError for a prompt that is empty or longer than the context, else as feed().
         """
         self._aborted = False
@@ -211,7 +211,7 @@ class Engine:
             raise UsageError("the prompt is empty", "0 tokens", "give it some text")
         self._require_room(len(prompt), self.context)
         kept = self._cache.keep_prefix(prompt)
-        if kept and self.options.returns:
+        if kept and self.options.checkpoint:
             self._cache.save()
         for start in range(kept, len(prompt), self.ubatch):
             self.feed(prompt[start : start + self.ubatch])
@@ -228,8 +228,8 @@ class Engine:
         """Append up to `ubatch` tokens in one evaluation.
 
         Raises UsageError when they do not fit the context. When the evaluation fails, what `explain` says, or
-        EngineError, or what the observer raised; the context is then empty (after abort() it holds what it can of
-        what it held) and later requests are unaffected.
+        EngineError, or what the observer raised; the context is then empty (after abort() it holds what it
+        can of what it held) and later requests are unaffected.
         """
         self._evaluate(tokens, None if self._observation is None else _every(tokens))
 

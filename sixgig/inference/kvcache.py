@@ -4,7 +4,6 @@ import ctypes
 from array import array
 from collections.abc import Sequence
 
-
 _WHOLE, _PARTIAL = 0, 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: without caches that can be cut anywhere
 
 
@@ -12,8 +11,8 @@ class KVCache:
     """The memory of sequence 0 of a context (attention caches, recurrent states), and the tokens in it."""
 
     def __init__(self, c: ctypes.CDLL, context: int, window: int, recurrent: bool = False) -> None:
-        """`window`: positions a sliding-window layer looks back, 0 when no layer slides. `recurrent`: there is
-        nothing but recurrent states."""
+        """`window`: positions a sliding-window layer looks back, 0 when no layer slides. `recurrent`: there
+        are recurrent states only."""
         self._c, self._context = c, context
         self._memory: int = c.llama_get_memory(context)
         self._window, self._recurrent = window, recurrent
@@ -55,8 +54,8 @@ class KVCache:
     def save(self) -> None:
         """Keep a copy of what cannot be cut back, to come back to the present length; one length is kept.
 
-        Costs the bytes of recurrent states and sliding windows (plan.context.checkpoint_bytes), and nothing where
-        there are none.
+        Costs the bytes of recurrent states and sliding windows (plan.context.checkpoint_bytes), nothing
+        where there are none.
         """
         if self._saved_length == len(self._tokens):
             return

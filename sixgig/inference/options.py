@@ -29,8 +29,8 @@ class EngineOptions:
         it would copy them unread.
     pooling: how the hidden states of a text become one embedding; None: the model generates.
     all_logits: reserve memory for the logits of a whole ubatch, as Engine.all_logits needs.
-    returns: keep a copy of what cannot be cut back (recurrent states, sliding windows) from before each prompt,
-        so that a prompt which is given up costs no more than itself; the caller counts its bytes.
+    checkpoint: before each prompt copy what cannot be cut back (recurrent states, sliding windows), so that a
+        prompt given up costs no more than itself. plan.context.checkpoint_bytes, which the caller counts.
     """
 
     context: int = 4096
@@ -46,7 +46,7 @@ class EngineOptions:
     all_logits: bool = False
     sequences: int = 1
     pooling: str | None = None
-    returns: bool = False
+    checkpoint: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what llama.cpp would refuse later or, worse, replace silently."""

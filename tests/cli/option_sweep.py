@@ -18,10 +18,20 @@ import typer.main
 from sixgig.cli.app import app
 from sixgig.cli.main import main
 
-VALUES = ("-1", "0", "2147483648", "9223372036854775808", "1" + "0" * 30, "1e400", "nan", "inf", "-inf", "")
+VALUES = (
+    "-1",
+    "0",
+    "2147483648",
+    "9223372036854775808",
+    "1" + "0" * 30,
+    "1e400",
+    "nan",
+    "inf",
+    "",
+    "caf\udce9",
+)
 LONGEST_S = 1.5
 MOST_BYTES = 12 << 30  # of address space: a size taken at its word must not take the machine
-WITHOUT_DASH = ("model", "data")
 
 
 class TooLong(BaseException):
@@ -35,9 +45,9 @@ def commands(folder: Path) -> dict[str, list[str]]:
     return {
         "run": [str(model), "-p", "the cat", "-n", "1", "--context", "256"],
         "bench": [str(model), "--prompt-tokens", "4", "--tokens", "2"],
-        "plan": [str(model)],
+        "plan": [str(model), "--machine", "cpu-box-2c-24g"],
         "score": [str(model), "--text", str(text), "--context", "32", "--windows", "1"],
-        "shrink": [str(model), "-o", made, "--text", str(text)],
+        "shrink": [str(model), "-o", made, "--text", str(text), "--size", "300K"],
         "tune": [str(model), str(data), "-o", made, "--steps", "1"],
         "serve": [str(model), "--print-systemd"],
         "ledger": ["--file", str(folder / "ledger.db")],
@@ -77,6 +87,9 @@ if __name__ == "__main__":
     verb, folder = sys.argv[1], Path(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     os.chdir(folder)
+    import torch  # noqa: F401 (an import that is cut short cannot be taken up again)
+    import xllamacpp  # noqa: F401
+
     for option in value_options(verb):
         for value in VALUES:
             status, words = case([verb, *commands(folder)[verb], f"{option}={value}"])

@@ -14,7 +14,7 @@ from sixgig.inference import Engine, EngineOptions
 from sixgig.inference import engine as engine_module
 from tests.tiny.models import DENSE, MIXTURES
 
-OPTIONS = EngineOptions(context=512, ubatch=32, threads=2, returns=True)
+OPTIONS = EngineOptions(context=512, ubatch=32, threads=2, checkpoint=True)
 FIRST = [70 + i % 60 for i in range(50)]
 ANSWER = [99, 101, 103]
 GIVEN_UP = [140 + i % 90 for i in range(200)]
@@ -72,7 +72,7 @@ def test_after_a_prompt_given_up_only_what_is_new_is_evaluated(tiny, architectur
 
 @pytest.mark.parametrize("architecture", ["qwen35moe", "llama"])
 def test_a_prompt_stopped_deep_in_a_ubatch_leaves_what_was_before(tiny, architecture):
-    options = EngineOptions(context=16384, ubatch=16384, threads=1, returns=True)
+    options = EngineOptions(context=16384, ubatch=16384, threads=1, checkpoint=True)
     with Engine(tiny(architecture), options) as engine:
         before = answered(engine)
         timer = threading.Timer(0.3, engine.abort)
