@@ -1,80 +1,159 @@
-"""The chat loop: a line in, an answer out."""
+"""The chat loop: a line in, an answer out, and what a line can ask of the chat itself."""
 
 import contextlib
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
+from sixgig.cli.stdin import argument_text, as_text, not_text, read_lines
 from sixgig.cli.terminal import is_terminal, say
-from sixgig.errors import SixgigError
-from sixgig.inference import Generation
+from sixgig.errors import SixgigError, UsageError
+from sixgig.inference import Asking, Generation
 from sixgig.units import format_seconds
 
 PROMPT = "> "
-ENDINGS = ("/exit", "/quit", "/bye")
+ENDINGS = ("/exit", "/quit", "/bye", "exit", "quit")
+HELP = """\
+/retry  answer the last line once more
+/clear  forget all that was said
+/help   this
+/exit   end the chat, as Ctrl-D, exit, quit, /quit and /bye do
+Ctrl-C stops an answer and keeps what it said; a line it stops before that is forgotten.
+Commands are not sent to the model. A space before the / sends a line as text."""
+# One word: "/etc/hosts is what?" and "// a comment" are text.
+_COMMAND = re.compile(r"/[\w?!-]*(?=\s|$)")
 
 
-def chat(ask: Callable[[str], object], generations: Sequence[Generation]) -> None:
-    """Answers lines of stdin until it ends or says /exit. `ask` appends to `generations` as it answers.
+class Chat:
+    """Answers lines of stdin until it ends or says /exit. `ask` answers one, by `asking`.
 
-    On a terminal Ctrl-C stops the answer and the chat goes on; elsewhere it ends the program.
+    On a terminal Ctrl-C stops the answer, an error is told, and the chat goes on; elsewhere both end the
+    program: raises SixgigError there.
     """
-    interactive = is_terminal(sys.stdin)
-    if interactive:
-        say("Ctrl-C stops an answer; Ctrl-D or /exit ends.")
-    for line in _lines(interactive):
-        if line.strip() in ENDINGS:
-            break
-        if line.strip():
-            _answer(ask, line, generations, interactive)
 
+    def __init__(self, ask: Callable[[str], Generation], asking: Asking) -> None:
+        self._ask, self._asking = ask, asking
+        self._interactive = is_terminal(sys.stdin)
+        self._last: str | None = None  # what /retry asks
+        self._answering = False
 
-def _answer(
-    ask: Callable[[str], object], line: str, generations: Sequence[Generation], interactive: bool
-) -> None:
-    try:
-        ask(line)
-    except KeyboardInterrupt:
-        if not interactive:
-            raise
-        say("(stopped)")
-    except SixgigError as error:  # the context is full, a read failed: the next line may still work
-        if not interactive:
-            raise
-        say(f"error: {error}")
-    else:
-        if interactive:
-            say(turn_line(generations[-1]))
+    def run(self) -> None:
+        """The whole chat."""
+        if self._interactive:
+            say("/help tells the commands; Ctrl-C stops an answer; Ctrl-D or /exit ends.")
+        lines = typed_lines() if self._interactive else read_lines()
+        going, stopped = True, False
+        while going:
+            try:  # a second Ctrl-C may come at any time, while the first is told too
+                if stopped:
+                    stopped = False
+                    self._tell_stopped()
+                going = self._step(lines)
+            except KeyboardInterrupt:
+                if not self._interactive:
+                    raise
+                stopped = True
+
+    def _step(self, lines: Iterator[str]) -> bool:
+        """One line; False where it was the last."""
+        self._answering = False
+        try:
+            line = next(lines, None)
+            return line is not None and self._take(line)
+        except SixgigError as error:
+            if not self._interactive:
+                raise
+            say(f"error: {error}")
+            if self._answering:
+                say("(the line is forgotten; /retry asks it again)")
+        return True
+
+    def _take(self, line: str) -> bool:
+        text = line.strip()
+        if not text:
+            return True
+        if line.rstrip().lower() in ENDINGS:
+            return False
+        command = _COMMAND.match(line)
+        if command is None:
+            self._last = line.removeprefix(" ") if line.startswith(" /") else line
+            self._answer(self._last)
+        else:
+            self._obey(command.group().lower(), line.rstrip())
+        return True
+
+    def _obey(self, command: str, line: str) -> None:
+        if command in ("/help", "/?"):
+            say(HELP)
+        elif line.lower() == "/clear":
+            self._asking.clear()
+            self._last = None
+            say("(all is forgotten)")
+        elif line.lower() == "/retry":
+            self._retry()
+        else:
+            cure = "/help tells the commands; with a space before it, it is sent as text"
+            raise UsageError(f"{line[:40]!r} is no command", cure=cure)
+
+    def _retry(self) -> None:
+        if self._last is None:
+            raise UsageError("there is no line to answer once more", cure="type one")
+        self._asking.take_back()
+        self._answer(self._last)
+
+    def _answer(self, line: str) -> None:
+        self._answering = True
+        turn = self._ask(line)
+        if self._interactive or turn.finish == "context":
+            say(turn_line(turn))
+
+    def _tell_stopped(self) -> None:
+        if not self._answering:
+            say("\n(Ctrl-D or /exit ends)")
+        elif self._asking.kept:
+            say("(stopped)")
+        else:
+            say("(stopped) before anything was said: the line is forgotten; /retry asks it again")
 
 
 def turn_line(turn: Generation) -> str:
     """What one answer took, in brackets."""
     words = f"{len(turn.token_ids)} tokens, {turn.decode_tokens_per_s:.1f} tokens/s"
     first = f"first after {format_seconds(turn.prefill_s)}"
-    endings = {"context": ", the context is full", "length": ", cut at --max-tokens"}
+    endings = {
+        "context": ", cut: the context is full, the next line begins a new chat; raise --context",
+        "length": ", cut at --max-tokens",
+    }
     return f"[{words}, {first}{endings.get(turn.finish, '')}]"
 
 
-def _lines(interactive: bool) -> Iterator[str]:
-    """Lines without their ends, asked for with a prompt where a person types them."""
-    if not interactive:
-        yield from (line.rstrip("\r\n") for line in sys.stdin)
-        return
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401 (its import gives input() line editing and history)
-    while True:
+def typed_lines() -> Iterator[str]:
+    """Lines that a person types, without their ends, asked for with a prompt."""
+    return _Typed()
+
+
+class _Typed(Iterator[str]):
+    """No generator: one that an exception has left is over."""
+
+    def __init__(self) -> None:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401 (its import gives input() line editing and history)
+
+    def __next__(self) -> str:
         try:
-            yield input(PROMPT) if is_terminal(sys.stdout) else _input_beside()
-        except KeyboardInterrupt:
-            say("\n(Ctrl-D or /exit ends)")
+            line = input(PROMPT) if is_terminal(sys.stdout) else _input_beside()
         except EOFError:
             say()
-            return
+            raise StopIteration from None
+        except UnicodeDecodeError as error:
+            raise not_text("the line", error) from error
+        return argument_text("the line", line)
 
 
 def _input_beside() -> str:
     """input() whose prompt does not land in stdout."""
     say(PROMPT, end="")
-    line = sys.stdin.readline()
+    line = sys.stdin.buffer.readline()
     if not line:
         raise EOFError
-    return line.rstrip("\n")
+    return as_text(line, sys.stdin).rstrip("\n")

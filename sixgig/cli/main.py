@@ -4,7 +4,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from sixgig.cli.terminal import abandon, let_text_pass, say_line
+from sixgig.cli.terminal import abandon, let_text_pass, open_closed_streams, say_line
 from sixgig.errors import SixgigError
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -13,12 +13,12 @@ OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: the process's own); returns the exit status, whatever happens."""
     try:
+        open_closed_streams()
         let_text_pass()
         from sixgig.cli.app import app  # here, so that Ctrl-C is caught from the first import on
 
         status = app(arguments, prog_name="sixgig", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -57,10 +57,7 @@ def _misuse(error: Exception) -> str:
 
 
 def _tell(message: str, status: int) -> int:
-    try:
-        say_line(f"error: {message}")
-    except OSError:
-        abandon(sys.stderr)
+    say_line(f"error: {message}")
     return status
 
 

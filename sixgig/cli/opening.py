@@ -20,7 +20,8 @@ from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import CachePolicy
-from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, Tier
+from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, Tier, anatomy
+from sixgig.plan.context import checkpoint_bytes
 from sixgig.units import format_bytes, parse_size
 
 DEMO_MODEL = "pep-moe-31m.gguf"
@@ -56,8 +57,9 @@ class Opened:
 class Opening:
     """What to open and how; None means the default, ram as typed. Raises UsageError, and as loading does.
 
-    all_logits: for Engine.all_logits. beside_bytes: what the caller will allocate once the engine is open,
-    which the plan counts. adapter: opened for this model. observe: as Engine's.
+    all_logits: for Engine.all_logits. checkpoint: as EngineOptions', counted in the plan. beside_bytes: what the
+    caller will allocate once the engine is open, which the plan counts. adapter: opened for this model. observe:
+    as Engine's.
     """
 
     model: ModelFile
@@ -69,6 +71,7 @@ class Opening:
     paging: PagingOptions = field(default_factory=PagingOptions)
     extra_buffers: bool = True
     all_logits: bool = False
+    checkpoint: bool = False
     beside_bytes: int = 0
     adapter: Adapter | None = None
     observe: Watcher | None = None
@@ -105,10 +108,17 @@ class Opening:
                     progress=bar,
                     adapter=self.adapter,
                     observe=self.observe,
-                    beside=(Tier("logits", self.beside_bytes, phase="running"),) if self.beside_bytes else (),
+                    beside=self._beside(options),
                 )
             with engine:
                 yield Opened(engine, self.model, time.perf_counter() - started, sampler)
+
+    def _beside(self, options: EngineOptions) -> tuple[Tier, ...]:
+        """What the process will hold besides the engine, once that runs."""
+        task = Task(context=options.context, ubatch=options.ubatch)
+        kept = checkpoint_bytes(anatomy(self.model), task) if self.checkpoint else 0
+        tiers = (("logits", self.beside_bytes), ("context checkpoint", kept))
+        return tuple(Tier(name, size, phase="running") for name, size in tiers if size)
 
     @property
     def ram_bytes(self) -> int:
@@ -157,6 +167,7 @@ class Opening:
             threads=self.thread_count,
             extra_buffers=self.extra_buffers,
             all_logits=self.all_logits,
+            checkpoint=self.checkpoint,
         )
 
 

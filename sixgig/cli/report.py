@@ -24,9 +24,9 @@ GB = 1e9
 def closing_lines(session: Session) -> list[str]:
     """Why the one answer ended where it should not, speeds and mode, then memory against the budget."""
     opened, mode = session.opened, mode_words(session.opened.plan, session.counters)
-    speeds = f"{_speeds(session)}; " if session.generations else ""
+    speeds = _speeds(session) if session.generations else "nothing was asked"
     cut = [] if session.asked.prompt is None else cut_words(session.generations[-1], opened.engine.context)
-    return [*cut, speeds + mode, memory_words(opened.plan, opened.peak)]
+    return [*cut, f"{speeds}; {mode}", memory_words(opened.plan, opened.peak)]
 
 
 def cut_words(answer: Generation, context: int) -> list[str]:

@@ -28,18 +28,29 @@ Examples:
   sixgig run                                   try the demo model
   sixgig run model.gguf --ram 6G               chat within 6 GiB
   sixgig run model.gguf -p "Why is it dark?"   answer once
+  git diff | sixgig run model.gguf -p "Any bugs here?"
   sixgig run model.gguf -p - --json < ask.txt  for programs
   sixgig run model.gguf --adapter tuned.gguf
   sixgig run hf:Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M --ram 8G
 
 \b
-In a chat Ctrl-C stops an answer; Ctrl-D or /exit ends.
+What is piped in goes before the prompt of -p, with an empty line between; in a
+script's loop or a service, < /dev/null keeps stdin out of it. Without -p each
+line of stdin is a turn of a chat.
+
+\b
+In a chat Ctrl-C stops an answer; Ctrl-D or /exit ends; /retry answers the last
+line once more, /clear forgets all, /help tells more. A line of / and one word
+is never sent to the model; a space before it sends it.
 """
 
 Prompt = Annotated[
     str | None,
     typer.Option(
-        "-p", "--prompt", metavar="TEXT", help="Answer this once, then exit; - reads stdin. Without it: chat."
+        "-p",
+        "--prompt",
+        metavar="TEXT",
+        help="Answer this once, then exit, with what is piped in before it; - reads stdin. Without it: chat.",
     ),
 ]
 Raw = Annotated[
@@ -109,7 +120,7 @@ def run(
     """
     if json and prompt is None:
         raise UsageError("--json writes one document and cannot chat", cure="give a prompt with -p")
-    text = _stdin() if prompt == "-" else prompt
+    text = _prompt(prompt)
     from sixgig.cli.opening import Opening, find_adapter, find_model, paging_options
     from sixgig.cli.report import closing_lines, run_document, write_json
     from sixgig.cli.session import Asked, Session
@@ -119,7 +130,8 @@ def run(
     paging = paging_options(always_page, policy, no_read_ahead)
     found = find_model(model)
     lora = find_adapter(adapter, found)
-    opening = Opening(found, ram, vram, context, threads, ubatch, paging, adapter=lora)
+    chats = text is None
+    opening = Opening(found, ram, vram, context, threads, ubatch, paging, adapter=lora, checkpoint=chats)
     session = Session(opening, asked, trace)
     session.run(stream=not json)
     for line in closing_lines(session):
@@ -128,9 +140,12 @@ def run(
         write_json(run_document(session))
 
 
-def _stdin() -> str:
-    """All of stdin, less the newline that ends it."""
-    try:
-        return sys.stdin.read().removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise UsageError("stdin is not UTF-8 text", f"byte {error.start}", "convert it") from error
+def _prompt(given: str | None) -> str | None:
+    """What is asked once; None: a chat. Raises UsageError."""
+    from sixgig.cli.stdin import argument_text, read_beside, read_prompt
+
+    if given is None:
+        if sys.stdin is None:
+            raise UsageError("there is nobody to chat with", "stdin is closed", "give a prompt with -p")
+        return None
+    return read_prompt() if given == "-" else read_beside(argument_text("the prompt", given))

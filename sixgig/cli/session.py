@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sixgig.cli.chatting import chat
+from sixgig.cli.chatting import Chat
 from sixgig.cli.console import PromptBar
 from sixgig.cli.lessons import Pace, learn
 from sixgig.cli.opening import Opened, Opening, at_least
@@ -86,7 +86,7 @@ class Session:
             sampler = Sampler(self.opened.engine, self.sampling.options)
             self.seed = sampler.seed
             if self.asked.prompt is None:
-                chat(lambda line: self._ask(answering, sampler, line, write), self.generations)
+                Chat(lambda line: self._ask(answering, sampler, line, write), answering).run()
             else:
                 self._ask(answering, sampler, self.asked.prompt, write if stream else _drop)
             self.counters = self.opened.engine.counters()
@@ -98,20 +98,28 @@ class Session:
         decoded, seconds = sum(run.decode_steps for run in runs), sum(run.decode_s for run in runs)
         return Pace(first.prefill_tokens, first.prefill_s, decoded, seconds)
 
-    def _ask(self, answering: Asking, sampler: Sampler, text: str, sink: Callable[[str], object]) -> None:
+    def _ask(
+        self, answering: Asking, sampler: Sampler, text: str, sink: Callable[[str], object]
+    ) -> Generation:
         """One answer. It ends its line, even when interrupted."""
         with abort_on_interrupt(self.opened.engine), PromptBar() as bar, Thinking(sink is not _drop) as aside:
             pieces = answering.ask(text, self.asked.max_tokens, sampler, progress=bar, thinking=aside)
-            self.generations.append(pieces.result)
+            result = pieces.result
+            if result.dropped_turns:
+                say(_dropped(result.dropped_turns, self.opened.engine.context))
             try:
-                for piece in pieces:
-                    aside.end()
-                    sink(piece)
+                with closing(pieces):
+                    for piece in pieces:
+                        aside.end()
+                        sink(piece)
             finally:
                 bar.stop()
                 aside.end()
-                if pieces.result.text and not pieces.result.text.endswith("\n"):
+                if result.text and not result.text.endswith("\n"):
                     sink("\n")
+                if result.prefill_tokens:  # a prompt given up has no pace
+                    self.generations.append(result)
+        return result
 
     def _answering(self, engine: Engine) -> Asking:
         if self.asked.continues:
@@ -140,6 +148,11 @@ class Session:
     def _tracing(self) -> AbstractContextManager[None]:
         pager = self.opened.engine.pager
         return pager.tracing(self._trace) if pager and self._trace else nullcontext()
+
+
+def _dropped(n_turns: int, context: int) -> str:
+    turns = "the earlier turn is" if n_turns == 1 else f"the {n_turns} earlier turns are"
+    return f"(the context of {context} tokens is full: {turns} forgotten; a larger --context holds more)"
 
 
 def _shown(value: float | tuple[str, ...]) -> str:

@@ -20,8 +20,16 @@ def escaped(text: str) -> str:
 
 
 def say(text: str = "", end: str = "\n") -> None:
-    """For people: to stderr."""
-    print(harmless(text), end=end, file=sys.stderr, flush=True)
+    """For people: to stderr; nowhere once that takes no more (a full disk, a reader that left)."""
+    _to_stderr(harmless(text) + end)
+
+
+def _to_stderr(text: str) -> None:
+    """No work is lost for words that nobody gets."""
+    try:
+        print(text, end="", file=sys.stderr, flush=True)
+    except OSError:
+        abandon(sys.stderr)
 
 
 def say_line(text: str) -> None:
@@ -46,13 +54,13 @@ class Thinking:
         """A piece of it, at once."""
         if not self._shown:
             return
-        print(("" if self._open else self._begin) + harmless(piece), end="", file=sys.stderr, flush=True)
+        _to_stderr(("" if self._open else self._begin) + harmless(piece))
         self._open = True
 
     def end(self) -> None:
         """The answer follows, on a line of its own; safe to call twice."""
         if self._open:
-            print(self._end, file=sys.stderr, flush=True)
+            _to_stderr(self._end + "\n")
         self._open = False
 
     def __enter__(self) -> Self:
@@ -74,6 +82,18 @@ def let_text_pass() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+def open_closed_streams() -> None:
+    """What the caller closed of 0, 1 and 2 leads nowhere, so that no file opened later gets such a number,
+    and with it what libraries write there. sys.stdin stays None where it was closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def abandon(stream: TextIO) -> None:

@@ -9,7 +9,7 @@ from sixgig.inference.answer import AnswerReader
 from sixgig.inference.chat import Message
 from sixgig.inference.chat_format import ChatFormat
 from sixgig.inference.engine import Engine
-from sixgig.inference.generate import TextRun, generate
+from sixgig.inference.generate import Reader, TextReader, TextRun, generate
 from sixgig.inference.sampling import Sampler
 from sixgig.inference.tokens import Vocabulary
 
@@ -17,7 +17,14 @@ Progress = Callable[[float], object]
 
 
 class Asking(Protocol):
-    """What answers: a Conversation or a Continuation."""
+    """What answers: a Conversation or a Continuation.
+
+    A turn is kept once its answer has ended, or was left after it had said something. Of one that failed, or
+    was left before, nothing stays: the next prompt is as if it had never been asked.
+    """
+
+    kept: bool
+    """Was the last turn kept?"""
 
     def ask(
         self,
@@ -28,7 +35,17 @@ class Asking(Protocol):
         progress: Progress | None = None,
         thinking: Callable[[str], object] = lambda piece: None,
     ) -> TextRun:
-        """The answer, streaming; `thinking` gets the reasoning meanwhile."""
+        """The answer, streaming; `thinking` gets the reasoning meanwhile.
+
+        Where the context has no room for all that was said and `content`, but for `content` alone, the
+        earlier turns are dropped; result.dropped_turns says how many.
+        """
+
+    def take_back(self) -> None:
+        """Forget the last turn, if it was kept; of no effect twice."""
+
+    def clear(self) -> None:
+        """Forget all turns, in the KV cache too."""
 
 
 class Conversation:
@@ -41,8 +58,10 @@ class Conversation:
 
     def __init__(self, engine: Engine, form: ChatFormat, system: str | None = None) -> None:
         self._engine, self._format = engine, form
-        self.messages: list[Message] = [{"role": "system", "content": system}] if system else []
+        self._opening: list[Message] = [{"role": "system", "content": system}] if system else []
+        self.messages = self._opening
         self._written = Written(engine.vocabulary)
+        self.kept = False
 
     def ask(
         self,
@@ -53,27 +72,42 @@ class Conversation:
         progress: Progress | None = None,
         thinking: Callable[[str], object] = lambda piece: None,
     ) -> TextRun:
-        """The reply to `content`, streaming; both join the chat once the reply ends or is abandoned."""
-        messages = [*self.messages, {"role": "user", "content": content}]
+        """As Asking."""
+        self.kept, self._before = False, (self.messages, self._written)
+        messages, dropped = [*self.messages, _user(content)], 0
         turn = self._format.begin(messages)
         tokens = self._written.tokenize(turn.prompt)
+        if len(tokens) > self._engine.context and len(self.messages) > len(self._opening):
+            messages, earlier = [*self._opening, _user(content)], self.messages
+            turn = self._format.begin(messages)
+            tokens = self._engine.vocabulary.prompt(turn.prompt)
+            if len(tokens) <= self._engine.context:
+                dropped = sum(message["role"] == "user" for message in earlier)
         reader = AnswerReader(turn, self._engine.vocabulary, thinking, stop)
         run = generate(self._engine, tokens, max_tokens, sampler, reader=reader, progress=progress)
-        return TextRun(self._remembering(run, messages, turn.prompt, tokens, reader), run.result)
-
-    def _remembering(
-        self, run: TextRun, messages: list[Message], prompt: str, tokens: list[int], reader: AnswerReader
-    ) -> Iterator[str]:
         result = run.result
-        try:
-            for piece in run:
-                result.reasoning = reader.reasoning
-                yield piece
-        finally:
-            result.reasoning = reader.reasoning
+        result.dropped_turns = dropped
+
+        def keep() -> None:
             answer = {"role": "assistant", "content": result.text, "reasoning_content": result.reasoning}
-            self.messages = [*messages, answer]
-            self._written.note(prompt, tokens, reader.raw, result.token_ids, whole=result.finish != "stop")
+            self.messages, self.kept = [*messages, answer], True
+            whole = result.finish != "stop"
+            self._written = self._written.noted(
+                turn.prompt, tokens, reader.raw, result.token_ids, whole=whole
+            )
+
+        return TextRun(_keeping(run, reader, keep), result)
+
+    def take_back(self) -> None:
+        """As Asking."""
+        if self.kept:
+            self.messages, self._written = self._before
+            self.kept = False
+
+    def clear(self) -> None:
+        """As Asking; a system prompt stays."""
+        self.messages, self._written, self.kept = self._opening, Written(self._engine.vocabulary), False
+        self._engine.clear()
 
 
 class Continuation:
@@ -81,6 +115,7 @@ class Continuation:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._written = engine, Written(engine.vocabulary)
+        self._n_turns, self.kept = 0, False
 
     def ask(
         self,
@@ -91,32 +126,70 @@ class Continuation:
         progress: Progress | None = None,
         thinking: Callable[[str], object] = lambda piece: None,
     ) -> TextRun:
-        """What follows; nothing of it is thinking."""
-        text = self._written.text + content
+        """As Asking; nothing of what follows is thinking."""
+        self.kept, self._before = False, (self._written, self._n_turns)
+        text, dropped = self._written.text + content, 0
         tokens = self._written.tokenize(text)
-        run = generate(self._engine, tokens, max_tokens, sampler, stop, progress=progress)
-        return TextRun(self._remembering(run, text, tokens), run.result)
+        if len(tokens) > self._engine.context and self._n_turns:
+            text, tokens = content, self._engine.vocabulary.prompt(content)
+            dropped = self._n_turns if len(tokens) <= self._engine.context else 0
+        reader = TextReader(self._engine.vocabulary, stop)
+        run = generate(self._engine, tokens, max_tokens, sampler, reader=reader, progress=progress)
+        result = run.result
+        result.dropped_turns = dropped
 
-    def _remembering(self, run: TextRun, text: str, tokens: list[int]) -> Iterator[str]:
-        try:
-            yield from run
-        finally:
-            self._written.note(text, tokens, run.result.text, run.result.token_ids, whole=True)
+        def keep() -> None:
+            self._written = self._written.noted(text, tokens, result.text, result.token_ids, whole=True)
+            self._n_turns, self.kept = self._n_turns + 1 - dropped, True
+
+        return TextRun(_keeping(run, reader, keep), result)
+
+    def take_back(self) -> None:
+        """As Asking."""
+        if self.kept:
+            self._written, self._n_turns = self._before
+            self.kept = False
+
+    def clear(self) -> None:
+        """As Asking."""
+        self._written, self._n_turns, self.kept = Written(self._engine.vocabulary), 0, False
+        self._engine.clear()
+
+
+def _user(content: str) -> Message:
+    return {"role": "user", "content": content}
+
+
+def _keeping(run: TextRun, reader: Reader, keep: Callable[[], None]) -> Iterator[str]:
+    """The pieces of an answer; `keep` is called when it is to be kept (Asking)."""
+    result = run.result
+    try:
+        yield from run
+    except (KeyboardInterrupt, GeneratorExit):
+        if not result.finish:
+            result.text += reader.finish()
+            result.reasoning = reader.reasoning
+        if result.text or result.reasoning:
+            keep()
+        raise
+    keep()
 
 
 class Written:
     """What the context holds: a text and its tokens, those of the model's own as it chose them."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, text: str = "", tokens: Sequence[int] = ()) -> None:
         self._vocabulary = vocabulary
-        self.text = ""
-        self._tokens: list[int] = []
+        self.text, self._tokens = text, list(tokens)
 
-    def note(
+    def noted(
         self, prompt: str, tokens: list[int], answer: str, answer_tokens: list[int], *, whole: bool
-    ) -> None:
-        """A prompt was answered. Not `whole`: the tokens reach past the text, and count for nothing then."""
-        self.text, self._tokens = (prompt + answer, tokens + answer_tokens) if whole else ("", [])
+    ) -> Written:
+        """After an answer to a prompt. Not `whole`: the tokens reach past the text, and count for nothing
+        then."""
+        if not whole:
+            return Written(self._vocabulary)
+        return Written(self._vocabulary, prompt + answer, tokens + answer_tokens)
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of a prompt: the tokenizer's own, as the engine's server has them; where the prompt

@@ -29,9 +29,10 @@ Logits = NDArray[np.float32]
 _GO, _STOP = b"0", b"1"
 _CLOSE_WAIT_S = 10.0
 _LONGEST_VALUE = 512
+_STOPPED = 2
 _STATUS = {
     1: "no room in the KV cache",
-    2: "stopped",
+    _STOPPED: "stopped",
     -1: "invalid tokens",
     -2: "out of memory",
     -3: "computation failed",
@@ -108,7 +109,10 @@ class Engine:
         self._handles.context = self._make_context()
         if adapter is not None:
             adapter.apply(self.library, self._context, lora)
-        self._cache = KVCache(self._c, self._context, self._c.llama_model_n_swa(self._model))
+        window, recurrent = (
+            f(self._model) for f in (self._c.llama_model_n_swa, self._c.llama_model_is_recurrent)
+        )
+        self._cache = KVCache(self._c, self._context, window, recurrent)
         self.context: int = self._c.llama_n_ctx_seq(self._context)
         self.ubatch: int = self._c.llama_n_ubatch(self._context)
 
@@ -197,8 +201,9 @@ class Engine:
     def prefill(self, prompt: Sequence[int], progress: Callable[[float], object] | None = None) -> int:
         """Bring the context to hold exactly `prompt`; the logits of its last token are ready then.
 
-        Keeps the longest prefix that is there already, where the model's memory can drop its tail; evaluates
-        the rest in ubatches and returns how many tokens that were. `progress` gets the fraction done.
+        Keeps the longest prefix that is there already, where the model's memory can drop its tail (with
+        options.checkpoint: or the one that the last prompt kept); evaluates the rest in ubatches and returns
+        how many tokens that were. `progress` gets the fraction done.
         Raises UsageError for a prompt that is empty or longer than the context, else as feed().
         """
         self._aborted = False
@@ -206,6 +211,8 @@ class Engine:
             raise UsageError("the prompt is empty", "0 tokens", "give it some text")
         self._require_room(len(prompt), self.context)
         kept = self._cache.keep_prefix(prompt)
+        if kept and self.options.checkpoint:
+            self._cache.save()
         for start in range(kept, len(prompt), self.ubatch):
             self.feed(prompt[start : start + self.ubatch])
             if progress is not None:
@@ -221,7 +228,8 @@ class Engine:
         """Append up to `ubatch` tokens in one evaluation.
 
         Raises UsageError when they do not fit the context. When the evaluation fails, what `explain` says, or
-        EngineError, or what the observer raised; the context is then empty and the next request is right.
+        EngineError, or what the observer raised; the context is then empty (after abort() it holds what it
+        can of what it held) and later requests are unaffected.
         """
         self._evaluate(tokens, None if self._observation is None else _every(tokens))
 
@@ -275,14 +283,17 @@ class Engine:
         self._begin(interruptible=len(tokens) > 1)
         with InterruptShield(), self._handles.busy:
             self._leave_cores_to_others()
-            status = self._c.llama_decode(self._context, batch)
+            held, status = len(self._cache), self._c.llama_decode(self._context, batch)
             self._note_evaluated()
             self._cache.note(tokens)
             observer_error = self._observation and self._observation.take_error()
             if status != 0 or observer_error:
                 number = _STATUS.get(status, f"status {status}")
                 error = observer_error or self._failure("the evaluation failed", number)
-                self.clear()
+                if status == _STOPPED and not observer_error:
+                    self._cache.rewind(held)
+                else:
+                    self.clear()
                 raise error
 
     def _leave_cores_to_others(self) -> None:

@@ -1,7 +1,7 @@
 """Generate text, piece by piece, and measure it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -21,6 +21,7 @@ class Generation:
         (evaluated, chosen, made text), less what whoever reads the text takes. So decode_tokens_per_s is
         what a stopwatch beside the loop shows.
     text: what is said; reasoning: the thinking before it, where the reader tells them apart.
+    dropped_turns: of the chat, for which the context had no room.
     finish: "end" (the model ended), "stop" (a stop string), "length" (max_tokens), "context" (it is full),
         or "" while running or interrupted.
     """
@@ -34,6 +35,7 @@ class Generation:
     reasoning: str = ""
     token_ids: list[int] = field(default_factory=list)
     finish: str = ""
+    dropped_turns: int = 0
 
     @property
     def prefill_tokens_per_s(self) -> float:
@@ -53,6 +55,10 @@ class Reader(Protocol):
     def ended(self) -> bool:
         """Was a stop string found?"""
 
+    @property
+    def reasoning(self) -> str:
+        """The thinking so far."""
+
     def feed(self, token: int) -> str:
         """The text that became certain with `token`; may be empty."""
 
@@ -61,7 +67,9 @@ class Reader(Protocol):
 
 
 class TextReader:
-    """All tokens but control tokens as text, up to the first stop string."""
+    """All tokens but control tokens as text, up to the first stop string. Nothing is thinking."""
+
+    reasoning = ""
 
     def __init__(self, vocabulary: Vocabulary, stop: Sequence[str] = ()) -> None:
         self._stream, self._stop = TextStream(vocabulary), StopStrings(stop)
@@ -94,6 +102,11 @@ class TextRun:
     def __next__(self) -> str:
         """The next piece of text, never empty."""
         return next(self._pieces)
+
+    def close(self) -> None:
+        """Leave the rest; safe to call twice."""
+        if isinstance(self._pieces, Generator):
+            self._pieces.close()
 
 
 def generate(
@@ -183,6 +196,7 @@ def _tokens(
 def _pieces(tokens: Iterator[int], reader: Reader, result: Generation, clock: _Clock) -> Iterator[str]:
     for token in tokens:
         piece = reader.feed(token)
+        result.reasoning = reader.reasoning
         if piece:
             result.text += piece
             with clock.away():
@@ -191,6 +205,7 @@ def _pieces(tokens: Iterator[int], reader: Reader, result: Generation, clock: _C
             result.finish = "stop"
             return
     rest = reader.finish()
+    result.reasoning = reader.reasoning
     if rest:
         result.text += rest
         yield rest

@@ -29,6 +29,8 @@ class EngineOptions:
         it would copy them unread.
     pooling: how the hidden states of a text become one embedding; None: the model generates.
     all_logits: reserve memory for the logits of a whole ubatch, as Engine.all_logits needs.
+    checkpoint: before each prompt copy what cannot be cut back (recurrent states, sliding windows), so that a
+        prompt given up costs no more than itself. plan.context.checkpoint_bytes, which the caller counts.
     """
 
     context: int = 4096
@@ -44,6 +46,7 @@ class EngineOptions:
     all_logits: bool = False
     sequences: int = 1
     pooling: str | None = None
+    checkpoint: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what llama.cpp would refuse later or, worse, replace silently."""

@@ -138,6 +138,9 @@ CONTEXTS: dict[str, Signature] = {
     "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
     "llama_memory_seq_pos_min": (c_int32, (c_void_p, c_int32)),
     "llama_memory_seq_pos_max": (c_int32, (c_void_p, c_int32)),
+    "llama_state_seq_get_size_ext": (c_size_t, (c_void_p, c_int32, c_uint32)),
+    "llama_state_seq_get_data_ext": (c_size_t, (c_void_p, c_char_p, c_size_t, c_int32, c_uint32)),
+    "llama_state_seq_set_data_ext": (c_size_t, (c_void_p, c_char_p, c_size_t, c_int32, c_uint32)),
     "llama_perf_context": (PerfContext, (c_void_p,)),
     "llama_perf_context_reset": (None, (c_void_p,)),
 }
