@@ -31,6 +31,7 @@ from sixgig.modelfile.names import (
     plainest,
     spelling,
 )
+from sixgig.modelfile.pieces import joining, pieces
 from sixgig.modelfile.store import header_store
 
 _PREFERRED = ("Q4_K_M", "UD-Q4_K_XL")
@@ -78,7 +79,7 @@ def choose(repository: str, files: Iterable[str], word: str | None) -> tuple[str
         return (word,)
     sets = model_sets(files)
     if not sets:
-        raise nothing_in(repository)
+        raise nothing_in(repository, files)
     for wanted in _PREFERRED if word is None else (word,):
         found = meant(sets, wanted)
         if len(found) == 1:
@@ -92,8 +93,12 @@ def choose(repository: str, files: Iterable[str], word: str | None) -> tuple[str
     raise _undecided(repository, sets, sets, problem)
 
 
-def nothing_in(repository: str) -> ModelFileError:
-    """The error for a repository without a model."""
+def nothing_in(repository: str, files: Iterable[str]) -> ModelFileError:
+    """The error for a repository without a model, which may hold one that was cut up."""
+    for whole, parts in pieces(files).items():
+        what = f"hf:{repository} holds {whole} in {len(parts)} pieces, cut up as by split -b"
+        cure = f"fetch them (hf download {repository}), then {joining(whole, parts)}"
+        return ModelFileError(what, "no GGUF model besides", cure)
     return ModelFileError(f"hf:{repository} holds no GGUF model", cure="name a repository of GGUF files")
 
 

@@ -33,6 +33,7 @@ from sixgig.modelfile.names import (
     quantisation,
     spelling,
 )
+from sixgig.modelfile.pieces import explained, piece_of, pieces
 from sixgig.modelfile.remote import open_remote
 from sixgig.modelfile.source import local_file
 from sixgig.modelfile.store import header_store
@@ -47,7 +48,7 @@ class Offer:
 
     `name` is without part and ending, with the folder below the one named; `word` tells it from the others
     there: after hf:OWNER/REPO: it names this one alone. `size_bytes` is that of all files, None where it is
-    not known. A damaged file is an offer too: opening it raises its error.
+    not known. A damaged file is an offer too, and so is one in pieces: opening it raises its error.
     """
 
     quantisation: str
@@ -111,7 +112,7 @@ def _opened(offer: Offer, known: KnownArrays) -> OpenedOffer:
 
 def _in_file(path: Path) -> Offer:
     """The one model that `path` is, or is a part of."""
-    local_file(path)
+    _require_file(path)
     sets = model_sets(part.name for part in path.parent.glob("*"))
     parts = next((files for files in sets.values() if path.name in files), [path.name])
     name = model_name(path.name)
@@ -123,15 +124,15 @@ def _in_folder(folder: Path) -> tuple[Offer, ...]:
 
     Links to folders are followed that far, and a file that is found twice is offered once, by its first name.
     """
-    found = _once(
-        path
-        for depth in range(DEPTH + 1)
-        for path in sorted(folder.glob("*/" * depth + "*"))
-        if is_gguf(path.name)
-    )
+    there = (path for depth in range(DEPTH + 1) for path in sorted(folder.glob("*/" * depth + "*")))
+    found = _once(path for path in there if is_gguf(path.name) or piece_of(path.name))
     paths = {path.relative_to(folder).as_posix(): path for path in found}
-    sets = {name: files for name, files in sorted(model_sets(paths).items())}
-    offered = []
+    sets = dict(sorted(model_sets(paths).items()))
+    offered = [
+        _local(model_name(whole), files[0], [paths[file] for file in files], None)
+        for whole, files in pieces(name for name in paths if not is_gguf(name)).items()
+        if whole not in paths
+    ]
     for name, files in sets.items():
         header = _header(paths[files[0]])
         if _may_be_model(header):
@@ -141,7 +142,7 @@ def _in_folder(folder: Path) -> tuple[Offer, ...]:
         raise ModelFileError(
             f"{folder} holds no GGUF model", f"{len(paths)} {ENDING} files", "name another folder"
         )
-    return tuple(offered)
+    return tuple(sorted(offered, key=lambda offer: offer.name))
 
 
 def _in_repository(repository: str, word: str | None) -> tuple[Offer, ...]:
@@ -157,7 +158,7 @@ def _in_repository(repository: str, word: str | None) -> tuple[Offer, ...]:
         name = next((name for name, files in sets.items() if files == chosen), model_name(chosen[0]))
         return (_hub_offer(name, word, [by_name[file] for file in chosen], paths),)
     if not sets:
-        raise nothing_in(repository)
+        raise nothing_in(repository, by_name)
     return tuple(
         _hub_offer(name, spelling(sets, name, quantisation(name)), [by_name[file] for file in files], paths)
         for name, files in sorted(sets.items())
@@ -178,6 +179,14 @@ def _hub_offer(name: str, word: str, files: list[HubFile], paths: dict[str, Path
 def _local(name: str, word: str, paths: list[Path], header: Header | None) -> Offer:
     files = tuple(path.name for path in paths)
     return Offer(label(name, header), name, word, files, _size_bytes(paths), paths[0])
+
+
+def _require_file(path: Path) -> None:
+    """ModelFileError where there is no such file, which names its pieces where those are there."""
+    try:
+        local_file(path)
+    except ModelFileError as error:
+        raise explained(path, error) from error
 
 
 def _size_bytes(paths: list[Path]) -> int | None:
