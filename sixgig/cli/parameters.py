@@ -17,7 +17,7 @@ Model = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
-        help="A GGUF file (of a split model any part), hf:OWNER/REPO[:QUANT], or nothing: a small demo.",
+        help="A GGUF file (any part of a split one), hf:OWNER/REPO[:QUANT|:FILE], or nothing: a small demo.",
         show_default=False,
     ),
 ]

@@ -26,7 +26,7 @@ Reference = Annotated[
     typer.Option(
         "--reference",
         metavar="MODEL",
-        help="Compare with this: a GGUF file, hf:OWNER/REPO[:QUANT], or log-probabilities stored before.",
+        help="Compare with this: a GGUF file, hf:OWNER/REPO[:QUANT|:FILE], or stored log-probabilities.",
     ),
 ]
 TextPath = Annotated[

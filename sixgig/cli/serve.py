@@ -26,7 +26,7 @@ Models = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[MODEL]...",
-        help="GGUF files, folders, hf:OWNER/REPO[:QUANT]; nothing: those of --config, or a small demo.",
+        help="GGUF files, folders, hf:OWNER/REPO[:QUANT|:FILE]; nothing: those of --config, or a small demo.",
         show_default=False,
     ),
 ]

@@ -15,6 +15,8 @@ from sixgig.cli.terminal import say, say_line
 from sixgig.engines import ModelCard, ModelSpec, model_card
 from sixgig.errors import SixgigError, UsageError
 from sixgig.modelfile import offers, resolve
+from sixgig.modelfile.listing import is_reference, reference
+from sixgig.modelfile.names import is_gguf, last_piece, model_name
 from sixgig.plan import Refusal
 from sixgig.settings import ModelSettings, Settings, require_aliases_lead_somewhere
 from sixgig.units import format_bytes
@@ -57,8 +59,13 @@ def _named(models: Sequence[str], settings: Settings) -> Iterator[ModelSpec]:
 
 def _found(named: str) -> Iterator[tuple[str, str]]:
     """(name, path) of each model that one word of the command line stands for."""
-    if named.startswith("hf:"):
-        yield named.removeprefix("hf:").rpartition("/")[2], named
+    if is_reference(named):
+        repository, word = reference(named)
+        own = repository.rpartition("/")[2]
+        yield (
+            model_name(last_piece(word)) if word and is_gguf(word) else f"{own}:{word}" if word else own,
+            named,
+        )
         return
     for offer in offers(named):
         assert isinstance(offer.location, Path)

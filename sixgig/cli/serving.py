@@ -27,6 +27,7 @@ from sixgig.hardware import process_memory
 from sixgig.hardware.memory import give_back
 from sixgig.inference.room import allowed
 from sixgig.ledger import Ledger, default_path
+from sixgig.modelfile.listing import is_reference
 from sixgig.server.app import make_app
 from sixgig.server.connections import (
     ACCEPTED_AT_ONCE,
@@ -106,7 +107,7 @@ class Serving:
     def _arguments(self) -> list[str]:
         options = [(f"--{name.replace('_', '-')}", str(value)) for name, value in self.options.items()]
         config = [] if self.config is None else ["--config", str(Path(self.config).absolute())]
-        named = [name if name.startswith("hf:") else str(Path(name).absolute()) for name in self.named]
+        named = [name if is_reference(name) else str(Path(name).absolute()) for name in self.named]
         return [*named, *config, *(word for option in options for word in option)]
 
     def _gateway(self, sockets: Path, stack: contextlib.ExitStack) -> Gateway:

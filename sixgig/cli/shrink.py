@@ -24,7 +24,7 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A GGUF file (best in BF16 or F16), hf:OWNER/REPO[:QUANT], or a Hugging Face folder.",
+        help="A GGUF file (best in BF16 or F16), hf:OWNER/REPO[:QUANT|:FILE], or a Hugging Face folder.",
         show_default=False,
     ),
 ]

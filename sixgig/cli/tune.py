@@ -38,7 +38,7 @@ class Optimizer(StrEnum):
 Source = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="A GGUF file of any type, or hf:OWNER/REPO[:QUANT].", show_default=False
+        metavar="MODEL", help="A GGUF file of any type, or hf:OWNER/REPO[:QUANT|:FILE].", show_default=False
     ),
 ]
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="What to learn.", show_default=False)]

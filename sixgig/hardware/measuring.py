@@ -75,7 +75,7 @@ def _largest_model(folder: Path) -> Path | None:
     """The largest GGUF file of 1 GiB or more; a search that leaves off after some thousand folders."""
     sizes: dict[Path, int] = {}
     for parent, _, names in itertools.islice(os.walk(folder), _MOST_FOLDERS):
-        for path in (Path(parent, name) for name in names if name.endswith(".gguf")):
+        for path in (Path(parent, name) for name in names if name.lower().endswith(".gguf")):
             if path.is_file() and not _has_holes(path):
                 sizes[path] = path.stat().st_size
     largest = max(sizes, key=sizes.__getitem__, default=None)

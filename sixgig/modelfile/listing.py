@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from sixgig.errors import ModelFileError, UsageError
-from sixgig.modelfile.names import model_sets
+from sixgig.modelfile.names import is_gguf, model_sets
 from sixgig.modelfile.store import Store
 
-_REFERENCE = re.compile(r"hf:([\w.-]+/[\w.-]+?)(?::([\w.-]+))?", re.ASCII)
+_PREFIX = "hf:"
+_REFERENCE = re.compile(r"([\w.-]+/[\w.-]+)(?::(.+))?", re.ASCII | re.DOTALL)
+_WITH_SLASH = re.compile(r"([\w.-]+/[\w.-]+)/([^:]+)", re.ASCII)
 _TIMEOUT_S = 20.0
 
 
@@ -39,11 +41,22 @@ class Listing:
         return tuple(file.name for file in self.files)
 
 
+def is_reference(model: str) -> bool:
+    """Whether a model is named as one of the hub's, and not as a path."""
+    return model[: len(_PREFIX)].lower() == _PREFIX
+
+
 def reference(model: str) -> tuple[str, str | None]:
-    """Repository and quantisation of "hf:owner/repo[:quant]"; UsageError when it is malformed."""
-    match = _REFERENCE.fullmatch(model)
-    if match is None:
-        raise UsageError(f"{model!r} names no repository", cure="write hf:owner/repo or hf:owner/repo:Q4_K_M")
+    """Repository and word of "hf:owner/repo[:word]"; UsageError when it is malformed.
+
+    A word with a colon must be a file's whole name: a second colon is a slip otherwise.
+    """
+    named = model[len(_PREFIX) :]
+    match = _REFERENCE.fullmatch(named)
+    if match is None or (":" in (match[2] or "") and not is_gguf(match[2])):
+        slashes = _WITH_SLASH.fullmatch(named)
+        better = f"hf:{slashes[1]}:{slashes[2]}" if slashes else "hf:owner/repo or hf:owner/repo:Q4_K_M"
+        raise UsageError(f"{model!r} names no repository", cure=f"write {better}")
     return match[1], match[2]
 
 

@@ -14,6 +14,7 @@ from sixgig.modelfile.header import Header
 from sixgig.modelfile.hyperparameters import Hyperparameters, read_hyperparameters
 from sixgig.modelfile.known import KnownArrays
 from sixgig.modelfile.metadata import Metadata
+from sixgig.modelfile.names import model_name
 from sixgig.modelfile.source import ByteSource, Fingerprint, LocalFile
 from sixgig.modelfile.splits import read_headers, read_set
 from sixgig.modelfile.tensor import Tensor
@@ -61,8 +62,8 @@ class ModelFile:
 
     @property
     def name(self) -> str:
-        """general.name, or the file's name without its ending."""
-        return self.metadata.text("general.name") or Path(self.headers[0].source.name).stem
+        """general.name, or the file's name without its part and ending."""
+        return (self.metadata.text("general.name") or "").strip() or model_name(self.headers[0].source.name)
 
     @property
     def n_layers(self) -> int:

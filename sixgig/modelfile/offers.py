@@ -10,19 +10,30 @@ from pathlib import Path
 
 from sixgig.errors import ModelFileError, SixgigError
 from sixgig.modelfile.header import Header, read_header
-from sixgig.modelfile.hub import choose, nothing_in
+from sixgig.modelfile.hub import choose, is_here, nothing_in
 from sixgig.modelfile.known import KnownArrays
 from sixgig.modelfile.label import label
 from sixgig.modelfile.listing import (
     HubFile,
     cached_listing,
     cached_paths,
+    is_reference,
     list_repository,
     reference,
     stored_listing,
 )
 from sixgig.modelfile.model import ModelFile, open_model
-from sixgig.modelfile.names import announced_parts, complete, holds, model_name, model_sets, quantisation
+from sixgig.modelfile.names import (
+    ENDING,
+    complete,
+    is_complete,
+    is_gguf,
+    model_name,
+    model_sets,
+    quantisation,
+    spelling,
+)
+from sixgig.modelfile.pieces import explained, piece_of, pieces
 from sixgig.modelfile.remote import open_remote
 from sixgig.modelfile.source import local_file
 from sixgig.modelfile.store import header_store
@@ -35,12 +46,14 @@ _PROJECTOR = "clip"  # of pictures to embeddings, the only thing written with th
 class Offer:
     """One model to be had. `location` is its first part's path, or its parts in a repository.
 
-    `name` is without part and ending, with the folder below the one named; `size_bytes` is that of all
-    files, None where it is not known. A damaged file is an offer too: opening it raises its error.
+    `name` is without part and ending, with the folder below the one named; `word` tells it from the others
+    there: after hf:OWNER/REPO: it names this one alone. `size_bytes` is that of all files, None where it is
+    not known. A damaged file is an offer too, and so is one in pieces: opening it raises its error.
     """
 
     quantisation: str
     name: str
+    word: str
     files: tuple[str, ...]
     size_bytes: int | None
     location: Path | tuple[HubFile, ...]
@@ -71,12 +84,12 @@ class OpenedOffer:
 
 
 def offers(model: str) -> tuple[Offer, ...]:
-    """The offers behind a path of a file or folder, or hf:owner/repo[:quant], by name; at least one.
+    """The offers behind a path of a file or folder, or hf:owner/repo[:word], by name; at least one.
 
     What the hub's cache holds whole is offered from there, as `resolve` takes it. UsageError when the
     reference is malformed; ModelFileError when there is no such file, no model, or no way to the hub.
     """
-    if model.startswith("hf:"):
+    if is_reference(model):
         return _in_repository(*reference(model))
     path = Path(model).expanduser()
     return _in_folder(path) if path.is_dir() else (_in_file(path),)
@@ -99,10 +112,11 @@ def _opened(offer: Offer, known: KnownArrays) -> OpenedOffer:
 
 def _in_file(path: Path) -> Offer:
     """The one model that `path` is, or is a part of."""
-    local_file(path)
+    _require_file(path)
+    sets = model_sets(part.name for part in path.parent.glob("*"))
+    parts = next((files for files in sets.values() if path.name in files), [path.name])
     name = model_name(path.name)
-    parts = sorted(part for part in path.parent.glob("*.gguf") if model_name(part.name) == name)
-    return _local(name, parts if announced_parts([path.name]) > 1 else [path], _header(path))
+    return _local(name, name, [path.with_name(part) for part in parts], _header(path))
 
 
 def _in_folder(folder: Path) -> tuple[Offer, ...]:
@@ -110,50 +124,69 @@ def _in_folder(folder: Path) -> tuple[Offer, ...]:
 
     Links to folders are followed that far, and a file that is found twice is offered once, by its first name.
     """
-    found = _once(path for depth in range(DEPTH + 1) for path in sorted(folder.glob("*/" * depth + "*.gguf")))
+    there = (path for depth in range(DEPTH + 1) for path in sorted(folder.glob("*/" * depth + "*")))
+    found = _once(path for path in there if is_gguf(path.name) or piece_of(path.name))
     paths = {path.relative_to(folder).as_posix(): path for path in found}
-    offered = []
-    for name, files in sorted(model_sets(paths).items()):
+    sets = dict(sorted(model_sets(paths).items()))
+    offered = [
+        _local(model_name(whole), files[0], [paths[file] for file in files], None)
+        for whole, files in pieces(name for name in paths if not is_gguf(name)).items()
+        if whole not in paths
+    ]
+    for name, files in sets.items():
         header = _header(paths[files[0]])
         if _may_be_model(header):
-            offered.append(_local(name, [paths[file] for file in files], header))
+            word = spelling(sets, name)
+            offered.append(_local(name, word, [paths[file] for file in files], header))
     if not offered:
         raise ModelFileError(
-            f"{folder} holds no GGUF model", f"{len(paths)} .gguf files", "name another folder"
+            f"{folder} holds no GGUF model", f"{len(paths)} {ENDING} files", "name another folder"
         )
-    return tuple(offered)
+    return tuple(sorted(offered, key=lambda offer: offer.name))
 
 
-def _in_repository(repository: str, quant: str | None) -> tuple[Offer, ...]:
-    """The models of a repository that carry `quant`, or all; without the network where it is not needed."""
-    paths = cached_paths(repository)
-    listing = cached_listing(repository, paths)
-    if quant is None or not holds(paths, quant):
-        store = header_store()
-        before = stored_listing(repository, store)
+def _in_repository(repository: str, word: str | None) -> tuple[Offer, ...]:
+    """The model of a repository that `word` means, or all; without the network where it is not needed."""
+    paths, store = cached_paths(repository), header_store()
+    listing, before = cached_listing(repository, paths), stored_listing(repository, store)
+    if word is None or not is_here(paths, before, word):
         listing = list_repository(before if before.files else listing, store)
     by_name = {file.name: file for file in listing.files}
-    chosen = by_name if quant is None else choose(repository, by_name, quant)
-    sets = sorted(model_sets(chosen).items())
+    sets = model_sets(by_name)
+    if word is not None:
+        chosen = list(choose(repository, by_name, word))
+        name = next((name for name, files in sets.items() if files == chosen), model_name(chosen[0]))
+        return (_hub_offer(name, word, [by_name[file] for file in chosen], paths),)
     if not sets:
-        raise nothing_in(repository)
-    return tuple(_hub_offer(name, [by_name[file] for file in files], paths) for name, files in sets)
+        raise nothing_in(repository, by_name)
+    return tuple(
+        _hub_offer(name, spelling(sets, name, quantisation(name)), [by_name[file] for file in files], paths)
+        for name, files in sorted(sets.items())
+    )
 
 
-def _hub_offer(name: str, files: list[HubFile], paths: dict[str, Path]) -> Offer:
+def _hub_offer(name: str, word: str, files: list[HubFile], paths: dict[str, Path]) -> Offer:
     """From the cache where it has all parts, else from the hub."""
     names = tuple(file.name for file in files)
-    if all(file in paths for file in names) and len(names) == announced_parts(names):
-        return _local(name, [paths[file] for file in names], _header(paths[names[0]]))
+    if all(file in paths for file in names) and is_complete(names):
+        return _local(name, word, [paths[file] for file in names], _header(paths[names[0]]))
     sizes = [file.size_bytes for file in files]
     known = [size for size in sizes if size is not None]
     size_bytes = sum(known) if len(known) == len(sizes) else None
-    return Offer(quantisation(name) or name.rsplit("/", 1)[-1], name, names, size_bytes, tuple(files))
+    return Offer(quantisation(name) or name.rsplit("/", 1)[-1], name, word, names, size_bytes, tuple(files))
 
 
-def _local(name: str, paths: list[Path], header: Header | None) -> Offer:
+def _local(name: str, word: str, paths: list[Path], header: Header | None) -> Offer:
     files = tuple(path.name for path in paths)
-    return Offer(label(name, header), name, files, _size_bytes(paths), paths[0])
+    return Offer(label(name, header), name, word, files, _size_bytes(paths), paths[0])
+
+
+def _require_file(path: Path) -> None:
+    """ModelFileError where there is no such file, which names its pieces where those are there."""
+    try:
+        local_file(path)
+    except ModelFileError as error:
+        raise explained(path, error) from error
 
 
 def _size_bytes(paths: list[Path]) -> int | None:

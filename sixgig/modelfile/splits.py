@@ -7,20 +7,27 @@ from pathlib import Path
 from sixgig.errors import ModelFileError
 from sixgig.modelfile.header import Header, read_header
 from sixgig.modelfile.known import KnownArrays
-from sixgig.modelfile.source import ByteSource, local_file
+from sixgig.modelfile.pieces import explained
+from sixgig.modelfile.source import ByteSource, local_file, read_all
 
-_PART_NAME = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.ASCII | re.DOTALL)
+_PART_NAME = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})(\.gguf)", re.ASCII | re.DOTALL | re.IGNORECASE)
+_PREAMBLE = re.compile(rb"GGUF[\x02\x03]\x00\x00\x00")
 _MAX_PARTS = 9999
 
 
 def read_headers(path: Path) -> tuple[Header, ...]:
     """The headers of all parts in order, given any one of them; a model in one file has one."""
-    opened = read_header(local_file(path))
+    try:
+        opened = read_header(local_file(path))
+    except ModelFileError as error:
+        raise explained(path, error) from error
     n_parts = _announced(opened)
     if n_parts == 1:
         return (opened,)
+    _require_apart(opened, n_parts)
     paths = part_paths(path, n_parts)
-    headers = tuple(opened if part == path else _part(part) for part in paths)
+    _require_all(paths)
+    headers = tuple(opened if part == path else read_header(local_file(part)) for part in paths)
     _check_set(headers)
     return headers
 
@@ -45,7 +52,7 @@ def part_paths(path: Path, n_parts: int) -> tuple[Path, ...]:
             f"{path.name} is one of {n_parts} parts but not named so", cure=f"name them {wanted} and on"
         )
     return tuple(
-        path.with_name(f"{match[1]}-{number:05d}-of-{match[3]}.gguf") for number in range(1, n_parts + 1)
+        path.with_name(f"{match[1]}-{number:05d}-of-{match[3]}{match[4]}") for number in range(1, n_parts + 1)
     )
 
 
@@ -58,12 +65,26 @@ def _announced(header: Header) -> int:
     return n_parts
 
 
-def _part(path: Path) -> Header:
-    if not path.exists():
+def _require_all(paths: Sequence[Path]) -> None:
+    """ModelFileError where a part is missing."""
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        more = f", and {', '.join(path.name for path in missing[1:9])}" if len(missing) > 1 else ""
+        numbers = f"{len(missing)} of {len(paths)} parts are not there"
+        raise ModelFileError(f"a part of the model is missing: {missing[0]}{more}", numbers, _CURE)
+
+
+def _require_apart(header: Header, n_parts: int) -> None:
+    """ModelFileError for several parts in one file: each has its own header, so that cat joins nothing."""
+    end = max((info.offset + info.size_bytes for info in header.tensors), default=header.data_start)
+    start = max(0, end - header.alignment)
+    following = read_all(header.source, start, 3 * header.alignment)
+    if match := _PREAMBLE.search(following):
         raise ModelFileError(
-            f"a part of the model is missing: {path}", cure="fetch all parts into one folder"
+            f"{header.source.name} is parts of a split model written one after the other",
+            f"part 1 of {n_parts} ends where another header stands, at byte {start + match.start()}",
+            "parts do not join with cat: fetch them apart and name any, or llama-gguf-split --merge",
         )
-    return read_header(local_file(path))
 
 
 def _check_set(headers: tuple[Header, ...]) -> None:

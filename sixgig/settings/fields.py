@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from sixgig.errors import UsageError
-from sixgig.modelfile.listing import reference
+from sixgig.modelfile.listing import is_reference, reference
 from sixgig.settings.durations import parse_duration
 from sixgig.settings.origins import ANY, parse_origin
 from sixgig.units import parse_size
@@ -140,8 +140,8 @@ def _path(value: Any, info: ValidationInfo) -> Path:
 
 
 def _model(text: str, info: ValidationInfo) -> str:
-    """A path as `_path` makes it, or hf:owner/repo[:quant] as it is."""
-    if text.startswith("hf:"):
+    """A path as `_path` makes it, or hf:owner/repo[:word] as it is."""
+    if is_reference(text):
         _told(reference, text)
         return text
     return str(_path(text, info))

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
+import platformdirs
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
@@ -95,6 +96,7 @@ class FakeHub:
         monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
         monkeypatch.setattr(huggingface_hub, "hf_hub_download", self.hf_hub_download)
         monkeypatch.setattr(huggingface_hub, "scan_cache_dir", lambda: cache(self.folder, cached))
+        monkeypatch.setattr(platformdirs, "user_cache_dir", lambda _: str(self.folder / "listings"))
         return self
 
 
