@@ -65,8 +65,11 @@ class Comparison:
         for path in given.judge:
             share = overlap(texts.calibration + texts.search, read_text(path)).share
             print(f"{path.name}: {share:.2%} of its words stand in the calibration text too")
-        self.folder = WorkFolder(given.work, {"model": self.model.name, "text": str(given.calibration)})
-        self.shrinker = Shrinker(self.model, texts, self.engines, self.folder, self.engines.threads)
+        digest = model_digest(self.model)
+        self.folder = WorkFolder(
+            given.work, {"model": digest, "text": sha256(repr(texts).encode()).hexdigest()}
+        )
+        self.shrinker = Shrinker(self.model, texts, self.engines, self.folder, self.engines.threads, digest)
         self.judges = {path.stem: self._judge(path) for path in given.judge}
 
     def _judge(self, path: Path) -> Yardstick:
