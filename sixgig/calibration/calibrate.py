@@ -55,7 +55,8 @@ class Calibrator:
     windows: of the text; every token of each is fed and counted. samples: rows to keep by weight name, as
     default_samples() gives. text: its name, for the record. settings: what else decides the figures to the
     last bit, such as the engine's options. digest: of what the model holds, where the caller knows it. A
-    folder that holds a run of another model, text or settings is begun anew. Raises BudgetError where the disk has no room for the samples, OSError.
+    folder that holds a run of another model, text or settings is begun anew. Raises BudgetError where the
+    disk has no room for the samples, OSError.
     """
 
     def __init__(

@@ -44,8 +44,8 @@ def convert(
     Matrices keep the checkpoint's type (BF16, F16, F32); norms, biases, routers and convolutions become
     float32, as llama.cpp wants them. `alignment` is that of every tensor's data in bytes, a power of two.
     `digest` is checkpoint_digest's, where the caller keeps the file under it: of any other content none is
-    written. `progress` gets the fraction written. Memory: one tensor, of experts one at a time. Layers that predict
-    further tokens and vision parts are left out. A run that dies leaves nothing under `out`.
+    written. `progress` gets the fraction written. Memory: one tensor, of experts one at a time. Layers that
+    predict further tokens and vision parts are left out. A run that dies leaves nothing under `out`.
     Raises ModelFileError for a damaged or unsupported folder, naming what is supported, and for one that
     changes meanwhile, BudgetError where the disk is too full, ReadError where reading fails, UsageError where
     `out` cannot be written.

@@ -1,4 +1,4 @@
-"""What `sixgig shrink` reads: a GGUF file, or a Hugging Face folder made one, and the place of its findings."""
+"""What `sixgig shrink` reads: a GGUF file, or a Hugging Face folder made one; where its findings go."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Files that the engine would end the process over, told before it is this one's turn to open them.
 
 A file is opened once in a process of its own (llamacpp.trial); that it came through is remembered by its
-fingerprint and its header, the engine's version and the options, so that later starts do not wait. A record that cannot be
-read or written costs time, nothing else.
+fingerprint and header, the engine's version and the options, so that later starts do not wait. A record that
+cannot be read or written costs time, nothing else.
 """
 
 from __future__ import annotations
