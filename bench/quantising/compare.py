@@ -15,6 +15,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from sixgig.compress.texts import divide
 from sixgig.compress.workfolder import WorkFolder
 from sixgig.evaluate import Windows, cut, overlap, paired_ratio
 from sixgig.modelfile import open_model
+from sixgig.modelfile.content import model_digest
 from sixgig.weights.stored import Importance, Weights
 
 PEERS = (
@@ -65,8 +67,10 @@ class Comparison:
         for path in given.judge:
             share = overlap(texts.calibration + texts.search, read_text(path)).share
             print(f"{path.name}: {share:.2%} of its words stand in the calibration text too")
-        self.folder = WorkFolder(given.work, {"model": self.model.name, "text": str(given.calibration)})
-        self.shrinker = Shrinker(self.model, texts, self.engines, self.folder, self.engines.threads)
+        digest = model_digest(self.model)
+        job = {"model": digest, "text": sha256(repr(texts).encode()).hexdigest()}
+        self.folder = WorkFolder(given.work, job)
+        self.shrinker = Shrinker(self.model, texts, self.engines, self.folder, self.engines.threads, digest)
         self.judges = {path.stem: self._judge(path) for path in given.judge}
 
     def _judge(self, path: Path) -> Yardstick:

@@ -16,11 +16,12 @@ from sixgig.calibration.samples import SampleFile, SampleLayout
 from sixgig.errors import ModelFileError
 from sixgig.evaluate import Windows
 from sixgig.modelfile import ModelFile
+from sixgig.modelfile.content import model_digest
 
 SAVE_EVERY_S = 30.0
 _SAVING_SHARE = 0.05  # of the time, at most
 ROWS_OF_ONE, ROWS_OF_EACH = 1024, 128
-_VERSION = 1
+_VERSION = 2
 _SAMPLED = ("ffn_down", "ffn_down_exps", "attn_output", "ffn_gate_inp")
 Feed = Callable[[Sequence[int]], object]
 """Evaluates a window's tokens from an empty context, in the engine that was opened with the collector."""
@@ -53,8 +54,9 @@ class Calibrator:
 
     windows: of the text; every token of each is fed and counted. samples: rows to keep by weight name, as
     default_samples() gives. text: its name, for the record. settings: what else decides the figures to the
-    last bit, such as the engine's options. A folder that holds a run of another model, text or settings is
-    begun anew. Raises BudgetError where the disk has no room for the samples, OSError.
+    last bit, such as the engine's options. digest: of what the model holds, where the caller knows it. A
+    folder that holds a run of another model, text or settings is begun anew. Raises BudgetError where the
+    disk has no room for the samples, OSError.
     """
 
     def __init__(
@@ -65,11 +67,12 @@ class Calibrator:
         samples: Mapping[str, int] | None = None,
         text: str = "",
         settings: str = "",
+        digest: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.windows, self.folder = windows, folder
         layout = sample_layout(model, samples or {})
-        digest = _digest(model, windows, layout, text, settings)
+        digest = _digest(digest or model_digest(model), windows, layout, text, settings)
         self.progress = Progress(digest, 0, len(windows), windows.context, text)
         before = _before(folder, digest)
         self.collector = Collector(model)
@@ -122,11 +125,9 @@ def whole(windows: Windows, number: int) -> list[int]:
     return row if windows.bos is None else [windows.bos, *row[1:]]
 
 
-def _digest(model: ModelFile, windows: Windows, layout: SampleLayout, text: str, settings: str) -> str:
+def _digest(model: str, windows: Windows, layout: SampleLayout, text: str, settings: str) -> str:
     """Of all that decides the result."""
-    files = [(found.size_bytes, found.modified_ns) for found in model.fingerprints]
-    shapes = [(tensor.name, tensor.shape, tensor.type.name) for tensor in model.tensors]
-    known = (_VERSION, files, shapes, windows.tokens.shape, windows.bos, layout, text, settings)
+    known = (_VERSION, model, windows.tokens.shape, windows.bos, layout, text, settings)
     return sha256(repr(known).encode() + windows.tokens.tobytes()).hexdigest()
 
 

@@ -1,5 +1,6 @@
 """A Hugging Face folder, streamed into one GGUF."""
 
+from sixgig.checkpoint.content import checkpoint_digest
 from sixgig.checkpoint.conversion import convert, is_checkpoint
 
-__all__ = ["convert", "is_checkpoint"]
+__all__ = ["checkpoint_digest", "convert", "is_checkpoint"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sixgig.checkpoint.config import Config, read_config
+from sixgig.checkpoint.content import checkpoint_digest
 from sixgig.checkpoint.folder import INDEX, read_tensors, shard_names
 from sixgig.checkpoint.header import write_header
 from sixgig.checkpoint.planning import plan_targets
@@ -30,18 +31,28 @@ def is_checkpoint(path: Path) -> bool:
     )
 
 
-def convert(folder: Path, out: Path, *, alignment: int = 4096, progress: Progress | None = None) -> None:
+def convert(
+    folder: Path,
+    out: Path,
+    *,
+    alignment: int = 4096,
+    digest: str | None = None,
+    progress: Progress | None = None,
+) -> None:
     """Writes the model in `folder` to the GGUF file `out`, replacing it.
 
     Matrices keep the checkpoint's type (BF16, F16, F32); norms, biases, routers and convolutions become
     float32, as llama.cpp wants them. `alignment` is that of every tensor's data in bytes, a power of two.
-    `progress` gets the fraction written. Memory: one tensor, of experts one at a time. Layers that predict
-    further tokens and vision parts are left out. A run that dies leaves nothing under `out`.
-    Raises ModelFileError for a damaged or unsupported folder, naming what is supported, BudgetError where the
-    disk is too full, ReadError where reading fails, UsageError where `out` cannot be written.
+    `digest` is checkpoint_digest's, where the caller keeps the file under it: of any other content none is
+    written. `progress` gets the fraction written. Memory: one tensor, of experts one at a time. Layers that
+    predict further tokens and vision parts are left out. A run that dies leaves nothing under `out`.
+    Raises ModelFileError for a damaged or unsupported folder, naming what is supported, and for one that
+    changes meanwhile, BudgetError where the disk is too full, ReadError where reading fails, UsageError where
+    `out` cannot be written.
     """
     if alignment < 1 or alignment.bit_count() != 1:
         raise UsageError("the alignment must be a power of two", str(alignment))
+    digest = digest or checkpoint_digest(folder)
     config = read_config(folder)
     recipe = recipe_of(config)
     targets = plan_targets(recipe, config, read_tensors(folder).values())
@@ -50,6 +61,8 @@ def convert(folder: Path, out: Path, *, alignment: int = 4096, progress: Progres
         write_header(beside, folder, recipe, config, vocabulary, targets, alignment)
         _check_room(out, targets, alignment)
         _write_data(file, targets, config, alignment, progress or (lambda fraction: None))
+        if checkpoint_digest(folder) != digest:
+            raise ModelFileError(f"{folder.name} changed while it was converted", cure="convert it again")
 
 
 def _n_tokens(targets: Iterable[Target]) -> int:

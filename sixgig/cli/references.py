@@ -16,6 +16,7 @@ from sixgig.cli.machines import WHEEL
 from sixgig.errors import ModelFileError, UsageError
 from sixgig.evaluate import BaseFile, BaseShape, is_base_file
 from sixgig.modelfile import ModelFile
+from sixgig.modelfile.content import model_digest
 from sixgig.units import format_bytes
 
 KEPT_BYTES = 16 * 1024**3  # the cache; what was longest unused goes first, the newest stays whatever its size
@@ -25,16 +26,15 @@ SPARE_BYTES = 64 * 1024**2  # never fill a disk to the brim
 
 @dataclass(frozen=True)
 class ReferenceCache:
-    """Base files by what decides their content: the model's files, the text, the window, how many, the
-    engine."""
+    """Base files by what decides their content: what the model's files hold, the text, the window, how many,
+    the engine."""
 
     folder: Path
 
     def path(self, model: ModelFile, text: str, context: int, limit: int | None) -> Path:
         """Where the log-probabilities of a model on a text are, or would be."""
         content = hashlib.sha256(text.encode()).hexdigest()
-        parts = [(str(path), print_) for path, print_ in zip(model.parts, model.fingerprints, strict=True)]
-        key = repr((parts, content, context, limit, metadata.version(WHEEL)))
+        key = repr((model_digest(model), content, context, limit, metadata.version(WHEEL)))
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.logits"
 
     def find(self, model: ModelFile, text: str, context: int, limit: int | None) -> Path | None:

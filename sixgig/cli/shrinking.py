@@ -6,26 +6,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from sixgig.checkpoint import convert, is_checkpoint
+from sixgig import __version__
 from sixgig.cli.console import PromptBar
+from sixgig.cli.machines import WHEEL
 from sixgig.cli.opening import DEFAULT_CONTEXT, Opened, Opening
 from sixgig.cli.picture import draw, require_drawable
 from sixgig.cli.scoring import fitting_ubatch, logits_of, read_text, text_begin
+from sixgig.cli.shrink_source import FINDINGS, open_source, require_same
 from sixgig.cli.terminal import say
 from sixgig.compress.engines import OpenModel
-from sixgig.compress.outcome import Outcome, require_possible, shrink_to
+from sixgig.compress.outcome import Outcome, require_new, require_possible, shrink_to
 from sixgig.compress.shrinker import Shrinker
-from sixgig.compress.texts import divide
-from sixgig.compress.workfolder import WorkFolder
+from sixgig.compress.texts import Texts, divide
+from sixgig.compress.workfolder import WorkFolder, WorkPlaces
 from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.hardware import usable_cores
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
 from sixgig.inference.room import allowed
-from sixgig.modelfile import ModelFile, open_model, resolve
+from sixgig.modelfile import ModelFile
 from sixgig.modelfile.imatrix import write_imatrix
 from sixgig.plan import Budgets, Task
 from sixgig.plan.sizing import room_for_weights
@@ -73,16 +75,24 @@ class Shrinking:
         texts = divide(
             read_text(request.text), None if request.held_out is None else read_text(request.held_out)
         )
-        folder = request.work or out.with_name(out.name + ".work")
-        model = _source(request.model, folder)
-        self.source = model
+        places = WorkPlaces(request.work or out.with_name(out.name + ".work"))
+        with places.held():
+            self._run(texts, places, out)
+            if request.work is None:
+                places.remove()
+
+    def _run(self, texts: Texts, places: WorkPlaces, out: Path) -> None:
+        request = self.request
+        source = open_source(request.model, places, is_kept=request.work is not None)
+        self.source = model = source.model
         self.budget_bytes = self._budget(model)
-        job = {"source": _identity(model), "text": _digest(repr(texts))}
+        folder = source.place / FINDINGS
+        job = {"source": source.digest, "text": _digest(repr(texts)), **_programs()}
         is_new = not folder.exists()
         work = WorkFolder(folder, job)
-        shrinker = Shrinker(model, texts, self.engines, work, self.engines.threads)
+        shrinker = Shrinker(model, texts, self.engines, work, self.engines.threads, source.digest)
         try:
-            _require_new(out, work)
+            require_new(out, work)
             require_possible(shrinker, self.budget_bytes, out)
         except SixgigError:
             if is_new:
@@ -90,13 +100,16 @@ class Shrinking:
             raise
         rounds = next((n for size, n in _ROUNDS if model.size_bytes < size), 2)
         self.outcome = shrink_to(shrinker, self.budget_bytes, out, request.prune, rounds, say)
+        try:
+            require_same(source)
+        except ModelFileError:  # what was found may be of two models
+            out.unlink()
+            work.remove()
+            raise
         if request.imatrix is not None:
             write_imatrix(request.imatrix, shrinker.calibration.to_imatrix())
         if request.plot is not None:
             draw(request.plot, work.load("results"), model.name)
-        if request.work is None:
-            work.remove()
-            _converted(folder).unlink(missing_ok=True)
 
     def _budget(self, model: ModelFile) -> int:
         """Bytes the file may take: as said, or what runs whole in the memory named."""
@@ -195,24 +208,6 @@ class _Open:
         return text_begin(self._engine.vocabulary)
 
 
-def _source(name: str, folder: Path) -> ModelFile:
-    """The model named; a Hugging Face folder is first made one GGUF file in the work folder's place."""
-    path = Path(name)
-    if not is_checkpoint(path):
-        model = open_model(resolve(name))
-    else:
-        made = _converted(folder)
-        if not made.exists():
-            with PromptBar(f"converting {path.name}") as bar:
-                convert(path, made, progress=bar)
-        model = open_model(made)
-    if not model.n_vocab:
-        raise ModelFileError(
-            f"{model.name} has no tokenizer", "tokenizer.ggml.tokens is missing", "convert the model again"
-        )
-    return model
-
-
 def _require_sense(request: Request) -> None:
     """UsageError for options that would fail after hours of work."""
     if request.size is None and request.ram is None:
@@ -225,11 +220,6 @@ def _require_sense(request: Request) -> None:
         require_drawable(request.plot)
 
 
-def _converted(folder: Path) -> Path:
-    """Where a Hugging Face folder goes as GGUF: beside the work folder, which is for findings."""
-    return folder.with_name(folder.name + ".source.gguf")
-
-
 def _require_place(out: Path) -> None:
     if not out.parent.is_dir():
         raise UsageError(f"cannot write {out}", f"no folder {out.parent}", "make it first")
@@ -237,14 +227,9 @@ def _require_place(out: Path) -> None:
         raise UsageError(f"cannot write {out}", "it is a folder", "name a file")
 
 
-def _require_new(out: Path, work: WorkFolder) -> None:
-    """A file that this very job wrote may be there; any other is not replaced."""
-    if out.exists() and work.load(f"written-{out.name}") is None:
-        raise UsageError(f"{out} exists", cure="remove it, or name another file with -o")
-
-
-def _identity(model: ModelFile) -> list[Any]:
-    return [[found.size_bytes, found.modified_ns] for found in model.fingerprints]
+def _programs() -> dict[str, str]:
+    """What else decides the findings to the last bit."""
+    return {"sixgig": __version__, "engine": metadata.version(WHEEL)}
 
 
 def _digest(text: str) -> str:

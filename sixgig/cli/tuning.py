@@ -26,6 +26,7 @@ from sixgig.finetune.train import Corpus, Recipe, Trainer, batches
 from sixgig.hardware import Peak, PeakSampler, process_memory, usable_cores
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile, open_model, resolve
+from sixgig.modelfile.content import model_digest
 from sixgig.plan import Allowance, ProcessBytes, anatomy
 from sixgig.plan.tuning import STATE_BYTES, Batch, TuningPlan, plan_tuning
 from sixgig.units import format_bytes, parse_size
@@ -152,7 +153,7 @@ class Tuning:
         """All that decides the bits of the result."""
         request = self.request
         return {
-            "model": [[found.size_bytes, found.modified_ns] for found in self.model.fingerprints],
+            "model": model_digest(self.model),
             "data": digest(documents.learnt),
             "held-out data": digest(documents.judged),
             "targets": [part.value for part in request.parts],

@@ -15,6 +15,7 @@ from sixgig.compress.types import bits
 from sixgig.compress.write import Job, Progress, row_bytes, weighting, write_model
 from sixgig.llamacpp.blocks import dequantise_rows, prepare, quantise_rows
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType, ModelFile
+from sixgig.modelfile.content import model_digest
 from sixgig.modelfile.lora import Lora
 from sixgig.weights.merged import MergedWeights
 from sixgig.weights.stored import Floats, StoredWeights, WeightInfo
@@ -95,7 +96,7 @@ def _stored(values: Floats, info: WeightInfo, kind: GgmlType) -> Floats:
 
 
 def _identity(model: ModelFile, lora: Lora) -> str:
-    digest = sha256(f"{model.fingerprints} {lora.alpha}".encode())
+    digest = sha256(f"{model_digest(model)} {lora.alpha}".encode())
     for name, pair in lora.pairs.items():
         for factor in pair:
             digest.update(f"{name} {factor.shape}".encode())

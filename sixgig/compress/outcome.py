@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from sixgig.compress.measuring import Figures
 from sixgig.compress.search import search_types
 from sixgig.compress.shrinker import METADATA, Candidate, Shrinker, digest
 from sixgig.compress.types import bits, can_be_quantised, candidates
+from sixgig.compress.workfolder import WorkFolder
 from sixgig.errors import BudgetError, UsageError
 from sixgig.modelfile import TYPE_BY_NAME
+from sixgig.modelfile.content import ContentFile, files_digest
 from sixgig.pruning.proposals import Proposal, proposals
 from sixgig.units import format_bytes
 from sixgig.weights.cut import CutWeights, cut_importance
@@ -172,17 +175,38 @@ def _option(shrinker: Shrinker, proposal: Proposal, budget_bytes: int) -> Option
     return Option(shrinker.try_out(proposal.label, recipe, weights, importance), weights, importance)
 
 
+def require_new(out: Path, work: WorkFolder) -> None:
+    """UsageError where `out` exists, unless this very job wrote it, and nobody anything there since."""
+    note = work.load(_note(out))
+    if out.exists() and note != "begun" and not _is_noted(out, note):
+        raise UsageError(f"{out} exists", cure="remove it, or name another file with -o")
+
+
+def _note(out: Path) -> str:
+    """Under which what was written to `out` is noted."""
+    return f"written-{out.name[:80]}-{sha256(str(out.resolve()).encode()).hexdigest()[:16]}"
+
+
+def _is_noted(out: Path, note: Any) -> bool:
+    """Whether `out` is the file that the note tells of, as it was written."""
+    return isinstance(note, dict) and out.is_file() and note.get("file") == _file_digest(out)
+
+
+def _file_digest(path: Path) -> str:
+    return files_digest([ContentFile(path)])
+
+
 def _final(shrinker: Shrinker, winner: Option, out: Path) -> Row:
     """Write the output, unless an earlier run did."""
-    candidate, key = winner.candidate, f"written-{out.name}"
-    wanted = digest(candidate.label, candidate.recipe)
-    if shrinker.folder.load(key) != wanted or not out.exists():
+    candidate, key = winner.candidate, _note(out)
+    wanted, note = digest(candidate.label, candidate.recipe), shrinker.folder.load(key)
+    if not _is_noted(out, note) or note["recipe"] != wanted:
         shrinker.folder.save(key, "begun")  # from here on a file of that name is this job's
         metadata = {**METADATA, **_story(shrinker, candidate)}
         shrinker.write(
             candidate.recipe, out, f"writing {out.name}", winner.weights, winner.importance, metadata
         )
-        shrinker.folder.save(key, wanted)
+        shrinker.folder.save(key, {"recipe": wanted, "file": _file_digest(out)})
     figures = shrinker.judge.measure(out, f"judging {out.name}")
     return _row(candidate.label, out.stat().st_size, winner.weights, figures)
 

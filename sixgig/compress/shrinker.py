@@ -60,9 +60,16 @@ class Shrinker:
     """
 
     def __init__(
-        self, source: ModelFile, texts: Texts, engines: Engines, folder: WorkFolder, threads: int
+        self,
+        source: ModelFile,
+        texts: Texts,
+        engines: Engines,
+        folder: WorkFolder,
+        threads: int,
+        digest: str,
     ) -> None:
-        self.source, self.weights = source, StoredWeights(source)
+        """digest: of what `source` was made of."""
+        self.source, self.weights, self._digest = source, StoredWeights(source), digest
         self._texts, self._engines, self.folder, self._threads = texts, engines, folder, threads
 
     @cached_property
@@ -94,6 +101,7 @@ class Shrinker:
             self.folder.path("calibration"),
             default_samples(self.source),
             settings=_SETTINGS,
+            digest=self._digest,
         )
         if work.complete:
             return Calibration.load(work.folder)

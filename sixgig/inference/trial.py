@@ -1,8 +1,8 @@
 """Files that the engine would end the process over, told before it is this one's turn to open them.
 
 A file is opened once in a process of its own (llamacpp.trial); that it came through is remembered by its
-fingerprint, the engine's version and the options, so that later starts do not wait. A record that cannot be
-read or written costs time, nothing else.
+fingerprint and header, the engine's version and the options, so that later starts do not wait. A record that
+cannot be read or written costs time, nothing else.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from sixgig.inference.options import EngineOptions
 from sixgig.llamacpp import WHEEL_VERSION, load_library
 from sixgig.llamacpp.trial import OPENED
 from sixgig.modelfile import ModelFile
+from sixgig.modelfile.content import header_digest
 from sixgig.units import format_bytes
 
 LONGEST_S = 120.0  # opening a vocabulary of 250,000 takes a second; on a machine that is busy, some
@@ -106,7 +107,8 @@ def _order(model: ModelFile, options: EngineOptions | None, adapter: Adapter | N
 
 
 def _digest(model: ModelFile, options: EngineOptions | None, adapter: Adapter | None) -> str:
-    parts = (WHEEL_VERSION, model.fingerprints, options, adapter and adapter.file.fingerprint)
+    files = model.fingerprints, header_digest(model)
+    parts = (WHEEL_VERSION, files, options, adapter and adapter.file.fingerprint)
     return hashlib.blake2b(repr(parts).encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 

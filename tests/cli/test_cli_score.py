@@ -14,7 +14,9 @@ from sixgig.cli.scoring import fitting_ubatch, read_text
 from sixgig.errors import UsageError
 from sixgig.evaluate import BaseFile
 from sixgig.inference.budget import PagingOptions
+from sixgig.modelfile import open_model
 from tests.tiny import vocabulary
+from tests.tiny.edited import other_weights
 from tests.tiny.models import build
 
 Capture = pytest.CaptureFixture[str]
@@ -161,6 +163,20 @@ def test_a_full_disk_is_told_before_anything_is_computed(
     last = capsys.readouterr().err.splitlines()[-1]
     assert "no room in" in last and "1.00 MiB free" in last and "--windows" in last
     assert not list(own_cache.iterdir())
+
+
+def test_a_reference_is_of_the_weights_it_was_computed_with(tmp_path: Path, tiny: Tiny) -> None:
+    path, cache = Path(shutil.copy2(tiny("llama"), tmp_path / "m.gguf")), references.ReferenceCache(tmp_path)
+
+    def place() -> Path:
+        return cache.path(open_model(path), "text", 64, None)
+
+    before = place()
+    with other_weights(path):
+        assert place() != before
+    assert place() == before
+    path = path.rename(tmp_path / "n.gguf")
+    assert place() == before, "a model that was moved is the same"
 
 
 def test_the_cache_keeps_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

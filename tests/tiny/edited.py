@@ -1,6 +1,8 @@
-"""A model file with other pairs in its header."""
+"""A model file with other pairs in its header, or for a while with other weights."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,3 +23,21 @@ def edited(source: Path, path: Path, changes: Mapping[str, Any]) -> Path:
             target.write(stored.read(tensor.size_bytes))
         target.truncate(layout.size_bytes)
     return path
+
+
+@contextmanager
+def other_weights(path: Path, at: int = -100) -> Iterator[None]:
+    """The file with other bytes from `at` on, its size and times as before; afterwards it is as it was."""
+    status, content = path.stat(), path.read_bytes()[at:]
+    try:
+        _put(path, status, bytes(byte ^ 255 for byte in content))
+        yield
+    finally:
+        _put(path, status, content)
+
+
+def _put(path: Path, status: os.stat_result, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(-len(content), os.SEEK_END)
+        file.write(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -11,7 +11,8 @@ import pytest
 from sixgig.cli import tune_output
 from sixgig.cli.main import main
 from sixgig.finetune.state import load_state
-from tests.tune.tune_command import Capture, command_line, digest, start, tuned, wait_for_step
+from tests.tiny.edited import other_weights
+from tests.tune.tune_command import Capture, command_line, digest, half_demo, start, tuned, wait_for_step
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -55,6 +56,9 @@ def test_a_resumed_run_must_be_the_same_run(data: Path, tmp_path: Path, capsys: 
         assert main(command_line(data, tmp_path / "out", "--resume", *more)) == 1
         said = capsys.readouterr().err
         assert "belongs to another run" in said and named in said
+    with other_weights(half_demo()):
+        assert main(command_line(data, tmp_path / "out", "--resume", "--steps", "300")) == 1
+    assert "the model file has changed" in capsys.readouterr().err
     assert main(command_line(data, tmp_path / "out", "--steps", "300")) == 1
     assert "--resume" in capsys.readouterr().err
     assert (tmp_path / "out" / "state.safetensors").read_bytes() == state
