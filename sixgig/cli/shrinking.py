@@ -55,11 +55,13 @@ class Request:
 
 
 class Shrinking:
-    """Shrinks once with run(); afterwards `outcome`, `source` and `budget_bytes` tell how it went."""
+    """Shrinks once with run(); afterwards `outcome`, `source` and `budget_bytes` tell how it went, `notices`
+    what to be careful about."""
 
     outcome: Outcome
     source: ModelFile
     budget_bytes: int
+    notices: list[str]
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -73,6 +75,9 @@ class Shrinking:
         texts = divide(
             read_text(request.text), None if request.held_out is None else read_text(request.held_out)
         )
+        for notice in texts.notices:
+            say(notice)
+        self.notices = [*texts.notices]
         folder = request.work or out.with_name(out.name + ".work")
         model = _source(request.model, folder)
         self.source = model

@@ -4,7 +4,7 @@ from sixgig.evaluate.base_file import BaseFile, BaseShape, BaseWriter, is_base_f
 from sixgig.evaluate.divergence import TokenFigures
 from sixgig.evaluate.evaluation import LogitsOf, evaluate
 from sixgig.evaluate.log_probabilities import SCRATCH_BYTES
-from sixgig.evaluate.overlap import Overlap, overlap
+from sixgig.evaluate.overlap import Overlap, Rest, overlap, rest
 from sixgig.evaluate.score import Divergence, Ratio, Score, paired_ratio
 from sixgig.evaluate.windows import Windows, cut
 
@@ -17,6 +17,7 @@ __all__ = [
     "LogitsOf",
     "Overlap",
     "Ratio",
+    "Rest",
     "Score",
     "TokenFigures",
     "Windows",
@@ -25,4 +26,5 @@ __all__ = [
     "is_base_file",
     "overlap",
     "paired_ratio",
+    "rest",
 ]
