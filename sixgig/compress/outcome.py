@@ -154,7 +154,7 @@ def pruned_options(shrinker: Shrinker, budget_bytes: int, say: Callable[[str], o
         except (BudgetError, UsageError) as error:
             say(f"{proposal.label}: left out: {error}")
         else:
-            say(f"{proposal.label}: {found[-1].candidate.figures.kld_mean:.5f} nats")
+            say(f"{proposal.label}: {found[-1].candidate.figures.kld_words}")
     return found
 
 

@@ -129,7 +129,7 @@ def _example(text: str, shared: Marks, n_words: int) -> str:
 
 
 def _without(text: str, kept: Marks) -> tuple[str, int]:
-    """`text` with each passage of words that are not kept replaced by GAP, and how many passages those are."""
+    """`text` with each passage of words that are not kept replaced by GAP; how many passages those are."""
     spans = np.fromiter((edge for word in _WORD.finditer(text) for edge in word.span()), np.int64)
     starts, ends = spans[::2], spans[1::2]
     edges = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]])))
