@@ -13,12 +13,13 @@ from sixgig.checkpoint import convert, is_checkpoint
 from sixgig.cli.console import PromptBar
 from sixgig.cli.opening import DEFAULT_CONTEXT, Opened, Opening
 from sixgig.cli.picture import draw, require_drawable
-from sixgig.cli.scoring import fitting_ubatch, logits_of, read_text, text_begin
+from sixgig.cli.scoring import fitting_ubatch, logits_of, quantised_words, read_text, text_begin
 from sixgig.cli.terminal import say
 from sixgig.compress.engines import OpenModel
 from sixgig.compress.outcome import Outcome, require_possible, shrink_to
 from sixgig.compress.shrinker import Shrinker
 from sixgig.compress.texts import divide
+from sixgig.compress.types import quantised_types
 from sixgig.compress.workfolder import WorkFolder
 from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.evaluate.log_probabilities import Logits
@@ -64,7 +65,7 @@ class Shrinking:
     notices: list[str]
 
     def __init__(self, request: Request) -> None:
-        self.request = request
+        self.request, self.notices = request, []
         self.engines = BudgetedEngines(request.ram, request.threads)
 
     def run(self) -> None:
@@ -75,12 +76,11 @@ class Shrinking:
         texts = divide(
             read_text(request.text), None if request.held_out is None else read_text(request.held_out)
         )
-        for notice in texts.notices:
-            say(notice)
-        self.notices = [*texts.notices]
+        self._note(texts.notices)
         folder = request.work or out.with_name(out.name + ".work")
         model = _source(request.model, folder)
         self.source = model
+        self._note(filter(None, [quantised_words(model.name, quantised_types(model))]))
         self.budget_bytes = self._budget(model)
         job = {"source": _identity(model), "text": _digest(repr(texts))}
         is_new = not folder.exists()
@@ -93,6 +93,7 @@ class Shrinking:
             if is_new:
                 work.remove()
             raise
+        self._note(shrinker.notices)
         rounds = next((n for size, n in _ROUNDS if model.size_bytes < size), 2)
         self.outcome = shrink_to(shrinker, self.budget_bytes, out, request.prune, rounds, say)
         if request.imatrix is not None:
@@ -102,6 +103,12 @@ class Shrinking:
         if request.work is None:
             work.remove()
             _converted(folder).unlink(missing_ok=True)
+
+    def _note(self, words: Iterable[str]) -> None:
+        """Keep what the user should be careful about, and say it now: the run takes long."""
+        for notice in words:
+            self.notices.append(notice)
+            say(notice)
 
     def _budget(self, model: ModelFile) -> int:
         """Bytes the file may take: as said, or what runs whole in the memory named."""

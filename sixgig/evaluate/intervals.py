@@ -62,22 +62,24 @@ def of_quantile(values: Floats, windows: Windows, share: float) -> Interval:
 
 
 def student(n_free: int) -> float:
-    """The 97.5% quantile of Student's t, to two digits; that of the normal where nothing is known."""
+    """The 97.5% quantile of Student's t, to three digits; that of the normal where nothing is known."""
     if n_free < 1:
         return _Z
     if n_free <= len(_STUDENT):
         return _STUDENT[n_free - 1]
-    z = _Z
-    return z + (z * z * z + z) / (4 * n_free) + z * (5 * z * z * z * z + 16 * z * z + 3) / (96 * n_free**2)
+    square, free = _Z * _Z, float(n_free)
+    first, second = (square + 1) / 4, ((5 * square + 16) * square + 3) / 96
+    third = (((3 * square + 19) * square + 17) * square - 15) / 384
+    return _Z * (1 + first / free + second / free**2 + third / free**3)
 
 
-def few_tokens(n_tokens: int, n_windows: int) -> str:
-    """What to be careful about where figures are of few tokens, "" where they are of enough."""
+def few_tokens(what: str, n_tokens: int, n_windows: int) -> str:
+    """A warning where `what` was scored on few tokens, "" where on enough."""
     if n_tokens >= TOKENS_WANTED and n_windows >= WINDOWS_WANTED:
         return ""
     return (
-        f"warning: the figures are of {n_tokens} tokens in {n_windows} windows, {TOKENS_WANTED} in "
-        f"{WINDOWS_WANTED} are wanted: see how wide their intervals are"
+        f"warning: {what} on {n_tokens} tokens in {n_windows} {'window' if n_windows == 1 else 'windows'}, "
+        f"{TOKENS_WANTED} in {WINDOWS_WANTED} are wanted"
     )
 
 
