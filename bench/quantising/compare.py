@@ -32,7 +32,7 @@ from sixgig.compress.search import search_types
 from sixgig.compress.shrinker import CONTEXT, Shrinker
 from sixgig.compress.texts import divide
 from sixgig.compress.workfolder import WorkFolder
-from sixgig.evaluate import Windows, cut, overlap, paired_ratio
+from sixgig.evaluate import Windows, cut, paired_ratio, rest
 from sixgig.modelfile import open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.weights.stored import Importance, Weights
@@ -64,9 +64,7 @@ class Comparison:
         self.given, self.engines = given, BudgetedEngines(given.ram, None)
         self.model = open_model(given.model)
         texts = divide(read_text(given.calibration), read_text(given.judge[0]))
-        for path in given.judge:
-            share = overlap(texts.calibration + texts.search, read_text(path)).share
-            print(f"{path.name}: {share:.2%} of its words stand in the calibration text too")
+        self.shaping = texts.calibration + texts.search
         digest = model_digest(self.model)
         job = {"model": digest, "text": sha256(repr(texts).encode()).hexdigest()}
         self.folder = WorkFolder(given.work, job)
@@ -74,8 +72,10 @@ class Comparison:
         self.judges = {path.stem: self._judge(path) for path in given.judge}
 
     def _judge(self, path: Path) -> Yardstick:
+        found = rest(self.shaping, read_text(path))
+        print(f"{path.name}: {found.n_dropped} of {found.n_words} words stand in the calibration text too")
         with self.engines.open(self.model, CONTEXT) as model:
-            windows = cut(model.tokenize(read_text(path)), CONTEXT, model.bos)
+            windows = cut(model.tokenize(found.text), CONTEXT, model.bos)
         limit = self.given.windows or len(windows)
         chosen = np.unique(np.linspace(0, len(windows) - 1, min(limit, len(windows))).astype(int))
         windows = Windows(windows.tokens[chosen], windows.bos)

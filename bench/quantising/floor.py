@@ -15,7 +15,7 @@ from pathlib import Path
 from sixgig.cli.scoring import read_text
 from sixgig.cli.shrinking import BudgetedEngines
 from sixgig.compress.measuring import Yardstick
-from sixgig.compress.outcome import plain_recipe
+from sixgig.compress.plain import plain_types
 from sixgig.compress.shrinker import CONTEXT
 from sixgig.compress.types import can_be_quantised
 from sixgig.compress.write import Job, write_model
@@ -33,7 +33,7 @@ def write_pair(model: Path, kind: str, folder: Path, threads: int) -> tuple[Path
         folder / f"{kind}.gguf",
         folder / f"{kind}-F32.gguf",
     )
-    types = plain_recipe(source, kind).ggml_types()
+    types = plain_types(source, kind)
     write_model(Job(source, types, lambda name: None, {}), small, threads)
     rounded = StoredWeights(open_model(small))
     types = {

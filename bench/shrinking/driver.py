@@ -20,7 +20,7 @@ from pathlib import Path
 from sixgig.calibration.calibrate import Calibrator
 from sixgig.cli import shrinking
 from sixgig.cli.shrinking import BudgetedEngines, Request, Shrinking
-from sixgig.compress import outcome, shrinker, types, write
+from sixgig.compress import plain, shrinker, types, write
 from sixgig.compress.engines import OpenModel
 from sixgig.errors import SixgigError
 from sixgig.hardware import PeakSampler
@@ -131,7 +131,7 @@ def make_small(options: argparse.Namespace) -> None:
         types._SUPER_BLOCKS = tuple(name for name in types._SUPER_BLOCKS if name in options.types)  # type: ignore[assignment]
         types._SMALL_BLOCKS = tuple(name for name in types._SMALL_BLOCKS if name in options.types)  # type: ignore[assignment]
     if options.no_plain:
-        outcome.PLAIN = ()  # type: ignore[assignment]
+        plain.PLAIN = ()  # type: ignore[assignment]
     if options.save_always:
         write.SYNC_S = 0.1
         Calibrator.run = partialmethod(Calibrator.run, save_every_s=0.0)  # type: ignore[assignment]

@@ -57,9 +57,9 @@ class Opened:
 class Opening:
     """What to open and how; None means the default, ram as typed. Raises UsageError, and as loading does.
 
-    all_logits: for Engine.all_logits. checkpoint: as EngineOptions', counted in the plan. beside_bytes: what the
-    caller will allocate once the engine is open, which the plan counts. adapter: opened for this model. observe:
-    as Engine's.
+    all_logits: for Engine.all_logits. checkpoint: as EngineOptions', counted in the plan. beside_bytes: what
+    the caller will allocate once the engine is open, which the plan counts. adapter: opened for this model.
+    observe: as Engine's.
     """
 
     model: ModelFile

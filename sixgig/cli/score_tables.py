@@ -19,6 +19,7 @@ def score_document(scoring: Scoring) -> dict[str, Any]:
     opened, counters = scoring.opened, scoring.counters
     return {
         **scoring.score.to_json(),
+        "notices": scoring.notices,
         "window_tokens": scoring.windows.context,
         "reference": _reference_document(scoring),
         "load_s": opened.load_s,
@@ -55,7 +56,7 @@ def show_score(scoring: Scoring) -> None:
 
 
 def _table(score: Score) -> Table:
-    table = Table(show_header=False)
+    table = Table(show_header=False, caption="95% intervals; ≥: too few tokens to bound it from above")
     table.add_column()
     table.add_column(justify="right")
     table.add_column(justify="left")
@@ -65,28 +66,31 @@ def _table(score: Score) -> Table:
 
 
 def _rows(score: Score) -> list[tuple[str, str, str]]:
-    rows = [("perplexity", f"{score.perplexity:.4f}", f"± {score.perplexity_error:.4f}")]
-    return rows + (_compared_rows(score.divergence) if score.divergence else [])
+    rows = [_row(score, "perplexity", "perplexity", ".4f")]
+    return rows + (_compared_rows(score, score.divergence) if score.divergence else [])
 
 
-def _compared_rows(d: Divergence) -> list[tuple[str, str, str]]:
+def _compared_rows(score: Score, divergence: Divergence) -> list[tuple[str, str, str]]:
     ranks = {
-        "median": d.kld_median,
-        "90%": d.kld_p90,
-        "95%": d.kld_p95,
-        "99%": d.kld_p99,
-        "99.9%": d.kld_p999,
-        "largest": d.kld_max,
+        "median": "kld_median",
+        "90%": "kld_p90",
+        "95%": "kld_p95",
+        "99%": "kld_p99",
+        "99.9%": "kld_p999",
     }
     return [
-        ("  the reference's", f"{d.base_perplexity:.4f}", f"± {d.base_perplexity_error:.4f}"),
-        ("  ln of their ratio", f"{d.log_ratio:+.5f}", f"± {d.log_ratio_error:.5f}"),
-        ("divergence from it (KL, nats), mean", f"{d.kld_mean:.6f}", f"± {d.kld_error:.6f}"),
-        *((f"  {name}", f"{value:.6f}", "") for name, value in ranks.items()),
-        ("same likeliest token", f"{100 * d.same_top1:.3f}%", f"± {100 * d.same_top1_error:.3f}%"),
-        (
-            "right token's probability, RMS change",
-            f"{100 * d.rms_p_change:.3f}%",
-            f"± {100 * d.rms_p_change_error:.3f}%",
-        ),
+        _row(score, "  the reference's", "base_perplexity", ".4f"),
+        _row(score, "  ln of their ratio", "log_ratio", "+.5f"),
+        _row(score, "divergence from it (KL, nats), mean", "kld_mean", ".6f"),
+        *(_row(score, f"  {title}", f"kld_{name}", ".6f") for title, name in ranks.items()),
+        ("  largest", f"{divergence.kld_max:.6f}", "of these tokens"),
+        _row(score, "same likeliest token", "same_top1", ".3%"),
+        _row(score, "right token's probability, RMS change", "rms_p_change", ".3%"),
     ]
+
+
+def _row(score: Score, title: str, name: str, form: str) -> tuple[str, str, str]:
+    """A figure with what it is known to."""
+    found = score.intervals[name]
+    upper = "" if found.upper is None else f"{found.lower:{form}} to {found.upper:{form}}"
+    return title, f"{found.value:{form}}", upper or f"≥ {found.lower:{form}}"

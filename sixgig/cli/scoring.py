@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 from sixgig.cli.console import PromptBar
 from sixgig.cli.opening import Opened, Opening, at_least, find_model
 from sixgig.cli.references import reference_cache, require_disk, require_place
 from sixgig.cli.terminal import say
+from sixgig.compress.types import quantised_types
 from sixgig.errors import ModelFileError, UsageError
 from sixgig.evaluate import (
     SCRATCH_BYTES,
@@ -23,8 +25,10 @@ from sixgig.evaluate import (
     Windows,
     cut,
     evaluate,
+    few_tokens,
     is_base_file,
 )
+from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.evaluate.windows import SHORTEST
 from sixgig.inference import Adapter, Engine, Vocabulary, abort_on_interrupt
@@ -78,7 +82,7 @@ class Request:
 
 class Scoring:
     """Scores once with run(); afterwards `opened`, `score`, `windows`, `counters`, `base_path` and
-    `reference` tell how it went.
+    `reference` tell how it went, `notices` what to be careful about.
 
     reference: the reference as it was opened, None when there is none or its log-probabilities were stored;
     the adapter is the model's alone.
@@ -87,12 +91,13 @@ class Scoring:
     opened: Opened
     score: Score
     windows: Windows
+    notices: list[str]
     base_path: Path | None = None
     reference: Opened | None = None
     counters: Counters | None = None
 
     def __init__(self, model: ModelFile, request: Request, adapter: Adapter | None = None) -> None:
-        self.model, self._request, self._adapter = model, request, adapter
+        self.model, self._request, self._adapter, self.notices = model, request, adapter, []
         self._text = None if request.text is None else read_text(Path(request.text))
 
     def run(self) -> None:
@@ -102,11 +107,23 @@ class Scoring:
         are long products, where waking up costs little. OpenMP looks once, when the engine is loaded.
         """
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-        request = self._request
-        if request.reference is None:
+        if self._request.reference is None:
             self._run_alone()
-            return
-        self.base_path = request.stored or self._reference_file(request.reference)
+        else:
+            self._run_against(self._request.reference)
+        score = self.score
+        if words := few_tokens("scored", score.n_tokens, score.n_windows):
+            n_wanted = max(WINDOWS_WANTED, ceil(TOKENS_WANTED / self.windows.n_scored))
+            self._note(f"{words}: {n_wanted} windows of {self.windows.context} tokens of text")
+
+    def _note(self, words: str) -> None:
+        """What the user should be careful about."""
+        self.notices.append(words)
+        say(words)
+
+    def _run_against(self, reference: str) -> None:
+        request = self._request
+        self.base_path = request.stored or self._reference_file(reference)
         with BaseFile(self.base_path) as base:
             self._require_context(base)
             base.check_vocabulary(self.model.n_vocab)
@@ -127,6 +144,8 @@ class Scoring:
     def _reference_file(self, name: str) -> Path:
         """The reference model's base file: from the cache, or made now."""
         model, request, cache = find_model(name), self._request, reference_cache()
+        if words := quantised_words(f"the reference {model.name}", quantised_types(model)):
+            self._note(words)
         if model.n_vocab != self.model.n_vocab:
             numbers = f"{model.n_vocab} tokens in the reference's, {self.model.n_vocab} in the model's"
             raise ModelFileError("the vocabularies differ", numbers, "compare models of one family")
@@ -193,6 +212,16 @@ class Scoring:
             beside_bytes=2 * 4 * ubatch * model.n_vocab + SCRATCH_BYTES,
             adapter=adapter,
         )
+
+
+def quantised_words(name: str, types: Sequence[str]) -> str:
+    """A warning where what others are compared with is quantised itself, "" where it is not."""
+    if not types:
+        return ""
+    return (
+        f"warning: {name} is quantised already ({', '.join(types)}): divergences are measured from it, not "
+        "from the weights it was made of, and what those lost is not counted"
+    )
 
 
 def fitting_ubatch(context: int, n_vocab: int, ram_bytes: int) -> int:

@@ -11,13 +11,17 @@ from rich.table import Table
 from sixgig import __version__
 from sixgig.cli.shrinking import Shrinking
 from sixgig.cli.terminal import harmless
+from sixgig.compress.measuring import Figures
 from sixgig.compress.outcome import Outcome, Row
+from sixgig.compress.types import quantised_types
+from sixgig.evaluate.intervals import TOKENS_WANTED
 from sixgig.units import format_bytes
 
 
 def shrink_document(shrinking: Shrinking) -> dict[str, Any]:
-    """`sixgig shrink --json`. baselines: other files on the same text; equal_bytes: pruned or not."""
-    outcome = shrinking.outcome
+    """`sixgig shrink --json`. baselines: other files on the same text; equal_bytes: pruned or not, within the
+    same size; intervals: 95%, [lower, upper], by the figure's name."""
+    outcome, source = shrinking.outcome, shrinking.source
     return {
         "version": __version__,
         "output": str(shrinking.request.output),
@@ -25,14 +29,27 @@ def shrink_document(shrinking: Shrinking) -> dict[str, Any]:
         "bits_per_weight": outcome.output.bits_per_weight,
         "kld_mean": outcome.output.figures.kld_mean,
         "budget_bytes": shrinking.budget_bytes,
-        "source_bytes": shrinking.source.size_bytes,
+        "source_bytes": source.size_bytes,
+        "source_quantised": list(quantised_types(source)),
         "measured": outcome.output.to_json(),
         "types": dict(outcome.types),
-        "baselines": [row.to_json() for row in (outcome.plain,) if row is not None],
+        "baselines": [_beside(outcome.output, row) for row in (outcome.plain,) if row is not None],
         "equal_bytes": {
             "unpruned": outcome.unpruned.to_json(),
             "pruned": None if outcome.pruned is None else outcome.pruned.to_json(),
         },
+        "n_tokens_wanted": TOKENS_WANTED,
+        "notices": shrinking.notices,
+    }
+
+
+def _beside(made: Row, other: Row) -> dict[str, Any]:
+    """Another file's row. size_ratio: its size over ours; kld_ratio: our divergence over its."""
+    ratio = made.kld_ratio(other)
+    return {
+        **other.to_json(),
+        "size_ratio": other.size_bytes / made.size_bytes,
+        "kld_ratio": None if ratio is None else vars(ratio),
     }
 
 
@@ -41,8 +58,9 @@ def show_shrink(shrinking: Shrinking) -> None:
     console = Console(file=sys.stdout, highlight=False)
     outcome = shrinking.outcome
     console.print(_heading(shrinking), markup=False, soft_wrap=True)
-    console.print(_table(shrinking, outcome))
-    console.print(_verdict(outcome), markup=False, soft_wrap=True)
+    console.print(_table(outcome))
+    for line in (_plain_words(outcome), _verdict(outcome), *_remarks(shrinking)):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _heading(shrinking: Shrinking) -> str:
@@ -53,9 +71,13 @@ def _heading(shrinking: Shrinking) -> str:
     )
 
 
-def _table(shrinking: Shrinking, outcome: Outcome) -> Table:
-    n_tokens = outcome.output.figures.n_tokens
-    table = Table(caption=f"KL divergence in nats, on {n_tokens} tokens that nothing was chosen by")
+def _table(outcome: Outcome) -> Table:
+    figures = outcome.output.figures
+    scored = f"{figures.n_tokens} tokens in {len(figures.windows)} windows"
+    table = Table(
+        caption=f"KL divergence from the source in nats, on {scored} that nothing was chosen by. "
+        "±: half a 95% interval; ≥: too few tokens to say more"
+    )
     table.add_column("file")
     for name in ("size", "bits", "KLD", "99%", "99.9%", "top 1", "perplexity"):
         table.add_column(name, justify="right")
@@ -76,21 +98,59 @@ def _rows(outcome: Outcome) -> list[tuple[str, Row]]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    """Each figure above what it is known to."""
     figures = row.figures
     return (
         format_bytes(row.size_bytes),
         f"{row.bits_per_weight:.2f}",
-        f"{figures.kld_mean:.4f}",
-        f"{figures.kld_p99:.3f}",
-        f"{figures.kld_p999:.3f}",
-        f"{figures.same_top1:.1%}",
-        f"{figures.perplexity:.3f}",
+        _cell(figures, "kld_mean", ".4f"),
+        _cell(figures, "kld_p99", ".3f"),
+        _cell(figures, "kld_p999", ".3f"),
+        _cell(figures, "same_top1", ".1%"),
+        _cell(figures, "perplexity", ".3f"),
     )
 
 
+def _cell(figures: Figures, name: str, form: str) -> str:
+    lower, upper = figures.intervals[name]
+    assert lower is not None, "every figure is bounded from below"
+    known = f"≥ {lower:{form}}" if upper is None else f"± {(upper - lower) / 2:{form}}"
+    return f"{getattr(figures, name):{form}}\n{known}"
+
+
+def _plain_words(outcome: Outcome) -> str:
+    """What plain quantisation gives in the nearest size, and how much nearer the source this file is."""
+    made, plain = outcome.output, outcome.plain
+    if plain is None:
+        return "No plain file is as small as this one: none to compare with."
+    size = f"{1 - plain.size_bytes / made.size_bytes:.1%} smaller than this file"
+    return (
+        f"Plain quantisation ({plain.label}): {format_bytes(plain.size_bytes)}, {size}{_ratio(made, plain)}."
+    )
+
+
+def _ratio(made: Row, other: Row) -> str:
+    """How this file's divergence stands to another's, in words; "" where there is no ratio to tell."""
+    found = made.kld_ratio(other)
+    if found is None:
+        return "; too few windows to compare both in pairs"
+    bounds = f"{found.lower:.2f} to {found.upper:.2f}"
+    open_ = "; that they differ is not certain" if found.lower <= 1 <= found.upper else ""
+    return f"; this file diverges {found.mean:.2f} times as much (95%: {bounds}{open_})"
+
+
 def _verdict(outcome: Outcome) -> str:
-    if outcome.pruned is None:
+    """Pruned or not, which the text searched on decided; and what the text judged on says to that."""
+    pruned, kept = outcome.pruned, outcome.unpruned
+    if pruned is None:
         return "Nothing was pruned."
-    if outcome.output is outcome.pruned:
-        return f"Pruned ({outcome.pruned.label}): measured better than every weight kept in the same bytes."
-    return "Every weight was kept: pruning measured worse in the same bytes."
+    if outcome.output is pruned:
+        chosen = f"Pruned ({pruned.label}): better on the text searched on than every weight kept"
+        return f"{chosen}, {format_bytes(kept.size_bytes)}{_ratio(pruned, kept)}."
+    chosen = f"Every weight was kept: better on the text searched on than pruned ({pruned.label})"
+    return f"{chosen}, {format_bytes(pruned.size_bytes)}{_ratio(kept, pruned)}."
+
+
+def _remarks(shrinking: Shrinking) -> list[str]:
+    """Where the figures are less than they seem."""
+    return [harmless(notice) for notice in shrinking.notices if notice.startswith("warning: ")]

@@ -14,13 +14,14 @@ from sixgig.cli.console import PromptBar
 from sixgig.cli.machines import WHEEL
 from sixgig.cli.opening import DEFAULT_CONTEXT, Opened, Opening
 from sixgig.cli.picture import draw, require_drawable
-from sixgig.cli.scoring import fitting_ubatch, logits_of, read_text, text_begin
+from sixgig.cli.scoring import fitting_ubatch, logits_of, quantised_words, read_text, text_begin
 from sixgig.cli.shrink_source import FINDINGS, open_source, require_same
 from sixgig.cli.terminal import say
 from sixgig.compress.engines import OpenModel
 from sixgig.compress.outcome import Outcome, require_new, require_possible, shrink_to
 from sixgig.compress.shrinker import Shrinker
 from sixgig.compress.texts import Texts, divide
+from sixgig.compress.types import quantised_types
 from sixgig.compress.workfolder import WorkFolder, WorkPlaces
 from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.evaluate.log_probabilities import Logits
@@ -57,14 +58,16 @@ class Request:
 
 
 class Shrinking:
-    """Shrinks once with run(); afterwards `outcome`, `source` and `budget_bytes` tell how it went."""
+    """Shrinks once with run(); afterwards `outcome`, `source` and `budget_bytes` tell how it went, `notices`
+    what to be careful about."""
 
     outcome: Outcome
     source: ModelFile
     budget_bytes: int
+    notices: list[str]
 
     def __init__(self, request: Request) -> None:
-        self.request = request
+        self.request, self.notices = request, []
         self.engines = BudgetedEngines(request.ram, request.threads)
 
     def run(self) -> None:
@@ -75,6 +78,7 @@ class Shrinking:
         texts = divide(
             read_text(request.text), None if request.held_out is None else read_text(request.held_out)
         )
+        self._note(texts.notices)
         places = WorkPlaces(request.work or out.with_name(out.name + ".work"))
         with places.held():
             self._run(texts, places, out)
@@ -85,6 +89,7 @@ class Shrinking:
         request = self.request
         source = open_source(request.model, places, is_kept=request.work is not None)
         self.source = model = source.model
+        self._note(filter(None, [quantised_words(model.name, quantised_types(model))]))
         self.budget_bytes = self._budget(model)
         folder = source.place / FINDINGS
         job = {"source": source.digest, "text": _digest(repr(texts)), **_programs()}
@@ -98,6 +103,7 @@ class Shrinking:
             if is_new:
                 work.remove()
             raise
+        self._note(shrinker.notices)
         rounds = next((n for size, n in _ROUNDS if model.size_bytes < size), 2)
         self.outcome = shrink_to(shrinker, self.budget_bytes, out, request.prune, rounds, say)
         try:
@@ -110,6 +116,12 @@ class Shrinking:
             write_imatrix(request.imatrix, shrinker.calibration.to_imatrix())
         if request.plot is not None:
             draw(request.plot, work.load("results"), model.name)
+
+    def _note(self, words: Iterable[str]) -> None:
+        """Keep what the user should be careful about, and say it now: the run takes long."""
+        for notice in words:
+            self.notices.append(notice)
+            say(notice)
 
     def _budget(self, model: ModelFile) -> int:
         """Bytes the file may take: as said, or what runs whole in the memory named."""

@@ -11,10 +11,13 @@ from sixgig.compress.engines import Engines
 from sixgig.evaluate import SCRATCH_BYTES, BaseFile, BaseWriter, LogitsOf, Score, Windows, evaluate
 from sixgig.modelfile import ModelFile, open_model
 
+_WITH_INTERVALS = ("perplexity", "kld_mean", "kld_p99", "kld_p999", "same_top1")
+
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one file on one text, plain values; kld: by window, so that files can be compared in pairs."""
+    """Of one file on one text, plain values. windows: the divergence by window, so that files can be compared
+    in pairs. intervals: 95%, [lower, upper] by the figure's name, as evaluate.Score has them."""
 
     perplexity: float
     perplexity_error: float
@@ -26,6 +29,7 @@ class Figures:
     same_top1: float
     n_tokens: int
     windows: list[float]
+    intervals: dict[str, list[float | None]]
 
     @staticmethod
     def of(score: Score) -> Figures:
@@ -44,7 +48,15 @@ class Figures:
             found.same_top1,
             score.n_tokens,
             [float(value) for value in sums],
+            {name: score.intervals[name].to_json() for name in _WITH_INTERVALS},
         )
+
+    @property
+    def kld_words(self) -> str:
+        """The mean divergence with what it is known to, and on how many tokens."""
+        lower, upper = self.intervals["kld_mean"]
+        assert lower is not None and upper is not None, "means are bounded"
+        return f"{self.kld_mean:.5f} ± {(upper - lower) / 2:.5f} nats on {self.n_tokens} tokens"
 
 
 class Yardstick:

@@ -12,34 +12,22 @@ from typing import Any
 
 from gguf import LlamaFileType
 
-from sixgig.compress.choose import Recipe, stored_bytes
+from sixgig.compress.choose import Recipe, header_bytes
 from sixgig.compress.measuring import Figures
+from sixgig.compress.plain import plain_file
 from sixgig.compress.search import search_types
 from sixgig.compress.shrinker import METADATA, Candidate, Shrinker, digest
-from sixgig.compress.types import bits, can_be_quantised, candidates
+from sixgig.compress.types import quantised_types
 from sixgig.compress.workfolder import WorkFolder
 from sixgig.errors import BudgetError, UsageError
-from sixgig.modelfile import TYPE_BY_NAME
+from sixgig.evaluate import Ratio, paired_ratio
+from sixgig.evaluate.intervals import WINDOWS_WANTED
 from sixgig.modelfile.content import ContentFile, files_digest
 from sixgig.pruning.proposals import Proposal, proposals
 from sixgig.units import format_bytes
 from sixgig.weights.cut import CutWeights, cut_importance
 from sixgig.weights.stored import Importance, Weights
 
-PLAIN = (
-    "Q8_0",
-    "Q6_K",
-    "Q5_K",
-    "Q4_K",
-    "IQ4_XS",
-    "Q3_K",
-    "IQ3_S",
-    "IQ3_XXS",
-    "Q2_K",
-    "IQ2_S",
-    "IQ2_XS",
-    "IQ2_XXS",
-)
 _SPARE_BYTES = 64 << 20
 _FILE_TYPES = {"Q2_K": "Q2_K", "Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
@@ -56,19 +44,29 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         figures = asdict(self.figures)
-        figures.pop("windows")
+        n_windows = len(figures.pop("windows"))
         return {
             "label": self.label,
             "size_bytes": self.size_bytes,
             "bits_per_weight": self.bits_per_weight,
             **figures,
+            "n_windows": n_windows,
         }
+
+    def kld_ratio(self, other: Row) -> Ratio | None:
+        """The mean divergence over the other's, windows drawn in pairs; None where there are too few, or
+        nothing to divide by."""
+        one, two = self.figures.windows, other.figures.windows
+        if len(one) < WINDOWS_WANTED or min(two) <= 0:
+            return None
+        return paired_ratio(one, two, range(len(one)))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """output: the file made. plain: the best of one type that is no larger. unpruned, pruned: the best of
-    either kind at the same bytes, one of them the output; pruned is None where nothing can be pruned."""
+    """output: the file made. plain: the plain file nearest below its size. unpruned, pruned: the best of
+    either kind on the text searched on, within the same size, one of them the output; pruned is None where
+    nothing can be pruned."""
 
     output: Row
     plain: Row | None
@@ -157,7 +155,7 @@ def pruned_options(shrinker: Shrinker, budget_bytes: int, say: Callable[[str], o
         except (BudgetError, UsageError) as error:
             say(f"{proposal.label}: left out: {error}")
         else:
-            say(f"{proposal.label}: {found[-1].candidate.figures.kld_mean:.5f} nats")
+            say(f"{proposal.label}: {found[-1].candidate.figures.kld_words}")
     return found
 
 
@@ -230,23 +228,11 @@ def _row(label: str, size: int, weights: Weights, figures: Figures) -> Row:
 
 
 def _plain(shrinker: Shrinker, size: int) -> Row | None:
-    """The best file of one type, no larger; None where none is that small."""
-    for name in PLAIN:
-        recipe = plain_recipe(shrinker.weights, name)
-        if recipe.size_bytes <= size:
-            return _judge(shrinker, f"all {name}", recipe, shrinker.weights, shrinker.importance)
-    return None
-
-
-def plain_recipe(weights: Weights, name: str) -> Recipe:
-    """One type for all matrices; the next larger that fits where rows are no whole number of blocks."""
-    types = {}
-    for info in weights.tensors:
-        wanted = [kind for kind in candidates(info) if bits(kind) >= bits(TYPE_BY_NAME[name])]
-        exact = [kind for kind in wanted if kind.name == name]
-        types[info.name] = ((exact or wanted)[:1] or [info.type])[0] if can_be_quantised(info) else info.type
-    size = sum(stored_bytes(info, types[info.name]) for info in weights.tensors)
-    return Recipe({key: kind.name for key, kind in types.items()}, size, 0.0)
+    """The plain file nearest below a size; None where none is that small."""
+    found = plain_file(shrinker.weights, size, header_bytes(shrinker.weights, METADATA))
+    if found is None:
+        return None
+    return _judge(shrinker, found.label, found.recipe, shrinker.weights, shrinker.importance)
 
 
 def _story(shrinker: Shrinker, candidate: Candidate) -> dict[str, object]:
@@ -257,6 +243,7 @@ def _story(shrinker: Shrinker, candidate: Candidate) -> dict[str, object]:
         "general.file_type": None if kind is None else int(kind),
         "sixgig.shrink.source": shrinker.source.parts[0].name,
         "sixgig.shrink.source_bytes": str(shrinker.source.size_bytes),
+        "sixgig.shrink.source_quantised": ", ".join(quantised_types(shrinker.source)) or "no",
         "sixgig.shrink.structure": candidate.label if candidate.label else "whole",
         "sixgig.shrink.calibration_tokens": shrinker.calibration.n_tokens,
         "sixgig.shrink.search_kld": candidate.figures.kld_mean,

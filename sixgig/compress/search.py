@@ -38,7 +38,7 @@ def search_types(
         ]
     )
     routing = found.label == "by costs"
-    say(f"first recipe: {found.figures.kld_mean:.5f} nats, {found.recipe.expected_loss:.5f} expected")
+    say(f"first recipe: {found.figures.kld_words}, {found.recipe.expected_loss:.5f} expected")
     for name, factor in _changes(shrinker)[:rounds]:
         changed = {**tilt, name: tilt.get(name, 1.0) * factor}
         recipe = shrinker.recipe(shrinker.weights, shrinker.distortions, budget_bytes, changed, routing)
@@ -47,7 +47,7 @@ def search_types(
         tried = shrinker.try_out(f"{name} x {factor:g}", recipe)
         if tried.figures.kld_mean < found.figures.kld_mean:
             found, tilt = tried, changed
-            say(f"{tried.label}: {tried.figures.kld_mean:.5f} nats")
+            say(f"{tried.label}: {tried.figures.kld_words}")
     return found
 
 

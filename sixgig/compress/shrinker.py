@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from sixgig.compress.texts import Texts
 from sixgig.compress.types import can_be_quantised
 from sixgig.compress.workfolder import WorkFolder
 from sixgig.compress.write import Job, write_model
-from sixgig.evaluate import SCRATCH_BYTES, BaseShape, Windows, cut
+from sixgig.evaluate import SCRATCH_BYTES, BaseShape, Windows, cut, few_tokens
+from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
 from sixgig.modelfile import ModelFile
 from sixgig.weights.stored import Floats, Importance, StoredWeights, Weights
 
@@ -85,6 +87,21 @@ class Shrinker:
                 name: spread(cut(model.tokenize(getattr(self._texts, name)), CONTEXT, model.bos), limit)
                 for name, limit in limits.items()
             }
+
+    @property
+    def notices(self) -> list[str]:
+        """Warnings where the texts to search and to judge on are short, with how long they should be."""
+        uses = {"search": ("types are chosen", "{all} of --text")}
+        uses["held_out"] = ("the result is judged", "{part} of --held-out, or {all} of --text")
+        found = []
+        for name, (what, longer) in uses.items():
+            windows = self.windows[name]
+            words = few_tokens(what, len(windows) * windows.n_scored, len(windows))
+            n_wanted = max(WINDOWS_WANTED, ceil(TOKENS_WANTED / windows.n_scored))
+            part = 1000 * ceil(len(getattr(self._texts, name)) * n_wanted / len(windows) / 1000)
+            if words:
+                found.append(f"{words}: about {longer.format(part=part, all=8 * part)} characters")
+        return found
 
     @property
     def reference_bytes(self) -> int:
@@ -210,7 +227,7 @@ class Shrinker:
         self, label: str, recipe: Recipe, weights: Weights | None = None, importance: Importance | None = None
     ) -> Candidate:
         """Write the recipe's file in the folder, measure it on the search text, remove it."""
-        key = f"try-{digest(label.split(':')[0] if weights else '', recipe)}"
+        key = f"tried-{digest(label.split(':')[0] if weights else '', recipe)}"
 
         def find() -> Any:
             path = self.folder.path("candidate.gguf")

@@ -6,29 +6,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sixgig.errors import UsageError
-from sixgig.evaluate import overlap
+from sixgig.evaluate import Rest, rest
 
 SEPARATOR = "<|endoftext|>"
 BLOCK_CHARACTERS = 4096
-MOST_SHARED = 0.02
+ADVISED_CHARACTERS = 200_000  # of text to calibrate and search on
+FEWEST_CHARACTERS = BLOCK_CHARACTERS // 2  # of a part that lost what it had in common: about one window
 # Of every eight blocks the fourth is searched on and the last judged on, so that each part has every domain.
 _CYCLE, _SEARCH, _HELD_OUT = 8, 3, 7
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Three texts without a passage in common."""
+    """Three texts without a passage in common. notices: what the user should know of them."""
 
     calibration: str
     search: str
     held_out: str
+    notices: tuple[str, ...] = ()
 
 
 def divide(text: str, held_out: str | None) -> Texts:
     """`text` in blocks of whole paragraphs, dealt out to the three uses; all but judging where `held_out`
     is given.
 
-    Raises UsageError when the parts share passages: a model must not be judged on what shaped it.
+    What the text to search on shares with that to calibrate on, and the text to judge on with either, is
+    taken out of the former: real text repeats itself, and a model must not be judged on what shaped it.
+    Raises UsageError where too little is left.
     """
     blocks = list(_blocks(text))
     if len(blocks) < _CYCLE:
@@ -40,11 +44,13 @@ def divide(text: str, held_out: str | None) -> Texts:
     parts: dict[str, list[str]] = {"calibration": [], "search": [], "held_out": []}
     for number, block in enumerate(blocks):
         parts[_use(number, held_out is not None)].append(block)
-    texts = Texts(
-        "".join(parts["calibration"]), "".join(parts["search"]), held_out or "".join(parts["held_out"])
-    )
-    _require_apart(texts)
-    return texts
+    calibration = "".join(parts["calibration"])
+    search = rest(calibration, "".join(parts["search"]))
+    _require_enough("search", search, "name one that repeats itself less with --text")
+    judged = rest(calibration + search.text, "".join(parts["held_out"]) if held_out is None else held_out)
+    _require_enough("judge", judged, "name another file with --held-out")
+    notices = (_advice(text), _dropped("search", search), _dropped("judge", judged))
+    return Texts(calibration, search.text, judged.text, tuple(filter(None, notices)))
 
 
 def _use(number: int, judged_elsewhere: bool) -> str:
@@ -64,12 +70,33 @@ def _blocks(text: str) -> Iterator[str]:
         start = end
 
 
-def _require_apart(texts: Texts) -> None:
-    """Licences and headings recur in texts of one kind: so much in common is let pass."""
-    shared = overlap(texts.calibration + texts.search, texts.held_out)
-    if shared.share > MOST_SHARED:
-        raise UsageError(
-            "the text to judge on is part of the calibration text",
-            f'{shared.share:.0%} of its words, such as "{shared.example[:80]}"',
-            "name another file with --held-out",
-        )
+def _require_enough(use: str, found: Rest, cure: str) -> None:
+    """UsageError where what was taken out leaves too little."""
+    if not found.n_dropped or len(found.text) >= FEWEST_CHARACTERS:
+        return
+    numbers = (
+        f"{found.n_dropped} of its {found.n_words} words in {found.n_passages} passages, such as "
+        f'"{found.example[:80]}"; {len(found.text)} characters are left, {FEWEST_CHARACTERS} needed'
+    )
+    raise UsageError(f"the text to {use} on is part of the calibration text", numbers, cure)
+
+
+def _dropped(use: str, found: Rest) -> str:
+    """What was taken out of a part, "" where nothing was."""
+    if not found.n_dropped:
+        return ""
+    return (
+        f"left out of the text to {use} on: {found.n_dropped} of its {found.n_words} words "
+        f"({found.n_dropped / found.n_words:.1%}), {found.n_passages} passages that stand in the "
+        f'calibration text too, such as "{found.example[:60]}"'
+    )
+
+
+def _advice(text: str) -> str:
+    """A warning where the text is shorter than advised, else ""."""
+    if len(text) >= ADVISED_CHARACTERS:
+        return ""
+    return (
+        f"warning: the calibration text has {len(text)} characters, {ADVISED_CHARACTERS} or more are "
+        "advised: what matters in the model is seen on too little of it"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sixgig.families import Role
-from sixgig.modelfile import TYPE_BY_NAME, GgmlType
+from sixgig.modelfile import TYPE_BY_NAME, GgmlType, ModelFile
 from sixgig.weights.stored import WeightInfo
 
 _SUPER_BLOCKS = (
@@ -57,6 +57,15 @@ def bits(kind: GgmlType) -> float:
 def is_float(kind: GgmlType) -> bool:
     """Whether the type stores plain numbers."""
     return kind.name in _FLOATS
+
+
+def quantised_types(model: ModelFile) -> tuple[str, ...]:
+    """The types of a file's weights that are no plain numbers, those of most bytes first; () for none."""
+    sizes: dict[str, int] = {}
+    for tensor in model.tensors:
+        if not is_float(tensor.type):
+            sizes[tensor.type.name] = sizes.get(tensor.type.name, 0) + tensor.size_bytes
+    return tuple(sorted(sizes, key=lambda name: -sizes[name]))
 
 
 def _fitting(info: WeightInfo, names: tuple[str, ...]) -> list[GgmlType]:

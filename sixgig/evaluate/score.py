@@ -1,22 +1,27 @@
 """A model's score on a text: perplexity, and the divergence from a reference.
 
-Definitions of llama.cpp's perplexity tool. Errors are standard errors of a mean over tokens taken as
-independent; tokens of one window are not, so compare two models with paired_ratio(), which draws whole
-windows.
+Definitions of llama.cpp's perplexity tool. Errors (`..._error`) are its too: standard errors of a mean over
+tokens taken as independent. Tokens of one window are not: `intervals` heeds that and is wider, and two
+models are compared with paired_ratio(), which draws whole windows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sixgig.errors import UsageError
+from sixgig.evaluate import intervals
 from sixgig.evaluate.divergence import TokenFigures
+from sixgig.evaluate.intervals import Interval
 from sixgig.evaluate.log_probabilities import Floats
+
+_QUANTILES = {"kld_median": 0.5, "kld_p90": 0.9, "kld_p95": 0.95, "kld_p99": 0.99, "kld_p999": 0.999}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Divergence:
     @classmethod
     def of(cls, figures: TokenFigures) -> Divergence:
         """From one value per token."""
-        ranks = np.quantile(figures.kld, [0.5, 0.9, 0.95, 0.99, 0.999, 1.0]).tolist()
+        ranks = np.quantile(figures.kld, [*_QUANTILES.values(), 1.0]).tolist()
         square, square_error = _mean(figures.p_change**2)
         rms = square**0.5
         top1, n_tokens = float(figures.same_top1.mean()), len(figures.kld)
@@ -82,8 +87,26 @@ class Score:
         n_tokens, n_windows = len(figures.nll), len(np.unique(windows))
         return cls(*_perplexity(figures.nll), n_tokens, n_windows, against, figures, windows)
 
-    def to_json(self) -> dict[str, float | int | None]:
-        """Every figure by its name; those of the divergence are null without a reference."""
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Of every figure but the largest divergence, 95%, by the figure's name."""
+        tokens, windows = self.tokens, self.windows
+        found = {"perplexity": _exponential(intervals.of_mean(tokens.nll, windows))}
+        if self.divergence is None:
+            return found
+        return {
+            **found,
+            "base_perplexity": _exponential(intervals.of_mean(tokens.base_nll, windows)),
+            "log_ratio": intervals.of_mean(tokens.nll - tokens.base_nll, windows),
+            "kld_mean": intervals.of_mean(tokens.kld, windows),
+            **{name: intervals.of_quantile(tokens.kld, windows, at) for name, at in _QUANTILES.items()},
+            "same_top1": intervals.of_share(tokens.same_top1, windows),
+            "rms_p_change": _root(intervals.of_mean(tokens.p_change**2, windows)),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure by its name; those of the divergence are null without a reference. intervals: [lower,
+        upper] by the figure's name."""
         compared = {field.name: getattr(self.divergence, field.name, None) for field in fields(Divergence)}
         return {
             "perplexity": self.perplexity,
@@ -91,6 +114,8 @@ class Score:
             **compared,
             "n_tokens": self.n_tokens,
             "n_windows": self.n_windows,
+            "n_tokens_wanted": intervals.TOKENS_WANTED,
+            "intervals": {name: found.to_json() for name, found in self.intervals.items()},
         }
 
 
@@ -134,6 +159,18 @@ def _draw(random: np.random.Generator, n_windows: int, sums: list[Floats]) -> li
     """Both sums over as many windows as there are, drawn with replacement."""
     chosen = random.integers(n_windows, size=n_windows)
     return [float(values[chosen].sum()) for values in sums]
+
+
+def _exponential(mean: Interval) -> Interval:
+    """Of the mean's exponential."""
+    assert mean.upper is not None, "means are bounded"
+    return Interval(*(float(np.exp(value)) for value in (mean.value, mean.lower, mean.upper)))
+
+
+def _root(mean: Interval) -> Interval:
+    """Of the root of a mean of squares."""
+    assert mean.upper is not None, "means are bounded"
+    return Interval(*(max(0.0, value) ** 0.5 for value in (mean.value, mean.lower, mean.upper)))
 
 
 def _perplexity(nll: Floats) -> tuple[float, float]:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sixgig.errors import UsageError
-from sixgig.evaluate import cut, overlap
+from sixgig.evaluate import cut, overlap, rest
 
 
 @given(st.lists(st.integers(0, 99), max_size=80), st.integers(4, 20), st.sampled_from([None, 7]))
@@ -73,3 +73,31 @@ def test_overlap_is_what_comparing_every_run_gives(first, second, n_words):
         if size and tuple(asked[i : i + size]) in runs:
             covered |= set(range(i, i + size))
     assert overlap(" ".join(known), " ".join(asked), n_words).n_words == len(covered)
+
+
+TEXTS = st.lists(st.integers(0, 2), max_size=60)
+
+
+@given(TEXTS, TEXTS, st.integers(1, 6))
+def test_the_rest_shares_no_run_with_the_other_text(first, second, n_words):
+    known, asked = (" ".join(f"w{word}" for word in words) for words in (first, second))
+    found = rest(known, asked, n_words)
+    assert not overlap(known, found.text, n_words), "also across what was taken out"
+    assert found.n_words == len(second) and found.n_words - found.n_dropped == len(found.text.split())
+    assert bool(found.n_dropped) == bool(found.n_passages) == bool(found.example)
+    assert found.n_dropped >= overlap(known, asked, n_words).n_words
+
+
+@given(st.lists(st.text(st.sampled_from("ab \n\t\u3000"), max_size=9), max_size=20), st.integers(1, 6))
+def test_a_text_without_repeats_loses_nothing(pieces, n_words):
+    """Not a space of it."""
+    second = "".join(f"{piece}own{number}" for number, piece in enumerate(pieces))
+    assert rest("other words here " * 9, second, n_words).text == second
+
+
+def test_what_is_taken_out_leaves_a_gap_and_the_rest_as_it_was():
+    shared, own = " ".join(WORDS[:40]), ["One,  two\n three", "four   five.\n"]
+    found = rest("x " + shared.upper() + " y", f"{own[0]} {shared}\n{own[1]}")
+    assert found.text == f"{own[0]}\n\nfour   five."
+    assert (found.n_words, found.n_dropped, found.n_passages) == (45, 40, 1)
+    assert found.example.split() == WORDS[:32]
