@@ -69,7 +69,9 @@ def bench(
     from sixgig.cli.benchmark import Benchmark
     from sixgig.cli.opening import Opening, at_least, find_model, paging_options
     from sixgig.cli.report import write_json
+    from sixgig.inference.sampling import MAX_SEED
 
+    at_least(0, "--seed", seed, MAX_SEED)
     count = at_least(1, "--prompt-tokens", prompt_tokens) + at_least(1, "--tokens", tokens)
     paging = paging_options(always_page, policy, no_read_ahead)
     opening = Opening(find_model(model), ram, vram, count, threads, ubatch, paging)

@@ -120,11 +120,12 @@ def turn_line(turn: Generation) -> str:
     """What one answer took, in brackets."""
     words = f"{len(turn.token_ids)} tokens, {turn.decode_tokens_per_s:.1f} tokens/s"
     first = f"first after {format_seconds(turn.prefill_s)}"
+    read = f"{turn.prefill_tokens} of {turn.prompt_tokens} prompt tokens evaluated"
     endings = {
         "context": ", cut: the context is full, the next line begins a new chat; raise --context",
         "length": ", cut at --max-tokens",
     }
-    return f"[{words}, {first}{endings.get(turn.finish, '')}]"
+    return f"[{words}, {first}, {read}{endings.get(turn.finish, '')}]"
 
 
 def typed_lines() -> Iterator[str]:

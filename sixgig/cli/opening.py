@@ -26,6 +26,7 @@ from sixgig.units import format_bytes, parse_size
 
 DEMO_MODEL = "pep-moe-31m.gguf"
 DEFAULT_CONTEXT = 4096
+MOST_COUNT = 2**31 - 1  # of tokens, steps, windows: the engine counts in 32 bits
 _POLICIES = {Policy.LRU: CachePolicy.LRU, Policy.DECAYED: CachePolicy.DECAYED_FREQUENCY}
 _DEMO_NOTICE = (
     "No MODEL named: this is the demo model inside the package. It is tiny and knows nothing but Python's\n"
@@ -199,8 +200,15 @@ def paging_options(
     )
 
 
-def at_least(lowest: int, name: str, value: int) -> int:
+def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
     """`value`, or UsageError."""
     if value < lowest:
         raise UsageError(f"{name} of {value} is not possible", f"at least {lowest}")
+    if value > most:
+        raise UsageError(f"{name} of {shortened(str(value))} is not possible", f"at most {most}")
     return value
+
+
+def shortened(digits: str) -> str:
+    """A number as typed, in a length that a line bears."""
+    return digits if len(digits) <= 40 else f"{digits[:12]}... ({len(digits)} digits)"

@@ -14,6 +14,7 @@ from sixgig.cli.terminal import say
 from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError, UsageError
 from sixgig.hardware import Absent, Machine
 from sixgig.inference.history import past_runs
+from sixgig.inference.options import MAX_CONTEXT
 from sixgig.modelfile import ModelFile, Offer, OpenedOffer, offers, open_all
 from sixgig.plan import (
     PUBLISHED,
@@ -181,7 +182,7 @@ class Planning:
         request, context = self.request, self.request.context
         if context is None:
             context = min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-        at_least(1, "--context", context)
+        at_least(1, "--context", context, MAX_CONTEXT)
         return Task(request.kind, context, request.ubatch, prompt_tokens=request.prompt_tokens)
 
     def _lesson(self, model: ModelFile, mode: Mode) -> Lesson:

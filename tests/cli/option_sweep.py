@@ -1,7 +1,7 @@
 """One verb, each of its options at values that nobody means; run as a process: `option_sweep VERB FOLDER`.
 
 Prints one JSON line a case: [option, value, status, the last line of stderr]. A case that is not over after
-some seconds was accepted and is ended.
+half a second was accepted, and is ended: its status is null.
 """
 
 import contextlib
@@ -18,19 +18,10 @@ import typer.main
 from sixgig.cli.app import app
 from sixgig.cli.main import main
 
-VALUES = (
-    "-1",
-    "0",
-    "2147483648",
-    "9223372036854775808",
-    "1" + "0" * 30,
-    "1e400",
-    "nan",
-    "inf",
-    "",
-    "caf\udce9",
-)
-LONGEST_S = 1.5
+NUMBERS = ("-1", "0", "2147483648", "9223372036854775808", "1" + "0" * 400, "1e400", "nan", "inf")
+TEXTS = ("", "caf\udce9")  # the second as Python reads bytes that are no UTF-8
+COUNTS = ("N", "X", "T", "W", "SIZE", "PRICE", "TIME", "MINUTES")  # what help calls a value that is a number
+LONGEST_S = 0.5
 MOST_BYTES = 12 << 30  # of address space: a size taken at its word must not take the machine
 
 
@@ -52,29 +43,28 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "serve": [str(model), "--print-systemd"],
         "ledger": ["--file", str(folder / "ledger.db")],
         "doctor": [],
-        "demo": [],
     }
 
 
-def value_options(verb: str) -> list[str]:
-    """The long names of the options that take a value."""
-    command = typer.main.get_command(app).commands[verb]
+def cases(verb: str) -> list[tuple[str, str]]:
+    """Options that take a value, by their long names, with each value."""
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
     options = [p for p in command.params if p.param_type_name == "option" and not p.is_flag]
-    return [max(option.opts, key=len) for option in options]
+    values = {max(p.opts, key=len): (*TEXTS, *(NUMBERS if p.metavar in COUNTS else ())) for p in options}
+    return [(name, value) for name, tried in values.items() for value in tried]
 
 
-def case(arguments: list[str]) -> tuple[int | None, str]:
+def outcome(arguments: list[str], longest_s: float = LONGEST_S) -> tuple[int | None, str]:
     """Status (None: it ran on) and last words of one call."""
 
     def ring(*_: object) -> None:
         raise TooLong
 
-    out, err = io.StringIO(), io.StringIO()
+    err, status = io.StringIO(), None
     signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
-    status = None
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
+            signal.setitimer(signal.ITIMER_REAL, longest_s)
             status = main(arguments)
     except TooLong:
         pass
@@ -87,11 +77,9 @@ if __name__ == "__main__":
     verb, folder = sys.argv[1], Path(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     os.chdir(folder)
-    import torch  # noqa: F401 (an import that is cut short cannot be taken up again)
-    import xllamacpp  # noqa: F401
-
-    for option in value_options(verb):
-        for value in VALUES:
-            status, words = case([verb, *commands(folder)[verb], f"{option}={value}"])
-            print(json.dumps([option, value, status, words]), flush=True)
+    if verb in ("tune", "plan"):  # the modules that it imports as it runs must not be cut short
+        print(json.dumps(["", "", *outcome([verb, *commands(folder)[verb]], 60)]), flush=True)
+    for option, value in cases(verb):
+        status, words = outcome([verb, *commands(folder)[verb], f"{option}={value}"])
+        print(json.dumps([option, value, status, words]), flush=True)
     os._exit(0)  # whatever was cut short is not waited for
