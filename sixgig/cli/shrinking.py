@@ -171,8 +171,8 @@ class BudgetedEngines:
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Callable[[float], object]]:
-        """A bar once it takes longer."""
-        with PromptBar(label) as bar:
+        """A bar once it takes longer; into a log, lines."""
+        with PromptBar(label, begins=True) as bar:
             yield bar
 
     def say(self, line: str) -> None:
@@ -215,7 +215,7 @@ def _source(name: str, folder: Path) -> ModelFile:
     else:
         made = _converted(folder)
         if not made.exists():
-            with PromptBar(f"converting {path.name}") as bar:
+            with PromptBar(f"converting {path.name}", begins=True) as bar:
                 convert(path, made, progress=bar)
         model = open_model(made)
     if not model.n_vocab:
