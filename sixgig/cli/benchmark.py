@@ -50,7 +50,7 @@ class Benchmark:
         self.memory = self._measured_memory()
         with self._opening.open(self._on_plan) as self.opened:
             engine = self.opened.engine
-            with PromptBar("measuring") as bar:
+            with PromptBar("measuring", begins=True) as bar:
                 self.prefill, self.decode = measure_phases(engine, self._tokens(), self._n_prompt, bar)
             if self.disk is not None:
                 self.disk = _faster(self.disk, measure_disk(self.opened.model))

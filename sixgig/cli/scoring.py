@@ -249,7 +249,10 @@ def _evaluate(
     opened: Opened, windows: Windows, base: BaseFile | None = None, writer: BaseWriter | None = None
 ) -> Score:
     """With a bar, and stopped by Ctrl-C at once."""
-    with abort_on_interrupt(opened.engine), PromptBar("reading the text") as bar:
+    with (
+        abort_on_interrupt(opened.engine),
+        PromptBar(f"{opened.model.name} reads the text", begins=True) as bar,
+    ):
         return evaluate(windows, partial(logits_of, opened.engine), base, writer, bar)
 
 

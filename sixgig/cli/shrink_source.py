@@ -53,7 +53,7 @@ def _converted(folder: Path, made: Path, digest: str) -> ModelFile:
     if made.exists():
         say(f"{folder.name}: converted by an earlier run")
         return open_model(made)
-    with PromptBar(f"converting {folder.name}") as bar:
+    with PromptBar(f"converting {folder.name}", begins=True) as bar:
         convert(folder, made, digest=digest, progress=bar)
     return open_model(made)
 

@@ -184,8 +184,8 @@ class BudgetedEngines:
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Callable[[float], object]]:
-        """A bar once it takes longer."""
-        with PromptBar(label) as bar:
+        """A bar once it takes longer; into a log, lines."""
+        with PromptBar(label, begins=True) as bar:
             yield bar
 
     def say(self, line: str) -> None:

@@ -1,4 +1,4 @@
-"""How a run of tuning goes, on stderr: a bar on a terminal, a line for each held-out loss anywhere."""
+"""How a run of tuning goes, on stderr: a bar on a terminal, lines in a log; each held-out loss in both."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sixgig.cli.console import error_console
+from sixgig.cli.console import LogLines, error_console
 from sixgig.finetune.state import Progress as Run
 from sixgig.finetune.train import Stepped
 from sixgig.hardware import Absent
@@ -33,6 +33,8 @@ class TuningBar:
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("", total=n_steps)
+        self._n_steps, self._now = n_steps, f"no step of {n_steps} done"
+        self._lines = None if console.is_terminal else LogLines("tuning", words=lambda fraction: self._now)
         self._last_reading = read_energy()
         self.joules: float | Absent = 0.0
         self.seconds_per_step: list[float] = []
@@ -40,6 +42,8 @@ class TuningBar:
     def began(self, run: Run) -> None:
         """Where the run stands at its beginning."""
         self._progress.update(self._task, completed=run.step)
+        if self._lines is not None:
+            self._lines(run.step / self._n_steps)
 
     def stepped(self, run: Run, step: Stepped) -> None:
         """As train.Listener."""
@@ -48,6 +52,9 @@ class TuningBar:
         speed = step.loss.n_tokens / step.seconds
         words = f"loss {step.loss.mean:.4f}, {speed:.0f} tokens/s{self._energy_words()}"
         self._progress.update(self._task, completed=run.step, description=words)
+        self._now = f"step {run.step} of {self._n_steps}, {words}"
+        if self._lines is not None:
+            self._lines(run.step / self._n_steps)
 
     def evaluated(self, run: Run) -> None:
         """As train.Listener."""
@@ -69,10 +76,14 @@ class TuningBar:
         return "" if isinstance(self.joules, Absent) else f", {self.joules:.0f} J"
 
     def __enter__(self) -> Self:
+        if self._lines is not None:
+            self._lines.start()
         self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
+        if self._lines is not None:
+            self._lines.stop()
         self._progress.stop()

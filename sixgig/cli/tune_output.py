@@ -92,7 +92,7 @@ class OutputFolder:
 
 def merged_into(path: Path, model: ModelFile, lora: Lora, threads: int) -> str:
     """Writes the model with the adapter merged in; what became of its types."""
-    with PromptBar(f"merging into {path.name}") as bar:
+    with PromptBar(f"merging into {path.name}", begins=True) as bar:
         grown = merge(model, lora, path, threads, bar)
     size = format_bytes(path.stat().st_size)
     if not grown:
