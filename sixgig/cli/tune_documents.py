@@ -39,7 +39,7 @@ class DatedTemplate:
             messages,
             add_generation_prompt=add_generation_prompt,
             tools=tools,
-            strftime_now=self.day.strftime,
+            day=self.day,
         )
 
 

@@ -3,42 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.errors import SixgigError, UsageError
+from sixgig.errors import UsageError
 from sixgig.finetune.examples import Completion, Conversation, Example, Text, content_digest
+from sixgig.finetune.turns import Template, Turn, learnt_turns, whole
 
 BLOCK_CHARACTERS = 1 << 20
 _WORD_AFTER_NEWLINE = re.compile(r"(?<=\S)\n(?=[A-Za-z])")  # a border of tokens in every tokenizer we know
 Ids = NDArray[np.int32]
 Marks = NDArray[np.bool_]
 _CONTEXT_CHARACTERS, _CONTEXT_TOKENS = 128, 8
-_STAND_IN = "\ue000"  # for private use: no template writes it
 _Span = tuple[str, bool]  # a piece of text, and whether it is learnt
 _Tokenize = Callable[[str], list[int]]
-
-
-class Template(Protocol):
-    """A chat template: messages to text, without the special tokens that the tokenizer puts around a text.
-
-    Raises SixgigError for what it does not take.
-    """
-
-    def render(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        add_generation_prompt: bool,
-        tools: Sequence[Mapping[str, Any]] | None,
-    ) -> str:
-        """The text, with the beginning of an answer where a generation prompt is asked for."""
 
 
 class Tokenizer(Protocol):
@@ -87,26 +71,38 @@ def render(
 
     The tokens before an answer are those that inference is given there, but for a token that the tokenizer
     would put behind every prompt (the end of a sequence before its answer teaches nothing). Some templates
-    write past turns otherwise than the turn to be answered (Qwen3 takes the thinking out): then each answer
-    has a document of its own, the conversation up to there. Where not even the last turn begins with its
-    prompt (DeepSeek-R1 drops the <think> it had begun), its content follows the prompt as it stands.
-    An answer that is the first message is not learnt: nobody asked for it. Messages after the last answer are
-    left out.
-    Raises UsageError, with the example's place, when the template refuses it or nothing in it is learnt.
+    write past turns otherwise than the turn to be answered (Qwen3 takes the thinking out), or end no turn
+    before the next: then each answer has a document of its own, the conversation up to there.
+    Which answers are learnt: turns.learnt_turns. Messages after the last of them are left out.
+    Raises UsageError, with the example's place, when the template refuses it or leaves out a text of it, or
+    nothing in it is learnt.
     """
     begin, _ = tokenizer.frame
     if isinstance(example, Text):
         parts = [_text(example, tokenizer)]
     elif isinstance(example, Completion):
-        spans = [(example.prompt, train_on_all), (example.completion, True)]
-        parts = [_spans(spans, tokenizer, begin)]
+        parts = [_spans([(example.prompt, train_on_all), (example.completion, True)], tokenizer, begin)[:2]]
+    elif train_on_all:
+        parts = [_spans([(whole(example, template), True)], tokenizer, begin)[:2]]
     else:
-        parts = [_spans(spans, tokenizer, begin) for spans in _turns(example, template, train_on_all)]
+        parts = _conversation(learnt_turns(example, template), tokenizer, begin)
     name, divisible = content_digest(example), isinstance(example, Text)
     documents = [Document(*_ended(*part, tokenizer), name, divisible) for part in parts]
     if not documents or not all(document.learn.any() for document in documents):
         raise _nothing(example)
     return documents
+
+
+def _conversation(
+    turns: Sequence[Turn], tokenizer: Tokenizer, begin: Sequence[int]
+) -> list[tuple[Ids, Marks]]:
+    """One document, where each prompt and answer continues what came before and every turn is ended."""
+    borders = [border for turn in turns for border in turn]
+    if borders and all(longer.startswith(shorter) for shorter, longer in pairwise(borders)):
+        tokens, learn, all_end = _spans(_between(borders), tokenizer, begin)
+        if all_end:
+            return [(tokens, learn)]
+    return [_spans(_between(turn), tokenizer, begin)[:2] for turn in turns]
 
 
 def _ended(tokens: Ids, learn: Marks, tokenizer: Tokenizer) -> tuple[Ids, Marks]:
@@ -143,19 +139,23 @@ def _blocks(text: str) -> Iterator[str]:
         start = end
 
 
-def _spans(spans: Sequence[_Span], tokenizer: Tokenizer, start: Sequence[int] = ()) -> tuple[Ids, Marks]:
-    """Tokens and marks of spans that follow one another, behind the tokens `start`."""
-    tokens, learn, text, unended = list[int](), list[bool](), "", False
+def _spans(
+    spans: Sequence[_Span], tokenizer: Tokenizer, start: Sequence[int] = ()
+) -> tuple[Ids, Marks, bool]:
+    """Tokens and marks of spans that follow one another, behind the tokens `start`; and whether each that is
+    learnt is ended, the last excepted."""
+    tokens, learn, text, unended, all_end = list[int](), list[bool](), "", False, True
     for span, learnt in spans:
         new = _following(tokens, text, span, tokenizer.tokenize)
         text += span
         marks = _answer_marks(new, tokenizer) if learnt else [False] * len(new)
         if unended and new and tokenizer.is_end(new[0]):  # GLM ends a turn by beginning the next
-            marks[0] = True
+            marks[0], unended = True, False
+        all_end = all_end and not unended
         unended = learnt and not any(map(tokenizer.is_end, new))
         tokens, learn = tokens + new, learn + marks
     ids = np.array([*start, *tokens], np.int32)
-    return ids, np.array([False] * len(start) + learn, np.bool_)
+    return ids, np.array([False] * len(start) + learn, np.bool_), all_end
 
 
 def _following(tokens: list[int], text: str, span: str, tokenize: _Tokenize) -> list[int]:
@@ -185,67 +185,10 @@ def _answer_marks(tokens: list[int], tokenizer: Tokenizer) -> list[bool]:
     return [at < size for at in range(len(tokens))]
 
 
-def _turns(example: Conversation, template: Template, train_on_all: bool) -> list[list[_Span]]:
-    """The spans of each document: one for all, where each prompt and answer continues what came before."""
-    if train_on_all:
-        return [[(_rendered(example, template, len(example.messages), False), True)]]
-    numbers = _answers(example)
-    turns = [
-        (_rendered(example, template, number, True), _rendered(example, template, number + 1, False))
-        for number in numbers
-    ]
-    borders = [border for turn in turns for border in turn]
-    if all(longer.startswith(shorter) for shorter, longer in pairwise(borders)):
-        return [_between(borders)] if borders else []
-    return [
-        _between([prompt, _answered(prompt, full, example, template, number)])
-        for number, (prompt, full) in zip(numbers, turns, strict=True)
-    ]
-
-
-def _answers(example: Conversation) -> list[int]:
-    """Numbers of the messages that are learnt."""
-    return [
-        number
-        for number, message in enumerate(example.messages)
-        if number and message["role"] == "assistant" and message.get("weight") != 0
-    ]
-
-
 def _between(borders: Sequence[str]) -> list[_Span]:
     """What each text adds to the one before; every second one is an answer."""
     pairs = enumerate(pairwise(["", *borders]))
     return [(longer[len(shorter) :], number % 2 == 1) for number, (shorter, longer) in pairs]
-
-
-def _answered(prompt: str, full: str, example: Conversation, template: Template, number: int) -> str:
-    """The prompt and message `number`: `full`, else what the message holds and the template ends it with.
-
-    What the prompt has begun of the answer and `full` has not, the message may hold itself.
-    """
-    if full.startswith(prompt):
-        return full
-    message = example.messages[number]
-    if not message["content"] or any(message.get(key) for key in ("tool_calls", "reasoning_content")):
-        what = f"{example.place}: the chat template writes an answer otherwise than it asks for it"
-        raise UsageError(what, "with tool calls or thinking", 'write it as "prompt" and "completion"')
-    apart = (at for at, (a, b) in enumerate(zip(prompt, full, strict=False)) if a != b)
-    begun = prompt[next(apart, len(full)) :]
-    marked = replace(example, messages=(*example.messages[:number], {**message, "content": _STAND_IN}))
-    _, found, end = _rendered(marked, template, number + 1, False).rpartition(_STAND_IN)
-    return prompt + str(message["content"]).removeprefix(begun) + (end if found else "")
-
-
-def _rendered(example: Conversation, template: Template, n_messages: int, ask: bool) -> str:
-    messages, tools = example.messages[:n_messages], example.tools
-    try:
-        return template.render(
-            messages, add_generation_prompt=ask, tools=None if tools is None else list(tools)
-        )
-    except SixgigError as error:
-        what = f"{example.place}: the chat template refuses this conversation"
-        numbers = f"up to message {n_messages}: {error.numbers or error.what}"
-        raise UsageError(what, numbers, "write it as the model expects it, or leave it out") from error
 
 
 def _nothing(example: Example) -> UsageError:

@@ -4,6 +4,7 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import GeneratorType
 from typing import Any
 
 from jinja2 import nodes
@@ -21,6 +22,8 @@ CHATML = (  # what the engine takes where a model has no template
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 _PROBE = "\ue001"  # for private use: no template writes it
+_CHANNELS = "<|channel|>"  # who writes these knows developers
+_EMPTY: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
 class _GenerationTag(Extension):
@@ -39,8 +42,10 @@ class ChatTemplate:
     answered is the engine's own work: chat_format.) `notice` is "" or says that the model brought no
     template.
 
-    As the engine does, BOS and EOS that the template writes are left out where the tokenizer adds its own,
-    and contents are given in parts where the template wants them so.
+    It follows the engine: BOS and EOS that the template writes are left out where the tokenizer adds its own,
+    contents are given in parts and arguments of calls as JSON text where the template wants them so,
+    "developer" is "system", and a system message that the template does not write begins the next message.
+    Thinking is on.
     Raises ModelFileError when the template is broken or uses what the sandbox forbids.
     """
 
@@ -54,8 +59,9 @@ class ChatTemplate:
         adds_eos: bool = False,
     ) -> None:
         self.notice = "" if source else "the model has no chat template: ChatML, as llama.cpp's server does"
-        self._tokens = {"bos_token": bos, "eos_token": eos}
+        self._names = {"bos_token": bos, "eos_token": eos, "enable_thinking": True}
         self._begin, self._end = bos if adds_bos else "", eos if adds_eos else ""
+        self._has_developers = _CHANNELS in (source or "")
         try:
             self._template = _environment().from_string(source or CHATML)
         except (TemplateError, RecursionError) as error:
@@ -67,29 +73,98 @@ class ChatTemplate:
         *,
         add_generation_prompt: bool = True,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        day: datetime | None = None,
         **variables: Any,
     ) -> str:
-        """The text. Messages map "role" and "content"; `variables` reach the template as named."""
-        given = [_in_parts(message) for message in messages] if self._wants_parts else list(messages)
-        names = self._tokens | variables | {"tools": tools, "add_generation_prompt": add_generation_prompt}
+        """The text. Messages map "role" and "content"; `variables` reach the template as named. day: what it
+        takes for now."""
+        names = self._names | _dates(day or datetime.now()) | variables
+        names |= {"tools": tools} if tools else {}
+        names |= {"add_generation_prompt": True} if add_generation_prompt else {}
         try:
-            text = self._template.render(messages=given, documents=None, **names)
+            text = self._template.render(messages=self._adapted(messages), **names)
         except Exception as error:  # the template is foreign code: whatever it raises is its own fault
             raise _broken(error) from error
         return text.removeprefix(self._begin).removesuffix(self._end)
+
+    def _adapted(self, messages: Iterable[Message]) -> list[Message]:
+        """As this template wants them."""
+        given = list(messages)
+        if not self._has_developers:
+            given = [{**m, "role": "system"} if m.get("role") == "developer" else m for m in given]
+        if given and given[0].get("role") == "system" and not self._writes_system:
+            given = _without_system(given)
+        if any(message.get("tool_calls") for message in given) and not self._takes_objects:
+            given = [_with_texts(message) for message in given]
+        return [_in_parts(message) for message in given] if self._wants_parts else given
 
     @functools.cached_property
     def _wants_parts(self) -> bool:
         """Does it show a content in parts, and not one that is a string?"""
         plain: Message = {"role": "user", "content": _PROBE}
-        return not self._shows(plain) and self._shows(_in_parts(plain))
+        return not self._shows([plain]) and self._shows([_in_parts(plain)])
 
-    def _shows(self, message: Message) -> bool:
-        names: dict[str, Any] = {**self._tokens, "tools": None, "add_generation_prompt": True}
+    @functools.cached_property
+    def _writes_system(self) -> bool:
+        chat: list[Message] = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "a"}]
+        return self._shows([_in_parts(message) for message in chat] if self._wants_parts else chat)
+
+    @functools.cached_property
+    def _takes_objects(self) -> bool:
+        """Does it show arguments that are an object? If not, it wants their JSON, unless it shows neither."""
+        return self._shows_call({"a": _PROBE}) or not self._shows_call(f'{{"a": "{_PROBE}"}}')
+
+    def _shows_call(self, arguments: Any) -> bool:
+        call = {
+            "type": "function",
+            "id": "call00001",
+            "function": {"name": "f", "arguments": arguments},
+        }
+        return self._shows(
+            [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "", "tool_calls": [call]},
+                {"role": "tool", "content": "b", "tool_call_id": "call00001"},
+                {"role": "assistant", "content": "c"},
+                {"role": "user", "content": "d"},
+            ],
+            tools=[{"type": "function", "function": {"name": "f", "description": "g", "parameters": _EMPTY}}],
+        )
+
+    def _shows(self, messages: Sequence[Message], **names: Any) -> bool:
+        given = self._names | _dates(datetime.now()) | {"add_generation_prompt": True} | names
         try:
-            return _PROBE in self._template.render(messages=[message], documents=None, **names)
+            return _PROBE in self._template.render(messages=messages, **given)
         except Exception:  # as in render(), which will say so
             return False
+
+
+def _dates(day: datetime) -> dict[str, Any]:
+    return {
+        "strftime_now": day.strftime,
+        "datetime": day.strftime("%b %d %Y"),
+        "date_string": day.strftime("%d %b %Y"),
+    }
+
+
+def _without_system(messages: list[Message]) -> list[Message]:
+    system, *others = messages
+    if others and all(isinstance(message.get("content"), str) for message in messages[:2]):
+        others[0] = {**others[0], "content": f"{system['content']}\n{others[0]['content']}"}
+    return others
+
+
+def _with_texts(message: Message) -> Message:
+    """Arguments of calls as the engine writes them where it is given objects."""
+    calls = message.get("tool_calls")
+    return {**message, "tool_calls": [_with_text(call) for call in calls]} if calls else message
+
+
+def _with_text(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = call.get("function", {})
+    if not isinstance(arguments := function.get("arguments"), dict):
+        return call
+    return {**call, "function": {**function, "arguments": json.dumps(arguments, ensure_ascii=False)}}
 
 
 def _in_parts(message: Message) -> Message:
@@ -105,7 +180,6 @@ def _environment() -> ImmutableSandboxedEnvironment:
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
     return environment
 
 
@@ -117,6 +191,7 @@ def _to_json(
     sort_keys: bool = False,
 ) -> str:
     """JSON as text for a model, without the HTML escapes of Jinja's own filter."""
+    value = list(value) if isinstance(value, GeneratorType) else value  # what Jinja's own filters give
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
@@ -124,10 +199,6 @@ def _to_json(
 
 def _raise_exception(message: str) -> None:
     raise TemplateError(message)
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)
 
 
 def _broken(error: Exception) -> ModelFileError:

@@ -183,7 +183,7 @@ def test_an_answer_goes_on_where_the_prompt_began_it(vocabulary, content):
 def test_thinking_that_a_template_would_lose_is_refused(vocabulary):
     message = {"role": "assistant", "content": "b", "reasoning_content": "x"}
     example = Conversation(PLACE, ({"role": "user", "content": "a"}, message))
-    with pytest.raises(UsageError, match=r"line 3.*otherwise than it asks"):
+    with pytest.raises(UsageError, match=r"line 3, message 2.*leaves out its reasoning"):
         render(example, template(R_1, vocabulary), vocabulary)
 
 
