@@ -6,6 +6,7 @@ import typer
 
 from sixgig import __version__
 from sixgig.cli import bench, demo, doctor, ledger, plan, run, score, serve, shrink, tune
+from sixgig.cli.once import OnceCommand
 
 app = typer.Typer(
     name="sixgig",
@@ -23,6 +24,8 @@ score.register(app)
 shrink.register(app)
 tune.register(app)
 ledger.register(app)
+for verb in app.registered_commands:
+    verb.cls = OnceCommand
 
 
 def _version(wanted: bool) -> None:

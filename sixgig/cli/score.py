@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sixgig.cli.once import saving_at_signals
 from sixgig.cli.parameters import Adapter, Json, Model, Ram, Threads, Vram
 
 EPILOG = """\b
@@ -94,7 +95,8 @@ def score(
     request = Request(reference, text, save_reference, windows, context, ram, vram, threads, ubatch)
     found = find_model(model)
     scoring = Scoring(found, request, find_adapter(adapter, found))
-    scoring.run()
+    with saving_at_signals():
+        scoring.run()
     if json:
         write_json(score_document(scoring))
     else:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sixgig.cli.once import saving_at_signals
 from sixgig.cli.parameters import Context, Json, Threads, Vram
 
 EPILOG = """\b
@@ -111,7 +112,8 @@ def shrink(
         model, output, text, size, ram, vram, not no_prune, held_out, context, work, imatrix, plot, threads
     )
     shrinking = Shrinking(request)
-    shrinking.run()
+    with saving_at_signals():
+        shrinking.run()
     if json:
         write_json(shrink_document(shrinking))
     else:

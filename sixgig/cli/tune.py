@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sixgig.cli.once import saving_at_signals
 from sixgig.cli.parameters import Json, Ram, Threads
 from sixgig.errors import UsageError
 
@@ -58,10 +59,18 @@ HeldOut = Annotated[
         "--held-out",
         metavar="FILE",
         help="Judge on this instead of a part of DATA set apart.",
-        show_default="a twentieth of DATA",
+        show_default="a twentieth of DATA, more where it is small",
     ),
 ]
-Epochs = Annotated[int, typer.Option("--epochs", metavar="N", help="Times to go through DATA at most.")]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs",
+        metavar="N",
+        help="Times to go through DATA at most.",
+        show_default="2, up to 12 where DATA is small",
+    ),
+]
 Steps = Annotated[
     int | None,
     typer.Option(
@@ -120,7 +129,7 @@ def tune(
     ram: Ram = None,
     vram: GpuMemory = None,
     held_out: HeldOut = None,
-    epochs: Epochs = 2,
+    epochs: Epochs = None,
     steps: Steps = None,
     targets: Targets = "attention,dense,shared",
     rank: Rank = 16,
@@ -177,7 +186,8 @@ def tune(
         threads=threads,
     )
     tuning = Tuning(request)
-    tuning.run()
+    with saving_at_signals():
+        tuning.run()
     if json:
         write_json(tune_document(tuning))
     else:

@@ -12,6 +12,9 @@ from sixgig.finetune.state import Progress as Run
 from sixgig.finetune.train import Stepped
 from sixgig.hardware import Absent
 from sixgig.hardware.energy import joules_between, read_energy
+from sixgig.units import format_seconds
+
+_STEPS_BEFORE_FORECAST = 2
 
 
 class TuningBar:
@@ -21,7 +24,7 @@ class TuningBar:
     """
 
     def __init__(self, n_steps: int) -> None:
-        console = error_console()
+        console, self._n_steps = error_console(), n_steps
         self._progress = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -49,6 +52,8 @@ class TuningBar:
         """As train.Listener."""
         self._meter()
         self.seconds_per_step.append(step.seconds)
+        if len(self.seconds_per_step) == _STEPS_BEFORE_FORECAST:
+            self._forecast(run)
         speed = step.loss.n_tokens / step.seconds
         words = f"loss {step.loss.mean:.4f}, {speed:.0f} tokens/s{self._energy_words()}"
         self._progress.update(self._task, completed=run.step, description=words)
@@ -61,6 +66,15 @@ class TuningBar:
         step, loss = run.held_out[-1]
         mark = "" if run.best[0] != step or step == 0 else ", the lowest so far"
         self._progress.console.print(f"after {step} steps: held-out loss {loss:.4f}{mark}")
+
+    def _forecast(self, run: Run) -> None:
+        """Once, from steps that have nothing to begin any more."""
+        left = (self._n_steps - run.step) * self.seconds_per_step[-1]
+        if left > 0:
+            pace = f"{format_seconds(self.seconds_per_step[-1])} a step"
+            self._progress.console.print(
+                f"{pace}: about {format_seconds(left)} to go, if nothing ends it earlier"
+            )
 
     def _meter(self) -> None:
         """Step by step: a counter may wrap once between two readings, not more often."""

@@ -16,7 +16,8 @@ from sixgig.inference.chat import ChatTemplate
 from sixgig.inference.tokenizer import open_tokenizer
 from sixgig.modelfile import ModelFile
 
-HELD_OUT_SHARE = 0.05
+HELD_OUT_SHARE, MOST_HELD_OUT_SHARE = 0.05, 0.15
+HELD_OUT_DOCUMENTS = 8  # fewer have no error bar worth the name
 MOST_HELD_OUT = 4  # steps' worth of tokens: judging should cost less than learning
 
 
@@ -57,11 +58,17 @@ def read_documents(model: ModelFile, request: Request, today: datetime) -> Docum
     documents, notices = _rendered(model, request, request.data, today)
     most = MOST_HELD_OUT * request.step_tokens
     if request.held_out is None:
-        return Documents(*split_held_out(documents, HELD_OUT_SHARE, request.seed, most), tuple(notices))
+        share = held_out_share(len(documents))
+        return Documents(*split_held_out(documents, share, request.seed, most), tuple(notices))
     others, more = _rendered(model, request, request.held_out, today)
     judged = sample(others, request.seed, most)
     require_apart(documents, judged)
     return Documents(documents, judged, tuple(dict.fromkeys((*notices, *more))))
+
+
+def held_out_share(n_documents: int) -> float:
+    """Of the tokens: a twentieth, more where that would be too few documents, but most are for learning."""
+    return min(MOST_HELD_OUT_SHARE, max(HELD_OUT_SHARE, HELD_OUT_DOCUMENTS / n_documents))
 
 
 def _rendered(

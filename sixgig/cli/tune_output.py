@@ -90,10 +90,10 @@ class OutputFolder:
         self.state_path.unlink(missing_ok=True)
 
 
-def merged_into(path: Path, model: ModelFile, lora: Lora, threads: int) -> str:
-    """Writes the model with the adapter merged in; what became of its types."""
+def merged_into(path: Path, model: ModelFile, lora: Lora, threads: int, folder: Path) -> str:
+    """Writes the model with the adapter, which is in `folder`, merged in; what became of its types."""
     with PromptBar(f"merging into {path.name}", begins=True) as bar:
-        grown = merge(model, lora, path, threads, bar)
+        grown = merge(model, lora, path, threads, bar, name=folder.absolute().name)
     size = format_bytes(path.stat().st_size)
     if not grown:
         return f"merged into {path}, {size}"

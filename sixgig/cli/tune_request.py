@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from sixgig.errors import UsageError
 from sixgig.finetune.adapter import Part
-from sixgig.finetune.optimisers import LEARNING_RATES
+from sixgig.finetune.optimisers import LEARNING_RATES, LEAST_RATE, MOST_RATE
+from sixgig.finetune.schedule import BATCH_TOKENS, EPOCHS, batch_tokens
 from sixgig.units import parse_size
 
-BATCH_TOKENS, MICRO_TOKENS, FEWEST_STEPS = 4096, 1024, 60
+MICRO_TOKENS = 1024
 MOST, MOST_EPOCHS, MOST_THREADS = 1 << 30, 1000, 512
 
 
 @dataclass(frozen=True)
 class Request:
-    """The options as typed; None means the default. Raises UsageError for what cannot be."""
+    """The options as typed; None means the default. Raises UsageError for what cannot be.
+
+    longest: of the documents, in tokens, once they were read.
+    """
 
     model: str
     data: Path
@@ -26,7 +31,7 @@ class Request:
     ram: str | None
     vram: str | None
     held_out: Path | None
-    epochs: int
+    epochs: int | None
     steps: int | None
     targets: str
     rank: int
@@ -41,6 +46,7 @@ class Request:
     resume: bool
     merge: Path | None
     threads: int | None
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse before anything is read."""
@@ -57,10 +63,10 @@ class Request:
         _within("--rank", self.rank, 1, MOST)
         _within("--batch", self.most_tokens, 1, MOST)
         _within("--steps", 1 if self.steps is None else self.steps, 1, MOST)
-        _within("--epochs", self.epochs, 1, MOST_EPOCHS)
+        _within("--epochs", self.least_epochs, 1, MOST_EPOCHS)
         _within("--context", self.context, 2, MOST)
         _within("--threads", 1 if self.threads is None else self.threads, 1, MOST_THREADS)
-        _within("--learning-rate", self.peak_rate, 1e-12, 1e30)
+        _within("--learning-rate", self.peak_rate, LEAST_RATE, MOST_RATE)
         _within("--alpha", self.scaling, 1e-6, 1e9)
         _within("--save-every", self.save_every_s / 60, 0, 1e6)
 
@@ -95,17 +101,21 @@ class Request:
         """Of a step, as asked."""
         return BATCH_TOKENS if self.batch is None else self.batch
 
-    def with_batch_for(self, n_tokens: int) -> Request:
-        """Where no batch was asked for, one small enough for some steps even with little to learn from."""
-        if self.batch is not None or self.steps is not None:
-            return self
-        fitting = self.epochs * n_tokens // FEWEST_STEPS
-        return replace(self, batch=min(BATCH_TOKENS, max(1, fitting)))
+    @property
+    def least_epochs(self) -> int:
+        """As asked; by default more where DATA is small."""
+        return EPOCHS if self.epochs is None else self.epochs
+
+    def fitted_to(self, lengths: Sequence[int]) -> Request:
+        """For documents of these lengths: with a batch that suits them, where none was asked for."""
+        batch = batch_tokens(lengths, self.least_epochs) if self.batch is None else self.batch
+        return replace(self, batch=batch, longest=max(lengths))
 
     @property
     def micro_tokens(self) -> int:
         """Tokens that go through attention together: memory does not decide it, so nor does it the bits."""
-        return max(self.context, min(self.most_tokens, MICRO_TOKENS))
+        longest = self.context if self.longest is None else self.longest
+        return max(longest, min(self.most_tokens, MICRO_TOKENS))
 
     @property
     def micro_batches(self) -> int:

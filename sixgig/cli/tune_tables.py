@@ -17,7 +17,17 @@ def show_tuning(tuning: Tuning) -> None:
     """Losses, pace, memory, and what to do with the result."""
     run, plan = tuning.progress, tuning.plan
     before, (best_step, best) = run.held_out[0][1], run.best
-    say(f"held-out loss {before:.4f} -> {best:.4f} nats a token, after {best_step} of {run.step} steps")
+    verdict, planned = tuning.verdict, tuning.recipe.steps
+    error = "" if verdict.error is None else f", 95% within {verdict.error:.4f}"
+    say(
+        f"held-out loss {before:.4f} -> {best:.4f} nats a token ({verdict.gain:.4f} lower{error}; "
+        f"{len(run.judged)} documents), after {best_step} of {run.step} steps"
+    )
+    if run.step < planned:
+        lasted = (
+            f"stopped after {run.step} of {planned} steps: {tuning.recipe.patience} held-out losses in a row"
+        )
+        say(f"{lasted} were not the lowest; the adapter is the one after step {best_step}")
     pace = f"{format_seconds(_seconds_per_step(tuning))} a step, {format_seconds(run.seconds)} in all"
     say(pace + _energy(tuning))
     say(
@@ -40,14 +50,22 @@ def tune_document(tuning: Tuning) -> dict[str, Any]:
         "version": __version__,
         "adapter": str(tuning.folder.adapter_path),
         "output": str(tuning.folder.path),
-        "merged": None if request.merge is None else str(request.merge),
+        "merged": None if tuning.merged is None else str(tuning.merged),
+        "outcome": tuning.verdict.outcome.value,
         "steps": run.step,
+        "planned_steps": tuning.recipe.steps,
         "best_step": run.best[0],
+        "epochs": tuning.n_epochs * run.step / tuning.recipe.steps,
+        "tokens_per_step": request.step_tokens,
         "seconds": run.seconds,
         "seconds_per_step": _seconds_per_step(tuning),
         "tokens": run.tokens,
         "heldout_loss_before": run.held_out[0][1],
         "heldout_loss_after": run.best[1],
+        "heldout_gain": tuning.verdict.gain,
+        "heldout_gain_error": tuning.verdict.error,
+        "heldout_documents": len(run.judged),
+        "training_loss_fall": tuning.verdict.fall,
         "losses": run.losses,
         "held_out": run.held_out,
         "peak_memory_bytes": tuning.peak.total_bytes,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,22 +16,26 @@ from sixgig.cli.tune_bar import TuningBar
 from sixgig.cli.tune_documents import Documents, read_documents
 from sixgig.cli.tune_output import OutputFolder, merged_into
 from sixgig.cli.tune_request import Request
-from sixgig.errors import BudgetError, DivergedError, ReadError, UsageError
+from sixgig.errors import BudgetError, DivergedError, ReadError, TrainingError, UsageError
 from sixgig.finetune.adapter import Adapter, Target, targets
 from sixgig.finetune.footing import find_footing
 from sixgig.finetune.net import Net, build_net
 from sixgig.finetune.packing import Steps, digest, pack
 from sixgig.finetune.rendering import Document
+from sixgig.finetune.schedule import epochs_for
 from sixgig.finetune.session import Setup, device_of, open_trainer
 from sixgig.finetune.state import Progress, State, require_same
 from sixgig.finetune.train import Corpus, Recipe, Trainer, batches
+from sixgig.finetune.verdict import Outcome, Verdict, judge
 from sixgig.hardware import Peak, PeakSampler, process_memory, usable_cores
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.modelfile.content import model_digest
+from sixgig.modelfile.lora import merged_adapters
 from sixgig.plan import Allowance, ProcessBytes, anatomy
 from sixgig.plan.tuning import STATE_BYTES, Batch, TuningPlan, plan_tuning
 from sixgig.units import format_bytes, parse_size
+from sixgig.weights.stored import StoredWeights, not_finite
 
 WARMUP_SHARE, CLIP, PATIENCE, EVALUATIONS = 0.05, 1.0, 3, 10
 
@@ -40,11 +46,14 @@ class Tuning:
     model: ModelFile
     plan: TuningPlan
     recipe: Recipe
+    n_epochs: float  # of all steps together, where nothing ends the run earlier
     progress: Progress
     bar: TuningBar
     adapter: Adapter
     notices: tuple[str, ...]
     findings: tuple[str, ...]
+    verdict: Verdict
+    merged: Path | None = None  # the file that was written
     peak: Peak
     bytes_read: int
 
@@ -105,18 +114,21 @@ class Tuning:
         self._today = now if state is None else datetime.fromisoformat(state.job["date"])
         documents = read_documents(self.model, self.request, self._today)
         self.notices = documents.notices
-        self.request = self.request.with_batch_for(sum(map(len, documents.learnt)))
         if (peak := process_memory().peak_bytes) > self._budget_bytes:
             numbers = f"{format_bytes(peak)} taken, {format_bytes(self._budget_bytes)} allowed"
             raise BudgetError("reading DATA takes too much memory", numbers, "raise --ram or divide DATA")
         return documents
 
     def _corpus(self, documents: Documents) -> Corpus:
-        request = self.request
+        """Of steps that suit the data; the recipe too."""
+        longest = max(map(len, documents.judged))
+        request = self.request.fitted_to([len(document) for document in documents.learnt])
+        self.request = request = replace(request, longest=max(longest, request.longest or 0))
         steps = Steps(documents.learnt, request.micro_tokens, request.micro_batches, request.seed)
         judged = pack(documents.judged, request.micro_tokens, request.seed, 0)
         held_out = batches(judged, request.micro_batches)
-        self.recipe = self._recipe(request.steps or steps.n_steps(request.epochs))
+        n_steps = request.steps or steps.n_steps(request.epochs or epochs_for(steps.n_steps))
+        self.recipe, self.n_epochs = self._recipe(n_steps), n_steps / steps.n_steps(1)
         return Corpus(steps.__getitem__, held_out)
 
     def _recipe(self, n_steps: int) -> Recipe:
@@ -177,42 +189,69 @@ class Tuning:
             f"adapter of rank {request.rank}, alpha {request.scaling:g}, on {len(wanted)} matrices: "
             f"{n_weights / 1e6:.2f} million weights"
         )
+        rows = len(documents.learnt)
         say(
-            f"{len(documents.learnt)} documents with {n_tokens} tokens, {n_learnt} of them learnt; "
-            f"{len(documents.judged)} held out; {recipe.steps} steps of at most {request.step_tokens} tokens"
+            f"{rows} documents with {n_tokens} tokens, {n_learnt} of them learnt; "
+            f"{len(documents.judged)} held out: {recipe.steps} steps of about "
+            f"{rows * self.n_epochs / recipe.steps:.3g} documents, at most {request.step_tokens} tokens; "
+            f"{self.n_epochs:.3g} epochs"
         )
         say(
             f"{recipe.optimiser}, learning rate {recipe.learning_rate:g} after {recipe.warmup_steps} steps, "
             f"then a cosine; gradient clipped at {recipe.clip:g}; stops after {recipe.patience} held-out "
             "losses that are not the lowest"
         )
+        for _, name in merged_adapters(self.model.metadata):
+            say(f"{self.model.name} has an adapter merged in already: {name}")
         for notice in self.notices:
             say(notice)
 
     def _train(self, trainer: Trainer) -> None:
-        """A run that diverges still leaves the best adapter it came past; any other can go on."""
+        """A run that diverges still leaves the best adapter it came past, or else nothing: what it was would
+        diverge again. Any other can go on.
+        """
         try:
             trainer.run(self.bar)
         except DivergedError as error:
-            if not trainer.progress.held_out or trainer.progress.best[0] == 0:
-                raise
-            self._write(trainer)
-            step, loss = trainer.progress.best
-            kept = f"as after {step} steps (held-out loss {loss:.4f}) the adapter is in {self.folder.path}"
-            raise DivergedError(error.what, f"{error.numbers}; {kept}", error.cure) from error
+            raise self._diverged(trainer, error) from error
         except (KeyboardInterrupt, OSError, ReadError):
             say("stopped; the state is saved: give the same command with --resume to go on")
             raise
+
+    def _diverged(self, trainer: Trainer, error: DivergedError) -> TrainingError:
+        """Why, and what is left of it."""
+        run = trainer.progress
+        if has_best := bool(run.held_out) and run.best[0] > 0:
+            self._write(trainer)
+        else:
+            self.folder.finish()
+        if (name := not_finite(StoredWeights(self.model))) is not None:
+            what, cure = f"{self.model.name} cannot be tuned", "get or convert the model again"
+            return TrainingError(what, f"{name} holds values that are no finite numbers", cure)
+        if not run.held_out:
+            what = (
+                "the loss is no number before any step: the model's own values overflow on the held-out text"
+            )
+            return TrainingError(what, error.numbers, "tune another model or on another text")
+        rate = f"{error.numbers}, learning rate {self.recipe.learning_rate:g}"
+        cure = f"lower --learning-rate to a tenth or less and begin again, in {self.folder.path} if you like"
+        if has_best:
+            step, loss = run.best
+            rate += f"; as after {step} steps (held-out loss {loss:.4f}) the adapter is in {self.folder.path}"
+            cure = "for another --learning-rate name another folder with -o"
+        return DivergedError(error.what, rate, cure)
 
     def _write(self, trainer: Trainer) -> None:
         """The best adapter in all forms. The state goes last: until then --resume writes them again."""
         lora = self.adapter.to_lora(self.model.architecture, trainer.best_tensors())
         found = self.folder.write(self.model, lora, trainer.progress)
-        if trainer.progress.best[0] == 0:
-            found.append("no step lowered the held-out loss: this adapter changes nothing")
+        self.verdict = judge(trainer.progress)
+        if self.request.merge is not None and self.verdict.outcome is not Outcome.NOTHING:
+            found.append(merged_into(self.request.merge, self.model, lora, self.threads, self.folder.path))
+            self.merged = self.request.merge
         elif self.request.merge is not None:
-            found.append(merged_into(self.request.merge, self.model, lora, self.threads))
-        self.findings = tuple(found)
+            found.append(f"{self.request.merge} was not written: there is nothing to merge")
+        self.findings = tuple(filter(None, (*found, self.verdict.advice)))
         self.folder.finish()
 
 

@@ -16,7 +16,7 @@ from sixgig.compress.write import Job, Progress, row_bytes, weighting, write_mod
 from sixgig.llamacpp.blocks import dequantise_rows, prepare, quantise_rows
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType, ModelFile
 from sixgig.modelfile.content import model_digest
-from sixgig.modelfile.lora import Lora
+from sixgig.modelfile.lora import MERGED, Lora, merged_adapters
 from sixgig.weights.merged import MergedWeights
 from sixgig.weights.stored import Floats, StoredWeights, WeightInfo
 
@@ -33,18 +33,22 @@ def merge(
     progress: Progress = lambda fraction: None,
     *,
     same_types: bool = False,
+    name: str = "an adapter",
 ) -> dict[str, GgmlType]:
     """Writes `model` with W + scale * B A for every tensor that `lora` adapts to the file `out`.
 
     An adapted tensor whose type does not hold the change gets the smallest that does; with `same_types` each
-    keeps its own. They are quantised without importances; all others keep their bytes. Returns the new types
-    by tensor name. Resumable and bounded in memory as write_model is. Raises ModelFileError as MergedWeights,
-    OSError, ReadError.
+    keeps its own. They are quantised without importances; all others keep their bytes. The file says what was
+    merged into it: `name`, by lora.MERGED. Returns the new types by tensor name. Resumable and bounded in
+    memory as write_model is. Raises ModelFileError as MergedWeights, OSError, ReadError.
     """
     weights = MergedWeights(StoredWeights(model), lora)
     changed = {} if same_types else larger_types(weights)
     types = {info.name: info.type for info in weights.tensors} | changed
-    write_model(Job(weights, types, lambda name: None, {}, _identity(model, lora)), out, threads, progress)
+    before = [f"{digest} {name}" for digest, name in merged_adapters(model.metadata)]
+    merged = {MERGED: [*before, f"{lora.digest} {name}"]}
+    identity = sha256(f"{model_digest(model)} {lora.digest}".encode()).hexdigest()
+    write_model(Job(weights, types, lambda tensor: None, merged, identity), out, threads, progress)
     return changed
 
 
@@ -93,12 +97,3 @@ def _stored(values: Floats, info: WeightInfo, kind: GgmlType) -> Floats:
     quantise_rows(kind.id, values, None if importance is None else importance[0], blocks)
     dequantise_rows(kind.id, blocks, restored)
     return restored
-
-
-def _identity(model: ModelFile, lora: Lora) -> str:
-    digest = sha256(f"{model_digest(model)} {lora.alpha}".encode())
-    for name, pair in lora.pairs.items():
-        for factor in pair:
-            digest.update(f"{name} {factor.shape}".encode())
-            digest.update(np.ascontiguousarray(factor).data)
-    return digest.hexdigest()

@@ -11,7 +11,7 @@ from sixgig.inference.options import CONTEXT_STEP, EngineOptions
 from sixgig.inference.serving import serving_tiers
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.lora import find_lora
-from sixgig.modelfile.lora_fit import check_lora
+from sixgig.modelfile.lora_fit import check_lora, require_unmerged
 from sixgig.plan import (
     Placement,
     Task,
@@ -88,7 +88,9 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
     _require_unicode(spec.path)
     model = open_model(spec.path)
     if spec.adapter is not None:
-        check_lora(find_lora(spec.adapter), model)
+        adapter = find_lora(spec.adapter)
+        check_lora(adapter, model)
+        require_unmerged(adapter, model)
     trained = model.context_length or spec.context or DEFAULT_CONTEXT
     context = _served_context(spec.context or DEFAULT_CONTEXT, trained)
     pooling = spec.pooling or _pooling(model)

@@ -18,6 +18,8 @@ from sixgig.errors import TrainingError, UsageError
 
 # While gradients agree AdamW moves a weight by the whole rate, Muon by UPDATE_RMS of it: hence five times.
 LEARNING_RATES = {"adamw": 2e-4, "muon": 1e-3}
+# A step moves every weight of A, drawn within 1 / sqrt(n_in), by about the rate: at 1 nothing of it is left.
+LEAST_RATE, MOST_RATE = 1e-12, 1.0
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of X, X X^T X, (X X^T)^2 X
 ITERATIONS = 5
 UPDATE_RMS = 0.2  # of Muon's update before the learning rate, as AdamW's usually is

@@ -26,7 +26,8 @@ from sixgig.errors import TrainingError
 class Progress:
     """step: how many are done. losses: of each step's batch. held_out: (after how many steps, loss).
 
-    tokens: learnt from so far. seconds: of all sittings.
+    tokens: learnt from so far. seconds: of all sittings. judged: learnt tokens of each held-out document;
+    nll_before and nll_best: its nats at the first evaluation, and at the lowest loss.
     """
 
     step: int = 0
@@ -34,6 +35,9 @@ class Progress:
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
     held_out: list[tuple[int, float]] = field(default_factory=list)
+    judged: list[int] = field(default_factory=list)
+    nll_before: list[float] = field(default_factory=list)
+    nll_best: list[float] = field(default_factory=list)
 
     @property
     def best(self) -> tuple[int, float]:

@@ -32,10 +32,12 @@ Kind = Literal["step", "forward"]
 
 @dataclass(frozen=True)
 class Loss:
-    """Of the tokens that are learnt: the sum of their nll in nats, and how many there are."""
+    """Of the tokens that are learnt: the sum of their nll in nats, and how many there are; the same of each
+    document, where asked for."""
 
     sum_nll: float
     n_tokens: int
+    documents: tuple[tuple[float, int], ...] = ()
 
     @property
     def mean(self) -> float:
@@ -79,10 +81,11 @@ class Stepper:
         self._expected.append(kind)
 
     def loss(self, batch: Sequence[MicroBatch]) -> Loss:
-        """Of a batch, without gradients."""
+        """Of a batch and each of its documents, without gradients."""
         self._begin("forward")
         x = self._forward(batch, keep=False)
-        return _summed(self._head(x, batch, with_gradient=False)[0])
+        found = self._head(x, batch, with_gradient=False)[0]
+        return replace(_summed(found), documents=_by_document(found, batch))
 
     def gradients(self, batch: Sequence[MicroBatch]) -> Loss:
         """Of the mean nll over all tokens of the batch that are learnt."""
@@ -158,3 +161,10 @@ def lowest_adapted(blocks: Sequence[Block], adapter: Adapter) -> int:
 
 def _summed(found: HeadLoss) -> Loss:
     return Loss(float(found.nll.double().sum()), len(found.nll))
+
+
+def _by_document(found: HeadLoss, batch: Sequence[MicroBatch]) -> tuple[tuple[float, int], ...]:
+    learnt = (np.split(micro.targets >= 0, np.cumsum(micro.documents)[:-1]) for micro in batch)
+    counts = [int(marks.sum()) for documents in learnt for marks in documents]
+    parts = torch.split(found.nll.double(), counts)
+    return tuple((float(part.sum()), count) for part, count in zip(parts, counts, strict=True))

@@ -190,19 +190,28 @@ class Trainer:
         losses = [self._stepper.loss(batch) for batch in self._corpus.held_out]
         mean = sum(loss.sum_nll for loss in losses) / sum(loss.n_tokens for loss in losses)
         self._require_finite(mean, 0.0)
+        documents = [document for loss in losses for document in loss.documents]
         with InterruptShield():
-            self.progress.held_out.append((self.progress.step, mean))
+            self._note_judged(mean, [nll for nll, _ in documents], [count for _, count in documents])
             if self.progress.best[0] == self.progress.step:
                 for name, tensor in self._adapter.tensors().items():
                     self._best[name].copy_(tensor)
         self._count_time()
         listener.evaluated(self.progress)
 
+    def _note_judged(self, mean: float, nll: list[float], counts: list[int]) -> None:
+        run = self.progress
+        run.held_out.append((run.step, mean))
+        if len(run.held_out) == 1:
+            run.judged, run.nll_before = counts, nll
+        if run.best[0] == run.step:
+            run.nll_best = nll
+
     def _require_finite(self, loss: float, norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
             return
         numbers = f"loss {loss:.4g}, gradient norm {norm:.4g} at step {self.progress.step + 1}"
-        raise DivergedError("training has diverged", numbers, "lower --learning-rate and begin again")
+        raise DivergedError("training has diverged", numbers, "lower --learning-rate")
 
     def _count_time(self) -> None:
         now_s = time.monotonic()

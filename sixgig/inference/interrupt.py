@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 from sixgig.inference.engine import Engine
+from sixgig.interrupts import ENDING
 
 
 @contextlib.contextmanager
@@ -34,7 +35,7 @@ def abort_on_interrupt(engine: Engine) -> Iterator[None]:
 
 
 def _watch(reader: socket.socket, engine: Engine) -> None:
-    """Abort on each SIGINT until the other end is shut."""
+    """Abort on each signal that ends a run until the other end is shut."""
     while byte := reader.recv(1):
-        if byte[0] == signal.SIGINT:
+        if byte[0] in ENDING:
             engine.abort()

@@ -6,8 +6,9 @@ Format: llama.cpp's src/llama-adapter.cpp and convert_lora_to_gguf.py. `<tensor>
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from math import isfinite, prod
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from sixgig.modelfile.source import Fingerprint, LocalFile, local_file, read_all
 Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
 _A, _B = ".lora_a", ".lora_b"
+MERGED = "sixgig.merged_adapters"  # of a model: a string each, "<digest of Lora or LoraFile> <name>"
 _ARCHITECTURE, _ALPHA = "general.architecture", "adapter.lora.alpha"
 _TYPES = ("F32", "F16", "BF16", "Q8_0")  # what llama.cpp's converter writes
 _PLAIN = {"F32": "<f4", "F16": "<f2"}
@@ -45,6 +47,14 @@ class Lora:
     def shapes(self) -> dict[str, tuple[Shape, Shape]]:
         """Shapes of each pair's A and B, ne order."""
         return {name: (a.shape[::-1], b.shape[::-1]) for name, (a, b) in self.pairs.items()}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what it does: alpha, and each factor in float32."""
+        return _digest(
+            self.alpha,
+            {n: tuple((f.shape[::-1], [f]) for f in pair) for n, pair in self.pairs.items()},
+        )
 
     def scale(self, name: str) -> float:
         """What the product B A of a pair is multiplied by; 1 where alpha is 0."""
@@ -71,6 +81,14 @@ class LoraFile:
         """What the file looked like when it was checked."""
         assert isinstance(self.header.source, LocalFile)
         return self.header.source.fingerprint
+
+    @property
+    def digest(self) -> str:
+        """As Lora.digest; reads the file, a few MB at a time."""
+        return _digest(
+            self.alpha,
+            {n: tuple((i.shape, _rows(self.header, i)) for i in pair) for n, pair in self.pairs.items()},
+        )
 
     @property
     def sizes_bytes(self) -> list[int]:
@@ -115,6 +133,26 @@ def write_lora(path: Path, lora: Lora, name: str) -> None:
     arrays = {tensor + _A: a for tensor, (a, _) in lora.pairs.items()}
     arrays |= {tensor + _B: b for tensor, (_, b) in lora.pairs.items()}
     write_arrays(path, metadata, arrays)
+
+
+def merged_adapters(metadata: Metadata) -> list[tuple[str, str]]:
+    """(digest, name) of each adapter that sixgig has merged into a model; other programs leave no trace."""
+    if not metadata.is_array(MERGED):
+        return []
+    entries = (str(entry).partition(" ") for entry in metadata.array(MERGED))
+    return [(digest, name) for digest, _, name in entries]
+
+
+def _digest(
+    alpha: float, pairs: Mapping[str, tuple[tuple[Shape, Iterable[NDArray[np.floating]]], ...]]
+) -> str:
+    content = sha256(np.float32(alpha).tobytes())
+    for name in sorted(pairs):
+        for shape, rows in pairs[name]:
+            content.update(f"{name} {shape}".encode())
+            for some in rows:
+                content.update(np.ascontiguousarray(some, "<f4").data)
+    return content.hexdigest()
 
 
 def _require_kind(path: Path, metadata: Metadata) -> None:

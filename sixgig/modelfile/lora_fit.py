@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sixgig.errors import ModelFileError
 from sixgig.families import Role
-from sixgig.modelfile.lora import Lora, LoraFile, Shape, find_lora
+from sixgig.modelfile.lora import Lora, LoraFile, Shape, find_lora, merged_adapters
 from sixgig.modelfile.model import ModelFile
 from sixgig.modelfile.tensor import Tensor
 
@@ -28,7 +28,20 @@ def open_lora(path: Path, model: ModelFile) -> LoraFile:
     file = find_lora(path)
     check_lora(file, model)
     file.require_finite()
+    require_unmerged(file, model)
     return file
+
+
+def require_unmerged(file: LoraFile, model: ModelFile) -> None:
+    """ModelFileError where this very adapter has been merged into the model: it would count twice.
+
+    What other programs have merged leaves no trace, and cannot be told.
+    """
+    merged = dict(merged_adapters(model.metadata))
+    if merged and (name := merged.get(file.digest)) is not None:
+        what = f"{file.path.name} is merged into {model.name} already"
+        cure = "use the model without the adapter, or the adapter with the model it was made for"
+        raise ModelFileError(what, f"as {name[:80]!r}", cure)
 
 
 def check_lora(lora: Lora | LoraFile, model: ModelFile) -> None:

@@ -16,6 +16,7 @@ from sixgig.families import Role
 from sixgig.llamacpp.blocks import dequantise_rows
 from sixgig.modelfile import GgmlType, ModelFile, Tensor
 
+_LOOKED_AT_ELEMENTS = 1 << 20
 Floats = NDArray[np.float32]
 Importance = Callable[[str], Floats | None]
 """Mean squared inputs of a tensor by name, [matrices, n_in]; None where it met none."""
@@ -116,6 +117,17 @@ class StoredWeights:
                 f"{path} ends inside {tensor.name}", f"at byte {tensor.offset + start + raw.size}"
             )
         return raw
+
+
+def not_finite(weights: Weights) -> str | None:
+    """The first tensor with a value that is no finite number, None where there is none; reads all of them, a
+    few MB at a time."""
+    for info in weights.tensors:
+        step = max(1, _LOOKED_AT_ELEMENTS // info.row_length)
+        for first in range(0, info.n_rows, step):
+            if not np.isfinite(weights.rows(info.name, first, min(first + step, info.n_rows))).all():
+                return info.name
+    return None
 
 
 def _info(tensor: Tensor) -> WeightInfo:
