@@ -88,7 +88,8 @@ def _hardly(run: Progress, gain: float, error: float | None, fall: float) -> str
     fell = (
         f"the held-out loss fell by {gain:.4f}{about}, the training loss by {fall:.4f}, in {run.step} steps"
     )
-    return f"hardly anything was learnt: {fell}; try more --epochs, a smaller --batch or a higher --learning-rate"
+    cure = "try more --epochs, a smaller --batch or a higher --learning-rate"
+    return f"hardly anything was learnt: {fell}; {cure}"
 
 
 def _few(run: Progress) -> str:
