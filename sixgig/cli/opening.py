@@ -15,6 +15,7 @@ from sixgig.cli.parameters import Policy
 from sixgig.cli.terminal import say
 from sixgig.errors import UsageError
 from sixgig.hardware import Peak, PeakSampler
+from sixgig.hardware.conditions import Watch
 from sixgig.inference import Adapter, EngineOptions, Watcher
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.inference.room import allowed
@@ -34,12 +35,16 @@ _DEMO_NOTICE = (
 
 @dataclass
 class Opened:
-    """An open engine with what is known about it. `peak` is final once the block that opened it has ended."""
+    """An open engine with what is known about it. `peak` is final once the block that opened it has ended.
+
+    watch: of the machine, since the engine was open.
+    """
 
     engine: BudgetedEngine
     model: ModelFile
     load_s: float
     sampler: PeakSampler
+    watch: Watch | None = None
 
     @property
     def plan(self) -> MemoryPlan:
@@ -108,7 +113,7 @@ class Opening:
                     beside=(Tier("logits", self.beside_bytes, phase="running"),) if self.beside_bytes else (),
                 )
             with engine:
-                yield Opened(engine, self.model, time.perf_counter() - started, sampler)
+                yield Opened(engine, self.model, time.perf_counter() - started, sampler, Watch())
 
     @property
     def ram_bytes(self) -> int:
