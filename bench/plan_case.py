@@ -22,6 +22,7 @@ from sixgig.cli.machines import known_machine
 from sixgig.cli.opening import Opened
 from sixgig.errors import SixgigError
 from sixgig.hardware import Absent, Machine, PeakSampler
+from sixgig.hardware.conditions import Watch
 from sixgig.inference import EngineOptions
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.inference.history import past_runs
@@ -36,6 +37,7 @@ from sixgig.plan import (
     Speed,
     Task,
     anatomy,
+    basis_of,
     estimated_engine,
     estimated_process,
     lesson,
@@ -69,15 +71,17 @@ def _case(options: argparse.Namespace) -> dict[str, Any]:
     tokens = stream_for(options.model).draw(options.prompt + WARM_TOKENS + options.decode, options.seed)
     machine = known_machine(options.model.parent)
     with PeakSampler() as sampler, open_engine(model, ram_bytes, engine_options, PagingOptions()) as engine:
+        watch = Watch()
         timings = _run(engine, tokens, options.prompt)
         plan, counters = engine.plan, engine.counters()
     peak = sampler.peak.total_bytes
     records = past_runs(options.history)
-    learned = lesson(records, machine.identity, model.name, model.size_bytes, plan.mode)
+    known = basis_of(machine, plan.mode)
+    learned = lesson(records, machine.identity, model.name, model.size_bytes, plan.mode, known)
     if options.history is not None:
         prompt_s, decode_s = timings["measured_prompt_s"], timings["measured_decode_s"] * options.decode
         pace = Pace(options.prompt, prompt_s, options.decode, decode_s)
-        learn(Opened(engine, model, 0.0, sampler), pace, options.history)
+        learn(Opened(engine, model, 0.0, sampler, watch), pace, options.history)
     header = _header_plan(model, task, plan)
     return {
         "model": model.architecture,

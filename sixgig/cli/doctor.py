@@ -47,14 +47,16 @@ def doctor(disk: DiskPath = None, again: Again = False, save: Save = None, json:
     the same.
     """
     from sixgig.cli.diagnosis import diagnosis_document, show_diagnosis
-    from sixgig.cli.findings import findings
+    from sixgig.cli.findings import Finding, findings
     from sixgig.cli.machines import survey
     from sixgig.cli.report import write_json
     from sixgig.cli.terminal import say
-    from sixgig.hardware import save_machine
+    from sixgig.hardware import disturbances, save_machine
 
     seen = survey(_existing(disk), again)
-    found = findings(seen.machine, seen.engine)
+    cure = "sixgig doctor --again, when nothing else runs"
+    notes = (Finding("machine", "note", line, cure) for line in disturbances(seen.machine))
+    found = (*findings(seen.machine, seen.engine), *notes)
     if save is not None:
         save_machine(seen.machine, save)
         say(f"saved as {save}")

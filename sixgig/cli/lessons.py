@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from sixgig import __version__
 from sixgig.cli.machines import known_machine
 from sixgig.cli.opening import Opened
 from sixgig.hardware import Absent
+from sixgig.hardware.conditions import CALM
 from sixgig.inference.history import remember_run
 from sixgig.plan import (
     PUBLISHED,
@@ -20,6 +21,7 @@ from sixgig.plan import (
     Speed,
     Task,
     anatomy,
+    basis_of,
     bookkeeping_bytes,
 )
 from sixgig.plan.footprint import KERNEL_FILE_BYTES
@@ -41,7 +43,7 @@ class Pace:
 def learn(opened: Opened, pace: Pace, path: Path | None = None) -> None:
     """Remember one run that has ended, unless it was too short to tell, on a GPU or on unusual threads.
 
-    Beside other work, which takes cores, threads are unusual too.
+    Beside other work, which takes cores, threads are unusual too. What else disturbed it, the record says.
     """
     machine = known_machine(opened.model.parts[0].parent)
     options = opened.engine.options
@@ -59,7 +61,12 @@ def learn(opened: Opened, pace: Pace, path: Path | None = None) -> None:
     )
     predictor = Predictor(machine, anatomy(opened.model), task, PUBLISHED)
     speed = predictor.speed(Placement(), plan.mode, share, Lesson())
-    remember_run(_record(opened, machine.identity, pace, share, speed), path)
+    conditions = opened.watch.conditions() if opened.watch else CALM
+    disturbance = conditions.of_processors
+    if plan.mode == "paged":
+        disturbance = max(disturbance, conditions.of_disk)
+    record = _record(opened, machine.identity, pace, share, speed)
+    remember_run(replace(record, disturbance=disturbance, basis=basis_of(machine, plan.mode)), path)
 
 
 def _record(opened: Opened, machine: str, pace: Pace, share: float, speed: Speed | Absent) -> Record:

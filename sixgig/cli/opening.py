@@ -15,6 +15,7 @@ from sixgig.cli.parameters import Policy
 from sixgig.cli.terminal import say
 from sixgig.errors import UsageError
 from sixgig.hardware import Peak, PeakSampler
+from sixgig.hardware.conditions import Watch
 from sixgig.inference import Adapter, EngineOptions, Watcher
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.inference.room import allowed
@@ -36,12 +37,16 @@ _DEMO_NOTICE = (
 
 @dataclass
 class Opened:
-    """An open engine with what is known about it. `peak` is final once the block that opened it has ended."""
+    """An open engine with what is known about it. `peak` is final once the block that opened it has ended.
+
+    watch: of the machine, since the engine was open.
+    """
 
     engine: BudgetedEngine
     model: ModelFile
     load_s: float
     sampler: PeakSampler
+    watch: Watch | None = None
 
     @property
     def plan(self) -> MemoryPlan:
@@ -112,7 +117,7 @@ class Opening:
                     beside=self._beside(options),
                 )
             with engine:
-                yield Opened(engine, self.model, time.perf_counter() - started, sampler)
+                yield Opened(engine, self.model, time.perf_counter() - started, sampler, Watch())
 
     def _beside(self, options: EngineOptions) -> tuple[Tier, ...]:
         """What the process will hold besides the engine, once that runs."""

@@ -36,6 +36,7 @@ def plan_document(planning: Planning, survey: Survey) -> dict[str, Any]:
             "name": planning.machine.name,
             "origin": planning.machine.origin,
             "identity": planning.machine.identity,
+            "disturbances": list(planning.disturbances),
         },
         "budgets": vars(planning.budgets),
         "recommended": _candidate_document(survey.recommended),
@@ -233,6 +234,8 @@ def _certainty(planning: Planning, survey: Survey, plan: Plan | WorkPlan) -> Ite
         yield "speed: nominal kernels and rates, of a machine nobody measured"
     elif survey.lesson is not None:
         yield f"speed: {survey.lesson.explain()}"
+    for line in planning.disturbances:
+        yield f"speed: {line}; it is measured again once the machine is calm"
     if survey.recommended.kld is not None:
         yield f"loss: KL divergence, {SOURCE}"
     joules = plan.speed.joules_per_token

@@ -12,7 +12,7 @@ from pathlib import Path
 from sixgig.cli.opening import DEFAULT_CONTEXT, at_least, demo_path
 from sixgig.cli.terminal import say
 from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError, UsageError
-from sixgig.hardware import Absent, Machine
+from sixgig.hardware import Absent, Machine, disturbances
 from sixgig.inference.history import past_runs
 from sixgig.inference.options import MAX_CONTEXT
 from sixgig.modelfile import ModelFile, Offer, OpenedOffer, offers, open_all
@@ -29,6 +29,7 @@ from sixgig.plan import (
     Record,
     Task,
     WorkPlan,
+    basis_of,
     default_budget,
     expected_kld,
     lesson,
@@ -102,6 +103,7 @@ class Planning:
         self.machine = _machine(machine_name, model)
         self.budgets = self._budgets()
         self.records: tuple[Record, ...] = past_runs() if self.is_here else ()
+        self.disturbances = disturbances(self.machine) if self.is_here else ()
 
     @cached_property
     def hits(self) -> HitCurve:
@@ -186,7 +188,9 @@ class Planning:
         return Task(request.kind, context, request.ubatch, prompt_tokens=request.prompt_tokens)
 
     def _lesson(self, model: ModelFile, mode: Mode) -> Lesson:
-        return lesson(self.records, self.machine.identity, model.name, model.size_bytes, mode)
+        machine = self.machine
+        known = basis_of(machine, mode)
+        return lesson(self.records, machine.identity, model.name, model.size_bytes, mode, known)
 
     def _lesson_for(self, chosen: Candidate) -> Lesson | None:
         if not self.is_here or chosen.model is None or not isinstance(chosen.plan, Plan):

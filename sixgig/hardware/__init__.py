@@ -19,7 +19,13 @@ from sixgig.hardware.machine import (
     ReadRate,
 )
 from sixgig.hardware.machine_file import load_machine, machine_document, profiles, save_machine
-from sixgig.hardware.measurements import measured, remember_kernels, remembered
+from sixgig.hardware.measurements import (
+    disturbances,
+    kernels_are_due,
+    measured,
+    remember_kernels,
+    remembered,
+)
 from sixgig.hardware.memory import (
     MachineMemory,
     ProcessMemory,
@@ -53,6 +59,8 @@ __all__ = [
     "ReadRate",
     "available_bytes",
     "disk_read_bandwidth",
+    "disturbances",
+    "kernels_are_due",
     "load_machine",
     "machine_document",
     "machine_memory",

@@ -36,6 +36,14 @@ def processor_quota(root: Path = Path("/")) -> float | None:
     return min(quotas, default=None)
 
 
+def throttled_s(root: Path = Path("/")) -> float:
+    """Seconds that quotas have stopped this process's group, of all its processors the longest so far; 0
+    where no group tells."""
+    newer = [_fields(folder / "cpu.stat").get("throttled_usec", 0) for folder in folders_v2(root)]
+    older = [_fields(folder / "cpu.stat").get("throttled_time", 0) for folder in folders_v1(root, "cpu")]
+    return max(max(newer, default=0) / 1e6, max(older, default=0) / 1e9)
+
+
 def _levels_v2(root: Path) -> Iterator[MemoryGroup]:
     for folder in folders_v2(root):
         limits = [_number(folder / name) for name in ("memory.max", "memory.high")]

@@ -1,33 +1,64 @@
-"""What was measured here, remembered between runs: disk, memory, kernels, each under what identifies it."""
+"""What was measured here, remembered between runs: disk, memory, kernels, each under what identifies it.
+
+Each is kept with the conditions it was taken under. One that was disturbed is taken again as soon as the
+machine is calm, and a worse one never replaces a better.
+"""
 
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 
 from sixgig.atomic import replace_file
 from sixgig.errors import UsageError
+from sixgig.hardware.conditions import CALM, DISTURBED, Conditions, Watch, look
 from sixgig.hardware.disks import models_folder
 from sixgig.hardware.machine import Absent, Cpu, Disk, Kernels, Machine, Memory
 from sixgig.hardware.measuring import DiskReads, measure_disk, measure_memory
 from sixgig.hardware.validation import parse_json, validated
 
-FORMAT = "sixgig measurements 1"
+Kind = Literal["disks", "memory", "kernels"]
+FORMAT = "sixgig measurements 2"  # 1 did not say under what conditions
+_CLEARLY = 1.5  # times as disturbed
 _LARGEST_FILE = 1 << 20
 
 
 @dataclass
 class _Record:
-    """The cache file's content: by identity, as JSON values. Checked when an entry is used."""
+    """The cache file's content: by identity, as JSON values. Checked when an entry is used.
+
+    conditions: of each entry, by kind and identity.
+    """
 
     disks: dict[str, Any] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     kernels: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
+
+    def disturbance(self, kind: Kind, key: str) -> float:
+        """How much was taken from an entry while it was measured."""
+        return _taken(kind, self.conditions_of(kind, key))
+
+    def conditions_of(self, kind: Kind, key: str) -> Conditions:
+        """The entry's; calm where nothing is said."""
+        found = self.conditions.get(f"{kind}: {key}")
+        return (_entry(Conditions, found) or CALM) if found is not None else CALM
+
+    def keep(self, kind: Kind, key: str, value: object, conditions: Conditions) -> bool:
+        """Put a new measurement in, unless one of clearly calmer conditions is known; whether it was."""
+        entries: dict[str, Any] = getattr(self, kind)
+        limit = max(DISTURBED, _CLEARLY * self.disturbance(kind, key))
+        if key in entries and _taken(kind, conditions) > limit:
+            return False
+        entries[key] = value
+        self.conditions[f"{kind}: {key}"] = asdict(conditions)
+        return True
 
 
 def cache_path() -> Path:
@@ -51,41 +82,82 @@ def measured(
     again: bool = False,
     announce: Callable[[str], object] = lambda text: None,
 ) -> Machine:
-    """The machine with memory and disk measured: what is not known yet, or all of it `again`; remembered.
+    """The machine with memory and disk measured: what is not known yet or was disturbed, or all of it
+    `again`; remembered.
 
     disk_path: a large file, or a folder to write one in for the moment; by default where models are read
     from. What cannot be measured stays Absent with the reason. `announce` is told before each measurement.
     """
-    known = remembered(machine)
-    memory, disk = known.memory, known.disk
-    if again or isinstance(memory.bandwidth_bytes_per_s, Absent):
+    known, record = remembered(machine), _read()
+    memory, disk, key = known.memory, known.disk, _memory_key(machine)
+    if again or isinstance(memory.bandwidth_bytes_per_s, Absent) or _is_worth_again(record, "memory", key):
         announce("measuring memory ...")
+        watch = Watch()
         rate = measure_memory(known.cpu.cores, memory.available_bytes)
-        memory = replace(memory, bandwidth_bytes_per_s=rate)
-    if isinstance(disk, Disk) and (again or isinstance(disk.reads, Absent)):
-        announce("measuring the disk ...")
-        disk = _with_reads(disk, measure_disk(disk_path or models_folder()))
-    found = replace(known, memory=memory, disk=disk)
-    if found != known:
-        _remember(found)
-    return found
+        found = replace(memory, bandwidth_bytes_per_s=rate)
+        if _is_kept(record, "memory", key, rate, _rates_only(found), watch):
+            memory = found
+    if isinstance(disk, Disk):
+        key = _disk_key(disk)
+        if again or isinstance(disk.reads, Absent) or _is_worth_again(record, "disks", key):
+            announce("measuring the disk ...")
+            watch = Watch()
+            read = _with_reads(disk, measure_disk(disk_path or models_folder()))
+            if _is_kept(record, "disks", key, read.reads, read, watch):
+                disk = read
+    if record != _read():
+        _write(record)
+    return replace(known, memory=memory, disk=disk)
 
 
-def remember_kernels(machine: Machine, kernels: Kernels) -> Machine:
-    """The machine with these kernel speeds, which later runs will find under processor and engine build."""
-    record = _read()
-    record.kernels[_kernels_key(machine.cpu, kernels.engine)] = asdict(kernels)
+def kernels_are_due(machine: Machine) -> bool:
+    """Whether the kernels' speeds are not known, or were disturbed and can be measured better now."""
+    if isinstance(machine.kernels, Absent):
+        return True
+    return _is_worth_again(_read(), "kernels", _kernels_key(machine.cpu, machine.kernels.engine))
+
+
+def remember_kernels(machine: Machine, kernels: Kernels, conditions: Conditions = CALM) -> Machine:
+    """The machine with these kernel speeds, or with better ones that are known.
+
+    Later runs will find them under processor and engine build.
+    """
+    record, key = _read(), _kernels_key(machine.cpu, kernels.engine)
+    if not record.keep("kernels", key, asdict(kernels), conditions):
+        return replace(machine, kernels=_entry(Kernels, record.kernels[key]) or kernels)
     _write(record)
     return replace(machine, kernels=kernels)
 
 
-def _remember(machine: Machine) -> None:
+def disturbances(machine: Machine) -> tuple[str, ...]:
+    """Of what is known of this machine, what was measured under bad conditions, a line each."""
     record = _read()
-    if not isinstance(machine.memory.bandwidth_bytes_per_s, Absent):
-        record.memory[_memory_key(machine)] = asdict(_rates_only(machine.memory))
-    if isinstance(machine.disk, Disk) and not isinstance(machine.disk.reads, Absent):
-        record.disks[_disk_key(machine.disk)] = asdict(machine.disk)
-    _write(record)
+    keys: list[tuple[Kind, str, str]] = [("memory", "memory was", _memory_key(machine))]
+    if isinstance(machine.disk, Disk):
+        keys.append(("disks", "the disk was", _disk_key(machine.disk)))
+    if isinstance(machine.kernels, Kernels):
+        keys.append(("kernels", "kernels were", _kernels_key(machine.cpu, machine.kernels.engine)))
+    return tuple(
+        f"while {name} measured, {record.conditions_of(kind, key).explain()}"
+        for kind, name, key in keys
+        if record.disturbance(kind, key) >= DISTURBED
+    )
+
+
+def _is_worth_again(record: _Record, kind: Kind, key: str) -> bool:
+    """Whether a known measurement was disturbed, and nothing disturbs now."""
+    return record.disturbance(kind, key) >= DISTURBED and _taken(kind, look()) < DISTURBED
+
+
+def _is_kept(
+    record: _Record, kind: Kind, key: str, rates: object, value: Memory | Disk, watch: Watch
+) -> bool:
+    """Whether a new measurement is the one to go by: one that failed stands for itself."""
+    return isinstance(rates, Absent) or record.keep(kind, key, asdict(value), watch.conditions())
+
+
+def _taken(kind: Kind, conditions: Conditions) -> float:
+    return conditions.of_disk if kind == "disks" else conditions.of_processors
 
 
 def _with_reads(disk: Disk, found: DiskReads | Absent) -> Disk:
@@ -114,7 +186,7 @@ def _known_disk(disk: Disk | Absent, record: _Record) -> Disk | Absent:
 
 
 def _disk_key(disk: Disk) -> str:
-    return f"{disk.device}, {disk.file_system}"
+    return f"{disk.device}, {disk.file_system}, {platform.node()}"
 
 
 def _memory_key(machine: Machine) -> str:
@@ -123,7 +195,7 @@ def _memory_key(machine: Machine) -> str:
 
 
 def _kernels_key(cpu: Cpu, engine: str) -> str:
-    return f"{cpu.name}, {cpu.cores} cores, engine {engine}"
+    return f"{cpu.name}, {' '.join(cpu.isa)}, {cpu.cores} cores, engine {engine}"
 
 
 def _entry(kind: type, value: Any) -> Any:
@@ -143,7 +215,7 @@ def _read() -> _Record:
         return _Record()
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         return _Record()
-    parts = [document.get(name) for name in ("disks", "memory", "kernels")]
+    parts = [document.get(field.name) for field in fields(_Record)]
     return _Record(*(part if isinstance(part, dict) else {} for part in parts))
 
 

@@ -11,12 +11,25 @@ from typing import Any, TypeVar
 
 from sixgig.errors import UsageError
 from sixgig.hardware import machine as vocabulary
+from sixgig.hardware.conditions import Conditions
 from sixgig.hardware.machine import Absent, Disk, Gpu, Kernels, KernelSpeed, Machine, Memory, Meter, ReadRate
 
 _Kind = TypeVar("_Kind")
-_KINDS = (Absent, vocabulary.Cpu, Memory, ReadRate, Disk, Gpu, Meter, KernelSpeed, Kernels, Machine)
+_KINDS = (
+    Absent,
+    Conditions,
+    vocabulary.Cpu,
+    Memory,
+    ReadRate,
+    Disk,
+    Gpu,
+    Meter,
+    KernelSpeed,
+    Kernels,
+    Machine,
+)
 _FIELDS = {field.name for kind in _KINDS for field in dataclasses.fields(kind)}
-_MAY_BE_ZERO = re.compile(r"(available|free|swap)_bytes|repacked_\w+|(step|row)_s")
+_MAY_BE_ZERO = re.compile(r"(available|free|swap)_bytes|repacked_\w+|(step|row)_s|others|held_back|traffic")
 _LONGEST_TEXT, _LONGEST_LIST = 1000, 256
 _LARGEST = 2**63 - 1
 CURE = "mend the file, or write a new one with sixgig doctor --save FILE"

@@ -3,6 +3,11 @@
 Measured on ggml's CPU backend itself: products with one row of input (decoding), each with another matrix, so
 that the weights come from memory, and one product with many rows (a prompt). In the stored layout, and in the
 repacked one where the engine has it for the type.
+
+Beside other work all threads wait for the one that shares its core, a hundred times a token: seen, a tenth of
+the speed that one thread alone had. So there the threads are as many as others leave cores, the quickest of
+some tries counts, and the speed is that times all cores over those threads: an estimate, kept only until the
+machine is idle (hardware.conditions).
 """
 
 from __future__ import annotations
@@ -18,9 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sixgig.errors import EngineError
+from sixgig.hardware import usable_cores
+from sixgig.hardware.conditions import LOOK_S
+from sixgig.hardware.cores import threads_beside
+from sixgig.hardware.load import others_now
 from sixgig.hardware.machine import Kernels, KernelSpeed
+from sixgig.inference.threads import SHARED
 from sixgig.llamacpp import WHEEL_VERSION, InitParams, load_library
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType
+from sixgig.plan.nominal import NOMINAL_CORE
 
 MEASURED_TYPES = (
     "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0", "Q4_K", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS",
@@ -56,30 +67,43 @@ class _Shape:
 
 def measure_kernels(threads: int, types: tuple[str, ...] = MEASURED_TYPES) -> Kernels:
     """Speeds of `types` on `threads` threads; some seconds, within NEEDED_BYTES. Raises EngineError."""
+    cores = usable_cores()
+    others = others_now(cores.cpus, LOOK_S)
+    if others >= SHARED:
+        return _beside(threads, min(threads, threads_beside(cores, others)), types)
     with _bench(threads) as bench:
         rounds = [[bench.speed(TYPE_BY_NAME[name]) for name in types] for _ in range(ROUNDS)]
-        speeds = tuple(_mean(found) for found in zip(*rounds, strict=True))
+        speeds = tuple(_combined(found, fmean) for found in zip(*rounds, strict=True))
         return Kernels(WHEEL_VERSION, threads, bench.step_seconds(), bench.row_seconds(), N_IN, speeds)
 
 
+def _beside(threads: int, free: int, types: tuple[str, ...]) -> Kernels:
+    """What `threads` would do, by what `free` of them do beside other work."""
+    with _bench(free, min) as bench:
+        rounds = [[bench.speed(TYPE_BY_NAME[name]) for name in types] for _ in range(ROUNDS)]
+        scaled = tuple(_scaled(_combined(found, max), threads / free) for found in zip(*rounds, strict=True))
+        step_s = max(bench.step_seconds(), NOMINAL_CORE.step_s)  # of one thread alone, without a meeting
+        return Kernels(WHEEL_VERSION, threads, step_s, bench.row_seconds() * free / threads, N_IN, scaled)
+
+
 @contextmanager
-def _bench(threads: int) -> Iterator[_Bench]:
+def _bench(threads: int, typical: Callable[[list[float]], float] = median) -> Iterator[_Bench]:
     c = load_library().c
     backend = c.ggml_backend_init_by_type(_CPU, None)
     if not backend:
         raise EngineError("the engine has no CPU backend")
     try:
         c.ggml_backend_cpu_set_n_threads(backend, threads)
-        yield _Bench(c, backend)
+        yield _Bench(c, backend, typical)
     finally:
         c.ggml_backend_free(backend)
 
 
 class _Bench:
-    """Builds small graphs on one CPU backend and times them."""
+    """Builds small graphs on one CPU backend and times them. typical: which of some times counts."""
 
-    def __init__(self, c: ctypes.CDLL, backend: int) -> None:
-        self._c, self._backend = c, backend
+    def __init__(self, c: ctypes.CDLL, backend: int, typical: Callable[[list[float]], float]) -> None:
+        self._c, self._backend, self._typical = c, backend, typical
         self._device: int = c.ggml_backend_get_device(backend)
         self._plain: int = c.ggml_backend_cpu_buffer_type()
         self._repacking = self._extra_buffer_types()
@@ -143,14 +167,14 @@ class _Bench:
         self._c.ggml_backend_tensor_set(tensor, values.ctypes.data, 0, values.nbytes)
 
     def _seconds(self, context: int, nodes: list[int], feed: Callable[[], None]) -> float:
-        """Median of a few runs of the graph of `nodes`, after one that does not count."""
+        """The typical of a few runs of the graph of `nodes`, after one that does not count."""
         graph = self._c.ggml_new_graph_custom(context, 4 * len(nodes) + STEPS + 8, False)
         for node in nodes:
             self._c.ggml_build_forward_expand(graph, node)
         buffer = self._c.ggml_backend_alloc_ctx_tensors(context, self._backend)
         try:
             feed()
-            return median([self._once(graph) for _ in range(1 + _REPEATS)][1:])
+            return self._typical([self._once(graph) for _ in range(1 + _REPEATS)][1:])
         finally:
             self._c.ggml_backend_buffer_free(buffer)
 
@@ -184,10 +208,18 @@ class _Bench:
         return types
 
 
-def _mean(found: Sequence[KernelSpeed]) -> KernelSpeed:
-    """One type's speeds, each the mean of its rounds."""
-    names = ("decode", "prompt", "repacked_decode", "repacked_prompt")
-    return KernelSpeed(found[0].type, *(fmean(getattr(speed, name) for speed in found) for name in names))
+_SPEEDS = ("decode", "prompt", "repacked_decode", "repacked_prompt")
+
+
+def _combined(found: Sequence[KernelSpeed], combine: Callable[[list[float]], float]) -> KernelSpeed:
+    """One type's speeds, each of its rounds together."""
+    return KernelSpeed(
+        found[0].type, *(combine([getattr(speed, name) for speed in found]) for name in _SPEEDS)
+    )
+
+
+def _scaled(speed: KernelSpeed, factor: float) -> KernelSpeed:
+    return KernelSpeed(speed.type, *(factor * getattr(speed, name) for name in _SPEEDS))
 
 
 def _decoding(kind: GgmlType) -> _Shape:

@@ -13,7 +13,7 @@ from sixgig.plan.budget import (
     smallest_budget,
 )
 from sixgig.plan.hits import PUBLISHED, HitCurve
-from sixgig.plan.learning import Lesson, Record, lesson, process_bytes
+from sixgig.plan.learning import Lesson, Record, basis_of, lesson, process_bytes
 from sixgig.plan.needs import (
     GPU_CONTEXT_BYTES,
     AdapterBytes,
@@ -59,6 +59,7 @@ __all__ = [
     "WorkPlan",
     "allowance",
     "anatomy",
+    "basis_of",
     "bookkeeping_bytes",
     "default_budget",
     "estimated_engine",

@@ -16,11 +16,14 @@ from sixgig.hardware import (
     Machine,
     Memory,
     ReadRate,
+    disturbances,
+    kernels_are_due,
     measured,
     remember_kernels,
     remembered,
 )
 from sixgig.hardware import measurements as measurements_module
+from sixgig.hardware.conditions import Conditions
 from sixgig.hardware.measurements import cache_path
 from sixgig.hardware.measuring import DiskReads
 
@@ -116,6 +119,98 @@ def test_kernels_are_known_for_their_engine_build_only(measuring: Measuring) -> 
         assert isinstance(remembered(MACHINE, engine).kernels, Absent)
     measuring.run(again=True)
     assert remembered(MACHINE, "build 1").kernels == KERNELS
+
+
+BUSY, BUSIER = Conditions(others=1.0), Conditions(others=2.0)
+
+
+@pytest.fixture
+def conditions(monkeypatch: pytest.MonkeyPatch) -> list[Conditions]:
+    """Its last is what prevails."""
+    prevailing = [Conditions()]
+
+    class Watch:
+        def conditions(self) -> Conditions:
+            return prevailing[-1]
+
+    monkeypatch.setattr(measurements_module, "Watch", Watch)
+    monkeypatch.setattr(measurements_module, "look", lambda: prevailing[-1])
+    return prevailing
+
+
+def test_what_was_measured_beside_others_is_measured_again_once_they_have_gone(
+    measuring: Measuring, conditions: list[Conditions]
+) -> None:
+    conditions.append(Conditions(others=1.0, traffic=0.5))
+    measuring.rate = 1e9
+    noisy = measuring.run()
+    assert len(measuring.said) == 2 and noisy.memory.bandwidth_bytes_per_s == 1e9
+    assert disturbances(noisy) == (
+        "while memory was measured, others kept 1.0 processors busy, others moved 50% of the disk's bytes",
+        "while the disk was measured, others kept 1.0 processors busy, others moved 50% of the disk's bytes",
+    )
+    assert measuring.run() == noisy and measuring.said == [], "not while they are still there"
+    conditions.append(Conditions())
+    measuring.rate = 5e9
+    calm = measuring.run()
+    assert len(measuring.said) == 2 and calm.memory.bandwidth_bytes_per_s == 5e9
+    assert disturbances(calm) == ()
+    assert measuring.run() == calm and measuring.said == []
+
+
+def test_a_worse_measurement_never_replaces_a_better(
+    measuring: Measuring, conditions: list[Conditions]
+) -> None:
+    calm = measuring.run()
+    conditions.append(Conditions(others=2.0, traffic=0.9))
+    measuring.rate, measuring.reads = 1e8, DiskReads((ReadRate(1 << 16, 1.0),), direct=True)
+    assert measuring.run(again=True) == calm == remembered(MACHINE)
+    assert len(measuring.said) == 2 and disturbances(calm) == ()
+
+
+def test_a_busy_processor_is_nothing_to_a_disk_nor_a_busy_disk_to_memory(
+    measuring: Measuring, conditions: list[Conditions]
+) -> None:
+    conditions.append(Conditions(traffic=0.9))
+    assert [line.split()[1:3] for line in disturbances(measuring.run())] == [["the", "disk"]]
+    conditions.append(BUSY)
+    measuring.run(again=True)
+    assert disturbances(MACHINE) == (), "the disk's is better now, memory's is not taken"
+
+
+def test_kernels_are_due_again_once_the_machine_is_calm(
+    measuring: Measuring, conditions: list[Conditions]
+) -> None:
+    assert kernels_are_due(MACHINE)
+    slow, fast = (replace(KERNELS, step_s=step_s) for step_s in (2e-6, 1e-6))
+    conditions.append(BUSY)
+    found = remember_kernels(MACHINE, slow, BUSY)
+    assert found.kernels == slow and not kernels_are_due(found) and disturbances(found)
+    assert remember_kernels(MACHINE, fast, BUSIER).kernels == slow
+    conditions.append(Conditions())
+    assert kernels_are_due(found)
+    found = remember_kernels(MACHINE, fast, Conditions())
+    assert found.kernels == fast and not kernels_are_due(found) and not disturbances(found)
+    assert remember_kernels(MACHINE, slow, BUSY).kernels == fast == remembered(MACHINE, "build 1").kernels
+
+
+@pytest.mark.parametrize("odd", [5, [], {"others": "much"}, {"others": -1.0}, {"new": 1.0}])
+def test_conditions_that_are_damaged_count_as_calm(measuring: Measuring, odd: object) -> None:
+    first = measuring.run()
+    damage(lambda document: document["conditions"].update(dict.fromkeys(document["conditions"], odd)))  # type: ignore[attr-defined]
+    assert disturbances(first) == () and measuring.run() == first and measuring.said == []
+
+
+def test_other_instruction_sets_have_other_kernels_and_another_host_another_disk(
+    measuring: Measuring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring.run()
+    remember_kernels(MACHINE, KERNELS)
+    other = replace(MACHINE, cpu=replace(MACHINE.cpu, isa=("avx2",)))
+    assert isinstance(remembered(other, "build 1").kernels, Absent)
+    monkeypatch.setattr(measurements_module.platform, "node", lambda: "elsewhere")
+    elsewhere = remembered(MACHINE)
+    assert isinstance(elsewhere.disk, Disk) and isinstance(elsewhere.disk.reads, Absent)
 
 
 def damage(change: Callable[[dict[str, object]], object]) -> None:

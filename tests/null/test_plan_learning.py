@@ -1,11 +1,17 @@
 """What past runs teach: factors, errors, and from whose runs."""
 
+from dataclasses import replace
+from typing import Any, get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.plan.learning import LATEST, LEAST, MOST, Lesson, Record, lesson, process_bytes
-from tests.null.planned import GIB, record
+from sixgig.hardware.conditions import DISTURBED
+from sixgig.plan.budget import Mode
+from sixgig.plan.learning import LATEST, LEAST, MOST, Lesson, Record, basis_of, lesson, process_bytes
+from sixgig.plan.nominal import NOMINAL_CORE
+from tests.null.planned import BOX, GIB, NONE, record
 
 
 def taught(*records: Record, model: str = "m") -> Lesson:
@@ -37,6 +43,86 @@ def test_runs_of_the_same_model_silence_all_others() -> None:
     told = taught(*runs(1.5), *others)
     assert (told.decode_factor, told.n_runs, told.same_model) == (1.5, 1, True)
     assert "this model" in told.explain() and "other models" in taught(*others).explain()
+
+
+RATIOS = st.floats(1e-3, 1e3)
+NEAR = st.floats(0.8, 1.25)
+DISTURBANCES = st.floats(0.0, 16.0)
+
+
+def of_others(*decode_s: float, **changes: object) -> list[Record]:
+    """One run each of as many other models."""
+    return [
+        record(model=f"o{number}", measured_decode_s=seconds, **changes)
+        for number, seconds in enumerate(decode_s)
+    ]
+
+
+@given(st.lists(NEAR, max_size=15), RATIOS, DISTURBANCES, st.integers(0, 15))
+def test_one_run_however_bad_never_moves_other_models_beyond_what_the_rest_says(
+    good: list[float], bad: float, disturbance: float, place: int
+) -> None:
+    runs = of_others(*good)
+    runs.insert(place, record(model="bad", measured_decode_s=bad, disturbance=disturbance))
+    assert min([1.0, *good]) <= taught(*runs).decode_factor <= max([1.0, *good])
+
+
+@given(st.lists(RATIOS, max_size=15), st.floats(DISTURBED, 16.0))
+def test_runs_beside_other_work_teach_nothing_about_other_models(
+    seconds: list[float], disturbance: float
+) -> None:
+    told = taught(*of_others(*seconds, disturbance=disturbance))
+    assert (told.decode_factor, told.prompt_factor, told.n_runs) == (1.0, 1.0, 0)
+
+
+@given(NEAR, st.lists(st.tuples(RATIOS, st.floats(0.5, 16.0)), max_size=20))
+def test_a_calm_run_of_a_model_silences_its_runs_beside_other_work(
+    calm: float, busy: list[tuple[float, float]]
+) -> None:
+    runs = [record(measured_decode_s=seconds, disturbance=much) for seconds, much in busy]
+    for place in (0, len(runs)):
+        told = taught(*runs[:place], record(measured_decode_s=calm), *runs[place:])
+        assert (told.decode_factor, told.n_runs) == (calm, 1)
+
+
+def test_where_no_run_was_calm_the_calmest_count() -> None:
+    runs = [record(measured_decode_s=s, disturbance=d) for s, d in ((9.0, 4.0), (2.0, 0.5), (2.2, 0.6))]
+    assert (taught(*runs).decode_factor, taught(*runs).n_runs) == (2.0, 2)
+
+
+@given(st.lists(RATIOS, min_size=1, max_size=15))
+def test_runs_that_were_predicted_from_other_measurements_teach_no_speed(seconds: list[float]) -> None:
+    own = [record(measured_decode_s=each, basis="before", measured_peak_bytes=800) for each in seconds]
+    told = taught(*own, *of_others(*seconds, basis="before"))
+    assert (told.decode_factor, told.n_runs, told.same_model) == (1.0, 0, False)
+    assert told.peak_error == pytest.approx(0.25), "memory does not rest on them"
+
+
+def test_of_two_runs_of_a_model_the_quicker_counts() -> None:
+    assert taught(*runs(1.1, 9.0)).decode_factor == taught(*runs(9.0, 1.1)).decode_factor == 1.1
+
+
+def test_many_runs_of_other_models_do_teach() -> None:
+    assert taught(*of_others(3.0, 3.0)).decode_factor == 1.0
+    assert taught(*of_others(3.0, 3.0, 3.0)).decode_factor == 3.0
+
+
+@pytest.mark.parametrize(
+    ("change", "modes"),
+    [
+        ({"kernels": NONE}, ["paged", "unpaged"]),
+        ({"memory": replace(BOX.memory, bandwidth_bytes_per_s=1e9)}, ["paged", "unpaged"]),
+        ({"disk": replace(BOX.disk, reads=NONE)}, ["paged"]),
+        ({"memory": replace(BOX.memory, available_bytes=5), "name": "other"}, []),
+    ],
+)
+def test_a_basis_is_of_the_measurements_that_a_mode_rests_on(
+    change: dict[str, Any], modes: list[Mode]
+) -> None:
+    box, every = replace(BOX, kernels=NOMINAL_CORE), get_args(Mode)
+    assert [mode for mode in every if basis_of(replace(box, **change), mode) != basis_of(box, mode)] == [
+        mode for mode in every if mode in modes
+    ]
 
 
 @pytest.mark.parametrize("change", [{"machine": "elsewhere"}, {"mode": "unpaged"}])
