@@ -28,6 +28,8 @@ from sixgig.pager.pager import Counters
 from sixgig.plan import MemoryPlan
 from sixgig.units import format_bytes, format_rate, format_seconds
 
+TOKENS_WANTED = 32
+
 
 class Benchmark:
     """Measures once with run(); then show() or document()."""
@@ -90,6 +92,7 @@ class Benchmark:
             },
             "load_s": self.opened.load_s,
             "tokens_from": self._source,
+            "notices": self._remarks(),
             **facts(self.opened),
         }
 
@@ -116,6 +119,8 @@ class Benchmark:
         console = Console(file=sys.stdout, highlight=False)
         console.print(self._table())
         console.print(self._bandwidths(), soft_wrap=True)
+        for line in self._remarks():
+            console.print(line, soft_wrap=True)
         console.print(memory_words(self.opened.plan, self.opened.peak), soft_wrap=True)
 
     def _bandwidths(self) -> str:
@@ -125,6 +130,18 @@ class Benchmark:
             block = format_bytes(self.disk.block_bytes)
             disk = f"{format_rate(self.disk.bytes_per_s)} (blocks of {block}, {way})"
         return f"measured here: memory {format_rate(self.memory.bytes_per_s)}, disk {disk}"
+
+    def _remarks(self) -> list[str]:
+        """Where the figures are less than they seem."""
+        found = []
+        if self._text is None and self.decode.counters is not None:
+            found.append(
+                "hits are of random tokens, half of them repeated: measure those of text with --text"
+            )
+        if self.decode.n_tokens < TOKENS_WANTED:
+            wanted = f"{TOKENS_WANTED} are wanted for a speed to trust: --tokens"
+            found.append(f"warning: decoding was timed on {self.decode.n_tokens} tokens, {wanted}")
+        return found
 
     def _table(self) -> Table:
         table = Table(title=f"{self.opened.model.name}, {self.opened.plan.mode}", title_justify="left")
@@ -143,6 +160,7 @@ class Benchmark:
             ("limit by bytes moved", f"{limit['tokens_per_s']:.2f} tokens/s"),
             ("speed / limit", f"{100 * limit['ratio']:.1f}%"),
             ("time per token", format_seconds(phase.seconds / phase.n_tokens)),
+            ("  of nine in ten", _spread(phase)),
             ("from memory per token", format_bytes(limit["memory_bytes"] / phase.n_tokens)),
         ]
         if (joules := _joules_each(phase)) is not None:
@@ -160,6 +178,11 @@ class Benchmark:
         ]
 
 
+def _spread(phase: Phase) -> str:
+    """The times of all but the fastest and the slowest twentieth."""
+    return "-" if phase.middle_s is None else " to ".join(map(format_seconds, phase.middle_s))
+
+
 def _faster(one: Bandwidth, other: Bandwidth) -> Bandwidth:
     return max(one, other, key=lambda bandwidth: bandwidth.bytes_per_s)
 
@@ -170,7 +193,12 @@ def _joules_each(phase: Phase) -> float | None:
 
 def _phase_document(phase: Phase) -> dict[str, Any]:
     return {
-        **{name: value for name, value in asdict(phase).items() if name not in ("counters", "joules")},
+        **{
+            name: value
+            for name, value in asdict(phase).items()
+            if name not in ("counters", "joules", "token_s")
+        },
+        "token_s_5_to_95_percent": phase.middle_s,
         "joules_per_token": _joules_each(phase),
         "tokens_per_s": phase.tokens_per_s,
         "seconds_per_token": phase.seconds / phase.n_tokens,

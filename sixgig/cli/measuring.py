@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from sixgig.families import Role
 from sixgig.hardware import Absent, Bandwidth, disk_read_bandwidth, memory_bandwidth
@@ -24,13 +26,25 @@ SMALLEST_ARRAY_BYTES, LARGEST_ARRAY_BYTES = 8 << 20, 64 << 20
 @dataclass(frozen=True)
 class Phase:
     """A prompt or a decoding: tokens, the passes over the weights they took, wall seconds, what the pager did
-    meanwhile (None when unpaged), and the joules of the processor packages."""
+    meanwhile (None when unpaged), and the joules of the processor packages.
+
+    token_s: seconds of each token that was decoded, () of a prompt.
+    """
 
     n_tokens: int
     n_passes: int
     seconds: float
     counters: Counters | None
     joules: float | Absent
+    token_s: tuple[float, ...] = ()
+
+    @property
+    def middle_s(self) -> tuple[float, float] | None:
+        """Between which times nine tokens of ten lie, in the order of their times; None of a prompt."""
+        if not self.token_s:
+            return None
+        fast, slow = np.quantile(self.token_s, [0.05, 0.95])
+        return float(fast), float(slow)
 
     @property
     def tokens_per_s(self) -> float:
@@ -55,10 +69,14 @@ def measure_phases(
 
     sampler = Sampler(engine, SamplingOptions(seed=0))
 
+    token_s = list[float]()
+
     def decode() -> None:
         for done, token in enumerate(forced, 1):
+            began_s = time.perf_counter()
             engine.feed([token])
             sampler.sample(engine)
+            token_s.append(time.perf_counter() - began_s)
             progress(share + (1 - share) * done / len(forced))
 
     def prefill() -> None:
@@ -66,7 +84,8 @@ def measure_phases(
 
     with abort_on_interrupt(engine):
         first = _timed(engine, n_prompt, -(-n_prompt // engine.ubatch), prefill)
-        return first, _timed(engine, len(forced), len(forced), decode)
+        second = _timed(engine, len(forced), len(forced), decode)
+    return first, replace(second, token_s=tuple(token_s))
 
 
 def _timed(engine: BudgetedEngine, n_tokens: int, n_passes: int, work: Callable[[], object]) -> Phase:

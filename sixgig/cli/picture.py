@@ -13,7 +13,7 @@ MIB = 1 << 20
 _KINDS = (
     ("unpruned", "o-", "sixgig shrink, every weight kept"),
     ("pruned", "^--", "sixgig shrink, pruned"),
-    ("plain", "s:", "one type for all"),
+    ("plain", "s:", "plain: one type for all, or two neighbours"),
     ("mixture", "D:", "llama-quantize's mixtures"),
     ("routed", "x:", "one type for the experts, the rest Q6_K"),
 )
@@ -22,8 +22,8 @@ _KINDS = (
 def draw(path: Path, results: Sequence[Mapping[str, Any]], name: str) -> None:
     """One point a file, KL divergence (logarithmic) against size; .png or .svg by the name.
 
-    results: rows with `kind`, `label`, `size_bytes` and `kld_mean`, as a work folder keeps them. Raises
-    UsageError for another ending, or where matplotlib (the extra "plot") is missing.
+    results: rows with `kind`, `label`, `size_bytes`, `kld_mean` and its interval, as a work folder keeps
+    them. Raises UsageError for another ending, or where matplotlib (the extra "plot") is missing.
     """
     require_drawable(path)
     from matplotlib.figure import Figure
@@ -37,7 +37,9 @@ def draw(path: Path, results: Sequence[Mapping[str, Any]], name: str) -> None:
         if not rows:
             continue
         sizes, losses = ([row[key] for row in rows] for key in ("size_bytes", "kld_mean"))
-        axes.plot([size / unit for size in sizes], losses, style, label=title)
+        bounds = [_bounds(row) for row in rows]
+        errors = list(zip(*bounds, strict=True))
+        axes.errorbar([size / unit for size in sizes], losses, errors, fmt=style, capsize=3, label=title)
         for row in rows if kind != "unpruned" else ():
             at = (row["size_bytes"] / unit, row["kld_mean"])
             side, shift = ("right", -6) if row["size_bytes"] > middle else ("left", 6)
@@ -47,6 +49,13 @@ def draw(path: Path, results: Sequence[Mapping[str, Any]], name: str) -> None:
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)
+
+
+def _bounds(row: Mapping[str, Any]) -> tuple[float, float]:
+    """How far the 95% interval of the divergence reaches down and up; no way where none is told."""
+    value = row["kld_mean"]
+    lower, upper = row.get("intervals", {}).get("kld_mean", (value, value))
+    return min(value - lower, 0.9 * value), upper - value  # the axis is logarithmic
 
 
 def require_drawable(path: Path) -> None:

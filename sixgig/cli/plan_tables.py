@@ -46,6 +46,7 @@ def plan_document(planning: Planning, survey: Survey) -> dict[str, Any]:
         ],
         "refused": [_offer_document(c) | {"error": str(c.error)} for c in others if c.plan is None],
         "hit_rates_from": planning.hits.source,
+        "expected_kld_from": SOURCE,
         "learned": survey.lesson.explain() if survey.lesson else None,
         "lesson": vars(survey.lesson) if survey.lesson else None,
     }
@@ -237,7 +238,7 @@ def _certainty(planning: Planning, survey: Survey, plan: Plan | WorkPlan) -> Ite
     for line in planning.disturbances:
         yield f"speed: {line}; it is measured again once the machine is calm"
     if survey.recommended.kld is not None:
-        yield f"loss: KL divergence, {SOURCE}"
+        yield f"loss: KL divergence, {SOURCE}: not measured of this one; smaller models lose more"
     joules = plan.speed.joules_per_token
     yield (
         f"energy: {joules.reason}"

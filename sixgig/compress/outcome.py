@@ -247,4 +247,5 @@ def _story(shrinker: Shrinker, candidate: Candidate) -> dict[str, object]:
         "sixgig.shrink.structure": candidate.label if candidate.label else "whole",
         "sixgig.shrink.calibration_tokens": shrinker.calibration.n_tokens,
         "sixgig.shrink.search_kld": candidate.figures.kld_mean,
+        "sixgig.shrink.search_tokens": candidate.figures.n_tokens,
     }

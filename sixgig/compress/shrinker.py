@@ -161,6 +161,7 @@ class Shrinker:
         """The like for other weights, kept under `name`; what is `known` is taken."""
 
         def find() -> Any:
+            _ = self.calibration  # a phase of its own, not amid this one
             with self._engines.progress("trying types") as progress:
                 found = measure_distortions(weights, importance, self._threads, known, progress)
             return {key: asdict(distortion) for key, distortion in found.items()}

@@ -30,6 +30,10 @@ def test_a_paged_bench_sets_speed_beside_what_the_bytes_allow(capsys: pytest.Cap
         from_disk = bound["disk_bytes"] / limit["disk_bandwidth_bytes_per_s"]
         assert bound["seconds"] == pytest.approx(from_memory + from_disk)
     assert made["prefill"]["counters"]["misses"] > 0
+    fast, slow = made["decode"]["token_s_5_to_95_percent"]
+    assert 0 < fast <= slow and made["prefill"]["token_s_5_to_95_percent"] is None
+    assert any("random tokens" in notice for notice in made["notices"])
+    assert any("timed on 12 tokens, 32 are wanted" in notice for notice in made["notices"])
     assert made["limit"]["prefill"]["disk_bytes"] <= made["prefill"]["counters"]["bytes_read"]
 
 
@@ -38,6 +42,7 @@ def test_a_bench_of_text_that_fits_needs_no_disk(capsys: pytest.CaptureFixture[s
     text.write_text("This PEP proposes a syntax for what has none. " * 20)
     assert main([*SHORT, "--text", str(text)]) == 0
     out = capsys.readouterr().out
+    assert "of nine in ten" in out and "random tokens" not in out and "warning: decoding was" in out
     assert "unpaged" in out and "speed / limit" in out and "nothing was paged" in out
 
 

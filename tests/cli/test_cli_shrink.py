@@ -68,7 +68,8 @@ def test_the_document_and_the_file_agree(made: Callable[[str], Run], text: Path,
     assert 0 <= document["kld_mean"] < 1
     assert sum(document["types"].values()) == len(model.tensors)
     for row in document["baselines"]:
-        assert row["size_bytes"] <= size and row["label"].startswith("all ")
+        assert 0.95 * size <= row["size_bytes"] <= size and row["label"].startswith("all ")
+        assert row["size_ratio"] == pytest.approx(row["size_bytes"] / size)
     rows = [row for row in document["equal_bytes"].values() if row is not None]
     assert document["measured"] in rows
     assert all(row["size_bytes"] <= SIZES[architecture] for row in rows)
@@ -136,6 +137,62 @@ def test_where_pruning_measures_better_the_pruned_file_is_kept(
     assert open_model(out).n_experts == 3
     with open_paged(out, share_of_experts(out, 0.5)) as engine:
         assert np.array_equal(logits_of(engine), stock_logits(out))
+
+
+def test_every_figure_has_its_interval_and_its_tokens(made: Callable[[str], Run]) -> None:
+    """Judged on the 255 tokens of one window: 3,000 are wanted, and the user reads that too."""
+    document, _, _ = made("qwen3moe")
+    assert document["n_tokens_wanted"] == 3000
+    rows = [document["measured"], *document["baselines"], *filter(None, document["equal_bytes"].values())]
+    for row in rows:
+        assert (row["n_tokens"], row["n_windows"]) == (255, 1)
+        for name in ("perplexity", "kld_mean", "kld_p99", "kld_p999", "same_top1"):
+            lower, upper = row["intervals"][name]
+            assert lower <= row[name] and (upper is None or upper >= row[name])
+        assert row["intervals"]["kld_p999"][1] is None, "255 tokens say nothing of one in a thousand"
+    warned = [
+        notice for notice in document["notices"] if "the result is judged on 255 tokens in 1 " in notice
+    ]
+    assert len(warned) == 1 and "3000 in 8 are wanted" in warned[0] and "--held-out" in warned[0]
+
+
+def test_a_quantised_source_is_named_in_the_output_the_document_and_the_file(
+    capsys: Capture, tiny: Tiny, text: Path, tmp_path: Path
+) -> None:
+    """Errors are measured from it, not from the weights it was made of."""
+    source, out = tiny("llama", "Q8_0", **SMALL), tmp_path / "o.gguf"
+    command = ["shrink", str(source), "-o", str(out), "--size", "400K", "--text", str(text), "--no-prune"]
+    assert main([*command, "--json"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert document["source_quantised"] == ["Q8_0"]
+    words = "warning: tiny is quantised already (Q8_0): divergences are measured from it"
+    assert words in captured.err and any(notice.startswith(words) for notice in document["notices"])
+    assert open_model(out).metadata.text("sixgig.shrink.source_quantised") == "Q8_0"
+
+
+def test_a_source_of_plain_numbers_is_not_called_quantised(made: Callable[[str], Run]) -> None:
+    document, out, _ = made("llama")
+    assert document["source_quantised"] == []
+    assert not any("quantised already" in notice for notice in document["notices"])
+    assert open_model(out).metadata.text("sixgig.shrink.source_quantised") == "no"
+
+
+def test_a_log_has_a_line_for_each_phase_and_a_table_that_says_what_is_uncertain(
+    capsys: Capture, tiny: Tiny, text: Path, tmp_path: Path
+) -> None:
+    command = ["shrink", str(tiny("llama", "F16", **SMALL)), "-o", str(tmp_path / "o.gguf"), "--no-prune"]
+    assert main([*command, "--size", str(SIZES["llama"]), "--text", str(text)]) == 0
+    captured = capsys.readouterr()
+    phases = [line for line in captured.err.splitlines() if line.endswith(" ...")]
+    ordered = ["calibrating", "trying types", "the source on the search text", "looking what matters"]
+    ordered += ["writing: by costs", "measuring: by costs", "writing o.gguf", "judging o.gguf"]
+    places = [phases.index(f"{phase} ...") for phase in ordered]
+    assert places == sorted(places)
+    assert " nats on 255 tokens, " in captured.err and "first recipe: " in captured.err
+    assert "255 tokens in 1 windows" in captured.out and "±" in captured.out and "≥" in captured.out
+    assert "smaller than this file" in captured.out and "too few windows" in captured.out
+    assert "warning: the result is judged on 255 tokens" in captured.out
 
 
 def test_people_get_a_table(capsys: Capture, tiny: Tiny, text: Path, tmp_path: Path) -> None:
