@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from sixgig.cli.terminal import is_terminal, say
+from sixgig.cli.terminal import is_terminal, say, warn
 from sixgig.errors import SixgigError
 from sixgig.inference import Generation
 from sixgig.units import format_seconds
@@ -40,7 +40,7 @@ def _answer(
     except SixgigError as error:  # the context is full, a read failed: the next line may still work
         if not interactive:
             raise
-        say(f"error: {error}")
+        warn(f"error: {error}")
     else:
         if interactive:
             say(turn_line(generations[-1]))

@@ -17,14 +17,15 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from sixgig.cli.terminal import is_quiet
 from sixgig.units import format_rate
 
 LATE_S = 1.0
 
 
 def error_console() -> Console:
-    """stderr, with colour where it is a terminal."""
-    return Console(file=sys.stderr, highlight=False)
+    """stderr, with colour where it is a terminal; silent with --quiet."""
+    return Console(file=sys.stderr, highlight=False, quiet=is_quiet())
 
 
 class _RateColumn(ProgressColumn):
@@ -47,7 +48,7 @@ class LoadingBar:
             TimeRemainingColumn(),
             console=(console := error_console()),
             transient=True,
-            disable=not console.is_terminal,
+            disable=is_quiet() or not console.is_terminal,
         )
         self._task = self._progress.add_task(label, total=None, start=False)
         self._size_bytes = 0
@@ -86,7 +87,7 @@ class PromptBar:
             TimeRemainingColumn(),
             console=(console := error_console()),
             transient=True,
-            disable=not console.is_terminal,
+            disable=is_quiet() or not console.is_terminal,
         )
         self._task = self._progress.add_task("", total=1.0)
         self._lock = threading.Lock()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sixgig.cli.parameters import Adapter, Json, Model, Ram, Threads, Vram
+from sixgig.cli.parameters import Adapter, Json, Model, Quiet, Ram, Threads, Verbose, Vram
 
 EPILOG = """\b
 Examples:
@@ -79,6 +79,8 @@ def score(
     threads: Threads = None,
     ubatch: WindowUbatch = None,
     json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measure how well a model predicts, alone or against another.
 

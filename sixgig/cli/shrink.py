@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sixgig.cli.parameters import Context, Json, Threads, Vram
+from sixgig.cli.parameters import Context, Json, Quiet, Threads, Vram
 
 EPILOG = """\b
 Examples:
@@ -96,6 +96,7 @@ def shrink(
     plot: Plot = None,
     threads: Threads = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a smaller file of a model and say what it cost.
 

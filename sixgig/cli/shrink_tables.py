@@ -10,6 +10,7 @@ from rich.table import Table
 
 from sixgig import __version__
 from sixgig.cli.shrinking import Shrinking
+from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import harmless
 from sixgig.compress.outcome import Outcome, Row
 from sixgig.units import format_bytes
@@ -41,7 +42,7 @@ def show_shrink(shrinking: Shrinking) -> None:
     console = Console(file=sys.stdout, highlight=False)
     outcome = shrinking.outcome
     console.print(_heading(shrinking), markup=False, soft_wrap=True)
-    console.print(_table(shrinking, outcome))
+    show_table(console, _table(shrinking, outcome))
     console.print(_verdict(outcome), markup=False, soft_wrap=True)
 
 

@@ -30,7 +30,7 @@ class TuningBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=console.quiet or not console.is_terminal,
         )
         self._task = self._progress.add_task("", total=n_steps)
         self._last_reading = read_energy()
