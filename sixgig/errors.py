@@ -12,7 +12,7 @@
     ├── LedgerError      the ledger cannot be opened, read or written (sixgig.ledger)
     ├── ServingError     a request cannot be served now
     │   └── EngineLostError   the process that served it has ended
-    └── UsageError       a bad option value
+    └── UsageError       asked wrongly: exit status 2, unless the system caused it; of all others 1
 
 Each message says what is wrong, gives the numbers, and names the cure.
 """
@@ -64,4 +64,8 @@ class EngineLostError(ServingError):
 
 
 class UsageError(SixgigError):
-    """An option has a value we cannot use."""
+    """Something else must be asked for: an option's value, a text, a configuration that we cannot use.
+
+    Where the operating system refused it is raised from that OSError (where a package is missing, from the
+    ImportError): then it may work another time.
+    """

@@ -41,8 +41,8 @@ def _locked(beside: Path) -> Iterator[BinaryIO]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(file.fileno()), os.stat(beside)):
                 raise BlockingIOError  # the other finished between our opening and our locking
-        except (BlockingIOError, FileNotFoundError):
-            raise UsageError(f"another process writes {beside}", cure="wait for it or end it") from None
+        except (BlockingIOError, FileNotFoundError) as error:
+            raise UsageError(f"another process writes {beside}", cure="wait for it or end it") from error
         file.truncate(0)
         try:
             yield file

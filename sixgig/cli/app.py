@@ -6,10 +6,12 @@ import typer
 
 from sixgig import __version__
 from sixgig.cli import bench, demo, doctor, ledger, plan, run, score, serve, shrink, tune
+from sixgig.cli.help import Group
 from sixgig.cli.once import OnceCommand
 
 app = typer.Typer(
     name="sixgig",
+    cls=Group,
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -34,7 +36,21 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog="Each command has a --help of its own, with examples.", invoke_without_command=True)
+EPILOG = """Each command has a --help of its own, with examples.
+
+\b
+Exit status:
+  0: done
+  1: it could not be done: a file is
+     missing or damaged, a model does
+     not fit, disk or network failed
+  2: it was asked wrongly: an option,
+     a text or a setting must change
+  130: interrupted
+"""
+
+
+@app.callback(epilog=EPILOG, invoke_without_command=True)
 def sixgig(
     context: typer.Context,
     version: Annotated[

@@ -14,9 +14,11 @@ from sixgig.cli.parameters import (
     NoReadAhead,
     Policy,
     PolicyOption,
+    Quiet,
     Ram,
     Threads,
     Ubatch,
+    Verbose,
     Vram,
 )
 
@@ -56,6 +58,8 @@ def bench(
     threads: Threads = None,
     ubatch: Ubatch = 512,
     json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measure speed, and the speed that memory and disk allow.
 

@@ -22,6 +22,7 @@ from sixgig.cli.measuring import (
 )
 from sixgig.cli.opening import Opened, Opening
 from sixgig.cli.report import facts, memory_words
+from sixgig.cli.tables import show_table
 from sixgig.cli.tokens import drawn_tokens, read_text, text_tokens
 from sixgig.hardware import Absent, Bandwidth, usable_cores
 from sixgig.pager.pager import Counters
@@ -117,7 +118,7 @@ class Benchmark:
     def show(self) -> None:
         """The table on stdout, memory below it."""
         console = Console(file=sys.stdout, highlight=False)
-        console.print(self._table())
+        show_table(console, self._table())
         console.print(self._bandwidths(), soft_wrap=True)
         for line in self._remarks():
             console.print(line, soft_wrap=True)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from sixgig.cli.stdin import argument_text, as_text, not_text, read_lines
-from sixgig.cli.terminal import is_terminal, say
+from sixgig.cli.terminal import is_terminal, say, warn
 from sixgig.errors import SixgigError, UsageError
 from sixgig.inference import Asking, Generation
 from sixgig.units import format_seconds
@@ -63,9 +63,9 @@ class Chat:
         except SixgigError as error:
             if not self._interactive:
                 raise
-            say(f"error: {error}")
+            warn(f"error: {error}")
             if self._answering:
-                say("(the line is forgotten; /retry asks it again)")
+                warn("(the line is forgotten; /retry asks it again)")
         return True
 
     def _take(self, line: str) -> bool:
@@ -84,7 +84,7 @@ class Chat:
 
     def _obey(self, command: str, line: str) -> None:
         if command in ("/help", "/?"):
-            say(HELP)
+            warn(HELP)
         elif line.lower() == "/clear":
             self._asking.clear()
             self._last = None

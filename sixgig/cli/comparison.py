@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sixgig.cli.opening import Opened, Opening, find_model
 from sixgig.cli.report import GB, facts
+from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import harmless, say
 from sixgig.inference import Generation, Sampler, SamplingOptions, abort_on_interrupt, generate
 from sixgig.inference.budget import PagingOptions
@@ -125,7 +126,7 @@ class Comparison:
         console = Console(file=sys.stdout, highlight=False)
         written = Text.assemble((PROMPT, "dim"), harmless(self.whole.answer.text))
         console.print(Panel(written, title="what the model wrote", title_align="left"))
-        console.print(self._table())
+        show_table(console, self._table())
         console.print(f"\n{self._verdict()}")
         console.print(HONESTY, soft_wrap=True)
 

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import is_quiet, say
 from sixgig.units import format_bytes, format_rate, format_seconds
 
 LATE_S = 1.0
@@ -28,8 +28,8 @@ LINE_SHARE = 0.2  # of the time that has passed, until the next line
 
 
 def error_console() -> Console:
-    """stderr, with colour where it is a terminal."""
-    return Console(file=sys.stderr, highlight=False)
+    """stderr, with colour where it is a terminal; silent with --quiet."""
+    return Console(file=sys.stderr, highlight=False, quiet=is_quiet())
 
 
 class Pace:
@@ -134,7 +134,7 @@ class LoadingBar:
             TimeRemainingColumn(),
             console=(console := error_console()),
             transient=True,
-            disable=not console.is_terminal,
+            disable=is_quiet() or not console.is_terminal,
         )
         self._task = self._progress.add_task(label, total=None, start=False)
         self._size_bytes = 0
@@ -190,7 +190,7 @@ class PromptBar:
             TimeRemainingColumn(),
             console=(console := error_console()),
             transient=True,
-            disable=not console.is_terminal,
+            disable=is_quiet() or not console.is_terminal,
         )
         self._task = self._progress.add_task("", total=1.0)
         self._lock = threading.Lock()

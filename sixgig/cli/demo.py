@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sixgig.cli.parameters import Json
+from sixgig.cli.parameters import Json, Quiet
 from sixgig.errors import EngineError
 
 EPILOG = "Next: sixgig run model.gguf --ram 6G, a model of your own within 6 GiB."
@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
     app.command("demo", epilog=EPILOG)(demo)
 
 
-def demo(json: Json = False) -> None:
+def demo(json: Json = False, quiet: Quiet = False) -> None:
     """Run the small demo model paged and whole, and compare.
 
     First with a quarter of its experts in memory, then with all of them. Both runs must write the same

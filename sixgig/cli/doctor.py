@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sixgig.cli.parameters import Json
+from sixgig.cli.parameters import Json, Quiet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,9 @@ def register(app: typer.Typer) -> None:
     app.command("doctor", epilog=EPILOG)(doctor)
 
 
-def doctor(disk: DiskPath = None, again: Again = False, save: Save = None, json: Json = False) -> None:
+def doctor(
+    disk: DiskPath = None, again: Again = False, save: Save = None, json: Json = False, quiet: Quiet = False
+) -> None:
     """Look at this machine: what it has, what to mend.
 
     Measures memory, disk and the engine's kernels at the first run. A folder without a large model gets a

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sixgig.cli.parameters import Json
+from sixgig.cli.parameters import Json, Quiet
 from sixgig.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def ledger(
     hardware_cost: HardwareCost = None,
     empty_watts: EmptyWatts = None,
     tariff: Tariff = None,
+    quiet: Quiet = False,
 ) -> None:
     """Show what sixgig serve has served, and what it cost.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sixgig.atomic import replace_file
-from sixgig.cli.terminal import escaped, say
+from sixgig.cli.terminal import escaped, warn
 from sixgig.errors import UsageError
 from sixgig.ledger import Report, Sum
 
@@ -21,7 +21,7 @@ def save_picture(path: Path, report: Report) -> None:
     Needs matplotlib: `sixgig.cli.picture.require_drawable`. Raises UsageError where it cannot be written.
     """
     if report.empty:
-        say(f"nothing to draw: {path} was not written")
+        warn(f"nothing to draw: {path} was not written")
         return
     picture = BytesIO()
     _figure(report).savefig(picture, format=path.suffix[1:], dpi=150)

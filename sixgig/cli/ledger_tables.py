@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sixgig import __version__
+from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import escaped
 from sixgig.hardware.machine import Absent
 from sixgig.ledger import BreakEven, Loaded, Report, Served, Sum, Totals
@@ -88,7 +89,7 @@ def show(report: Report, compared: BreakEven | Absent | None, unsettled: tuple[i
         console.print("Nothing has been served, as far as this ledger and these days go.", soft_wrap=True)
         return
     for columns, cells in ((_REQUESTS, _request_cells), (_TOKENS, _token_cells), (_COSTS, _cost_cells)):
-        console.print(_table(report, columns, cells))
+        show_table(console, _table(report, columns, cells))
     for line in (*_legend(report), *(_comparison(compared) if compared is not None else ())):
         console.print(Text(line), soft_wrap=True)
 

@@ -4,17 +4,29 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from sixgig.cli.terminal import abandon, let_text_pass, open_closed_streams, say_line
-from sixgig.errors import SixgigError
+from sixgig.cli.terminal import (
+    Verbosity,
+    abandon,
+    choose_verbosity,
+    let_text_pass,
+    open_closed_streams,
+    warn_line,
+)
+from sixgig.errors import SixgigError, UsageError
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line (default: the process's own); returns the exit status, whatever happens."""
+    """Run the command line (default: the process's own); returns the exit status, whatever happens.
+
+    0: done. 1: could not be done here and now (a file, memory, the disk, the network; a bug of ours).
+    2: asked wrongly (an option, a value, a text or a configuration that must be changed). 130: interrupted.
+    """
     try:
         open_closed_streams()
         let_text_pass()
+        choose_verbosity(Verbosity.USUAL)
         from sixgig.cli.app import app  # here, so that Ctrl-C is caught from the first import on
 
         status = app(arguments, prog_name="sixgig", standalone_mode=False)
@@ -32,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(error: Exception) -> int:
     """One line on stderr."""
     if isinstance(error, SixgigError):
-        return _tell(str(error), FAILED)
+        return _tell(str(error), _status(error))
     if hasattr(error, "format_message"):  # typer's own errors; their classes moved between its releases
         return _tell(_misuse(error), MISUSED)
     if isinstance(error, OSError):
@@ -49,6 +61,12 @@ def _complain(error: Exception) -> int:
     )
 
 
+def _status(error: SixgigError) -> int:
+    """MISUSED where something else must be asked for; what the system refused may work the next time."""
+    refused = isinstance(error.__cause__, OSError | ImportError)
+    return MISUSED if isinstance(error, UsageError) and not refused else FAILED
+
+
 def _misuse(error: Exception) -> str:
     message = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
@@ -57,7 +75,7 @@ def _misuse(error: Exception) -> str:
 
 
 def _tell(message: str, status: int) -> int:
-    say_line(f"error: {message}")
+    warn_line(f"error: {message}")
     return status
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperOption
 
-from sixgig.cli.terminal import say_line
+from sixgig.cli.help import Command
+from sixgig.cli.terminal import warn_line
 from sixgig.interrupts import Terminated, ended_as_by_ctrl_c
 
 _SIGNALLED = 128  # plus the signal's number is what a shell sees
@@ -17,7 +18,7 @@ _SIGNALLED = 128  # plus the signal's number is what a shell sees
 _NAMING = ("FILE", "FOLDER", "PATH", "TEXT", "LIST", "OUT", "NAME")
 
 
-class OnceCommand(TyperCommand):
+class OnceCommand(Command):
     """Refuses an option that names something twice, and says of any other which value counts."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
@@ -28,7 +29,7 @@ class OnceCommand(TyperCommand):
                 name = max(option.opts, key=len)
                 if option.metavar in _NAMING:
                     raise typer.BadParameter(f"it is given {times} times, and counts once", ctx, option)
-                say_line(f"{name} is given {times} times: the last one counts")
+                warn_line(f"{name} is given {times} times: the last one counts")
         return super().parse_args(ctx, args)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from sixgig.cli.console import LoadingBar
 from sixgig.cli.machines import gpu_machine
 from sixgig.cli.parameters import Policy
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import say, say_plan, warn
 from sixgig.errors import UsageError
 from sixgig.hardware import Peak, PeakSampler
 from sixgig.hardware.conditions import Watch
@@ -89,7 +89,7 @@ class Opening:
         """The engine, while the block runs; the plan is said before anything large is loaded."""
         asked_bytes, options = self._asked_bytes, self._options()
         if remark := allowed(asked_bytes).remark:
-            say(remark)
+            warn(remark)
         placement, vram_bytes = self._placement(options)
         started = time.perf_counter()
 
@@ -97,10 +97,10 @@ class Opening:
             announce(plan)
             bar.expect(self.model.dense_bytes + (self.model.routed_bytes if plan.mode == "unpaged" else 0))
             if not quiet:
-                say(f"{self.model.name}: {format_bytes(self.model.size_bytes)}, {plan.explain()}")
+                say_plan(f"{self.model.name}: {format_bytes(self.model.size_bytes)}, {plan.explain()}")
 
         if (words := self._beyond_training(options.context)) and not quiet:
-            say(words)
+            warn(words)
         with PeakSampler() as sampler:
             with LoadingBar("loading") as bar:
                 engine = open_engine(

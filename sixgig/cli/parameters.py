@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from sixgig.cli.terminal import Verbosity, choose_verbosity
+from sixgig.errors import UsageError
+
 
 class Policy(StrEnum):
     """Which expert leaves a full cache."""
@@ -77,4 +80,35 @@ Ubatch = Annotated[
 Json = Annotated[
     bool,
     typer.Option("--json", help="One JSON document on stdout; all else on stderr."),
+]
+
+
+def _quieten(context: typer.Context, wanted: bool) -> bool:
+    return _heeded(context, wanted, Verbosity.QUIET)
+
+
+def _raise_voice(context: typer.Context, wanted: bool) -> bool:
+    return _heeded(context, wanted, Verbosity.VERBOSE)
+
+
+def _heeded(context: typer.Context, wanted: bool, verbosity: Verbosity) -> bool:
+    """As soon as it is read: what is said while a command begins counts too."""
+    if wanted and (context.params.get("verbose") or context.params.get("quiet")):
+        raise UsageError("--quiet and --verbose exclude each other", cure="choose one")
+    if wanted:
+        choose_verbosity(verbosity)
+    return wanted
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "-q", "--quiet", callback=_quieten, is_eager=True, help="On stderr warnings and errors alone."
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "-v", "--verbose", callback=_raise_voice, is_eager=True, help="Tell memory use by use, on stderr."
+    ),
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sixgig.cli.parameters import Context, Json, Ram, Ubatch
+from sixgig.cli.parameters import Context, Json, Quiet, Ram, Ubatch
 
 EPILOG = """\b
 Examples:
@@ -97,6 +97,7 @@ def plan(
     trace: Trace = None,
     no_dry_load: NoDryLoad = False,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Tell what fits, how fast it will be, and why.
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sixgig import __version__
 from sixgig.cli.planning import Candidate, Planning, Survey
+from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import escaped
 from sixgig.hardware import Absent, Gpu, Machine
 from sixgig.plan import Plan, Speed, Tier, WorkPlan
@@ -21,7 +22,6 @@ from sixgig.units import format_bytes, format_rate, format_seconds
 
 _RUN_COLUMNS = ("VRAM", "on disk", "tokens/s", "first token")
 _WORK_COLUMNS = ("read", "pace")
-_LABEL_WIDTH = 24
 
 
 def plan_document(planning: Planning, survey: Survey) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def show_plan(planning: Planning, survey: Survey) -> None:
     console = Console(file=sys.stdout, highlight=False)
     for line in _circumstances(planning, survey):
         console.print(Text(escaped(line)), soft_wrap=True)
-    console.print(_table(survey))
+    show_table(console, _table(survey))
     for line in _conclusions(planning, survey):
         console.print(Text(escaped(line)), soft_wrap=True)
     console.print()
@@ -153,10 +153,8 @@ def _table(survey: Survey) -> Table:
 
 
 def _label(candidate: Candidate, survey: Survey) -> str:
-    """The quantisation where that tells one from the others, else the file's name."""
-    quantisation = candidate.offer.quantisation
-    same = sum(other.offer.quantisation == quantisation for other in survey.candidates)
-    return quantisation if same == 1 else candidate.offer.name.rsplit("/", 1)[-1][-_LABEL_WIDTH:]
+    """Of one file its quantisation; of several what names each alone: after hf:OWNER/REPO:, in a folder."""
+    return candidate.offer.quantisation if len(survey.candidates) == 1 else candidate.offer.word
 
 
 def _row(candidate: Candidate, label: str, chosen: bool) -> list[str]:

@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 
 from sixgig.cli.opening import DEFAULT_CONTEXT, at_least, demo_path
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import warn
 from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError, UsageError
 from sixgig.hardware import Absent, Machine, disturbances
 from sixgig.inference.history import past_runs
@@ -231,7 +231,7 @@ class Planning:
             allowance = allowed(ram_bytes)
             ram_bytes = allowance.ram_bytes
             if allowance.remark:
-                say(allowance.remark)
+                warn(allowance.remark)
         return Budgets(ram_bytes, self._vram_bytes())
 
     def _vram_bytes(self) -> int:

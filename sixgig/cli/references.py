@@ -13,7 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from sixgig.cli.machines import WHEEL
-from sixgig.errors import ModelFileError, UsageError
+from sixgig.errors import BudgetError, ModelFileError, UsageError
 from sixgig.evaluate import BaseFile, BaseShape, is_base_file
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.content import model_digest
@@ -75,14 +75,14 @@ def require_place(path: Path) -> None:
 
 
 def require_disk(path: Path, shape: BaseShape) -> None:
-    """UsageError when the disk has no room for a base file of this shape."""
+    """BudgetError when the disk has no room for a base file of this shape."""
     free_bytes = shutil.disk_usage(path.parent).free
     if shape.size_bytes + SPARE_BYTES > free_bytes:
         numbers = (
             f"{format_bytes(shape.size_bytes)} for {shape.n_windows} windows, {format_bytes(free_bytes)} free"
         )
         cure = "lower --windows, or name a file on another disk with --save-reference"
-        raise UsageError(f"no room in {path.parent} for the reference's log-probabilities", numbers, cure)
+        raise BudgetError(f"no room in {path.parent} for the reference's log-probabilities", numbers, cure)
 
 
 def _is_whole(path: Path) -> bool:

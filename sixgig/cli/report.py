@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sixgig import __version__
+from sixgig.cli.terminal import as_text
 from sixgig.hardware import Peak
 from sixgig.pager.pager import Counters
 from sixgig.plan import MemoryPlan
@@ -22,11 +25,17 @@ GB = 1e9
 
 
 def closing_lines(session: Session) -> list[str]:
-    """Why the one answer ended where it should not, speeds and mode, then memory against the budget."""
+    """Speeds and mode, then memory against the budget."""
     opened, mode = session.opened, mode_words(session.opened.plan, session.counters)
-    speeds = _speeds(session) if session.generations else "nothing was asked"
+    speeds = f"{_speeds(session)}; " if session.generations else "nothing was asked; "
+    return [speeds + mode, _peak_words(opened.plan, opened.peak)]
+
+
+def warnings(session: Session) -> list[str]:
+    """Why the one answer ended where it should not; a budget that was not kept."""
+    opened = session.opened
     cut = [] if session.asked.prompt is None else cut_words(session.generations[-1], opened.engine.context)
-    return [*cut, f"{speeds}; {mode}", memory_words(opened.plan, opened.peak)]
+    return [*cut, *_broken_words(opened.plan, opened.peak)]
 
 
 def cut_words(answer: Generation, context: int) -> list[str]:
@@ -50,15 +59,22 @@ def mode_words(plan: MemoryPlan, counters: Counters | None) -> str:
 
 def memory_words(plan: MemoryPlan, peak: Peak) -> str:
     """Peak against prediction and budget; plain when the contract was broken."""
-    line = (
+    return "\n".join([_peak_words(plan, peak), *_broken_words(plan, peak)])
+
+
+def _peak_words(plan: MemoryPlan, peak: Peak) -> str:
+    return (
         f"peak memory {format_bytes(peak.total_bytes)} "
         f"({format_bytes(peak.owned_bytes)} owned, {format_bytes(peak.file_bytes)} program files), "
         f"predicted {format_bytes(plan.predicted_peak_bytes)}, budget {format_bytes(plan.ram_budget_bytes)}"
     )
+
+
+def _broken_words(plan: MemoryPlan, peak: Peak) -> list[str]:
     over = peak.total_bytes - plan.ram_budget_bytes
-    if over > 0:
-        line += f"\nThe budget was passed by {format_bytes(over)}: this is a bug in sixgig, please report it."
-    return line
+    if over <= 0:
+        return []
+    return [f"The budget was passed by {format_bytes(over)}: this is a bug in sixgig, please report it."]
 
 
 def _speeds(session: Session) -> str:
@@ -125,5 +141,19 @@ def facts(opened: Opened) -> dict[str, Any]:
 
 
 def write_json(document: Mapping[str, Any]) -> None:
-    """The document on stdout, indented; the only thing there."""
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+    """The document on stdout, indented; the only thing there.
+
+    UTF-8, or ASCII where stdout has another encoding or a name is no Unicode: every JSON reader takes both.
+    """
+    text = as_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    if not _passes(text):
+        text = json.dumps(json.loads(text), indent=2, allow_nan=False)
+    print(text, flush=True)
+
+
+def _passes(text: str) -> bool:
+    """Whether stdout writes it as UTF-8."""
+    try:
+        return codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8" and bool(text.encode())
+    except (LookupError, UnicodeEncodeError):
+        return False

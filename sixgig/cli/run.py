@@ -16,9 +16,11 @@ from sixgig.cli.parameters import (
     NoReadAhead,
     Policy,
     PolicyOption,
+    Quiet,
     Ram,
     Threads,
     Ubatch,
+    Verbose,
     Vram,
 )
 from sixgig.errors import UsageError
@@ -109,6 +111,8 @@ def run(
     ubatch: Ubatch = 512,
     json: Json = False,
     trace: TracePath = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Generate text or chat, within a memory budget.
 
@@ -122,9 +126,9 @@ def run(
         raise UsageError("--json writes one document and cannot chat", cure="give a prompt with -p")
     text = _prompt(prompt)
     from sixgig.cli.opening import Opening, find_adapter, find_model, paging_options
-    from sixgig.cli.report import closing_lines, run_document, write_json
+    from sixgig.cli.report import closing_lines, run_document, warnings, write_json
     from sixgig.cli.session import Asked, Session
-    from sixgig.cli.terminal import say
+    from sixgig.cli.terminal import say, warn
 
     asked = Asked.of(model, text, raw, max_tokens, temperature=temperature, seed=seed)
     paging = paging_options(always_page, policy, no_read_ahead)
@@ -134,6 +138,8 @@ def run(
     opening = Opening(found, ram, vram, context, threads, ubatch, paging, adapter=lora, checkpoint=chats)
     session = Session(opening, asked, trace)
     session.run(stream=not json)
+    for line in warnings(session):
+        warn(line)
     for line in closing_lines(session):
         say(line)
     if json:

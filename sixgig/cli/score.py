@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sixgig.cli.once import saving_at_signals
-from sixgig.cli.parameters import Adapter, Json, Model, Ram, Threads, Vram
+from sixgig.cli.parameters import Adapter, Json, Model, Quiet, Ram, Threads, Verbose, Vram
 
 EPILOG = """\b
 Examples:
@@ -80,6 +80,8 @@ def score(
     threads: Threads = None,
     ubatch: WindowUbatch = None,
     json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Measure how well a model predicts, alone or against another.
 

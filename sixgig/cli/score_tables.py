@@ -10,6 +10,7 @@ from rich.table import Table
 
 from sixgig.cli.report import facts, memory_words
 from sixgig.cli.scoring import Scoring
+from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import harmless
 from sixgig.evaluate import Divergence, Score
 
@@ -47,7 +48,7 @@ def show_score(scoring: Scoring) -> None:
     score, name = scoring.score, harmless(scoring.model.name)
     counts = f"{score.n_tokens} tokens in {score.n_windows} windows of {scoring.windows.context}"
     console.print(f"{name}: {counts}", markup=False, soft_wrap=True)
-    console.print(_table(score))
+    show_table(console, _table(score))
     if scoring.reference is not None:
         console.print(
             "reference: " + memory_words(scoring.reference.plan, scoring.reference.peak), soft_wrap=True

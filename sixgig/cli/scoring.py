@@ -13,7 +13,7 @@ from pathlib import Path
 from sixgig.cli.console import PromptBar
 from sixgig.cli.opening import Opened, Opening, at_least, find_model
 from sixgig.cli.references import reference_cache, require_disk, require_place
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import say, warn
 from sixgig.compress.types import quantised_types
 from sixgig.errors import ModelFileError, UsageError
 from sixgig.evaluate import (
@@ -119,7 +119,7 @@ class Scoring:
     def _note(self, words: str) -> None:
         """What the user should be careful about."""
         self.notices.append(words)
-        say(words)
+        warn(words)
 
     def _run_against(self, reference: str) -> None:
         request = self._request

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sixgig.cli.parameters import Context, Ram, Threads, Vram
+from sixgig.cli.parameters import Context, Quiet, Ram, Threads, Vram
 from sixgig.errors import UsageError
 
 EPILOG = """\b
@@ -91,6 +91,7 @@ def serve(
     new_key: NewKey = None,
     print_systemd: PrintSystemd = False,
     print_vllm: PrintVllm = False,
+    quiet: Quiet = False,
 ) -> None:
     """Serve models over HTTP, within one memory budget.
 

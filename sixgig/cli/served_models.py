@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sixgig.cli.opening import DEMO_MODEL, demo_path
-from sixgig.cli.terminal import say, say_line
+from sixgig.cli.terminal import say, warn, warn_line
 from sixgig.engines import ModelCard, ModelSpec, model_card
-from sixgig.errors import SixgigError, UsageError
+from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.modelfile import offers, resolve
 from sixgig.modelfile.listing import is_reference, reference
 from sixgig.modelfile.names import is_gguf, last_piece, model_name
@@ -125,15 +125,15 @@ def model_cards(specs: Sequence[ModelSpec]) -> list[ModelCard]:
         except SixgigError as error:
             if len(specs) == 1:
                 raise
-            say_line(f"{spec.name} is left out: {error}")
+            warn_line(f"{spec.name} is left out: {error}")
             continue
         if spec.context is not None and card.context < spec.context:
-            say_line(
+            warn_line(
                 f"{spec.name} serves a context of {card.context}, not {spec.context}: "
                 "it was trained for no more"
             )
     if not cards:
-        raise UsageError("none of the models can be opened", f"{len(specs)} tried", "see above")
+        raise ModelFileError("none of the models can be opened", f"{len(specs)} tried", "see above")
     return cards
 
 
@@ -145,7 +145,7 @@ def require_room(cards: Sequence[ModelCard], room_bytes: int, total_bytes: int) 
 
     for card in cards:
         if least(card) > min(room_bytes, card.spec.ram_bytes or room_bytes):
-            say(f"{card.name} does not fit: about {format_bytes(least(card))} needed")
+            warn(f"{card.name} does not fit: about {format_bytes(least(card))} needed")
     smallest = min(cards, key=least)
     if least(smallest) > room_bytes:
         own = total_bytes - room_bytes

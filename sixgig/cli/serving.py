@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from sixgig.cli.served_models import model_cards, model_specs, require_room
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import is_quiet, say, warn
 from sixgig.energy import EnergyMonitor, open_meter
 from sixgig.engines import Budget, ModelSpec, model_card, socket_folder
 from sixgig.errors import UsageError
@@ -77,7 +78,7 @@ class Serving:
         server = self.settings.server
         listener = _listen(server.host, server.port)
         watch_clients(listener, self.settings.timeouts.write_s)
-        logs.start(log_prompts=server.log_prompts)
+        logs.start(log_prompts=server.log_prompts, level=logging.WARNING if is_quiet() else logging.INFO)
         with contextlib.ExitStack() as stack:
             stack.callback(listener.close)
             sockets = stack.enter_context(socket_folder())
@@ -118,7 +119,7 @@ class Serving:
         gateway_bytes = own_bytes + GROWTH_BYTES + CHECKER_BYTES
         allowance = allowed(server.ram_bytes)
         if allowance.remark:
-            say(allowance.remark)
+            warn(allowance.remark)
         total_bytes = allowance.ram_bytes
         budget = Budget(total_bytes - gateway_bytes, server.vram_bytes or 0, self._machine(sockets))
         with allowance.explaining():
@@ -155,10 +156,10 @@ def print_key(name: str) -> None:
     except ValidationError as error:
         why = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise UsageError(f"a key cannot be called {name[:60]!a}", why) from error
-    say("Give this key to its user; it is not kept anywhere:\n")
+    warn("Give this key to its user; it is not kept anywhere:\n")
     print(secret)
-    say("\nand put this into the configuration:\n")
-    say(f'[[keys]]\nname = "{name}"\nsha256 = "{digest}"')
+    warn("\nand put this into the configuration:\n")
+    warn(f'[[keys]]\nname = "{name}"\nsha256 = "{digest}"')
 
 
 class _Server(uvicorn.Server):

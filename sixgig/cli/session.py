@@ -12,7 +12,7 @@ from sixgig.cli.chatting import Chat
 from sixgig.cli.console import PromptBar
 from sixgig.cli.lessons import Pace, learn
 from sixgig.cli.opening import Opened, Opening, at_least
-from sixgig.cli.terminal import Thinking, say, write
+from sixgig.cli.terminal import Thinking, say, warn, write
 from sixgig.errors import UsageError
 from sixgig.inference import (
     Asking,
@@ -126,7 +126,7 @@ class Session:
             return Continuation(engine)
         form = engine.chat_format()
         if form.notice:
-            say(form.notice)
+            warn(form.notice)
         return Conversation(engine, form)
 
     def _sampling(self, engine: Engine) -> FileSampling:
@@ -135,7 +135,7 @@ class Session:
             values = (f"{name} {_shown(getattr(found.options, name))}" for name in found.taken)
             say(f"sampling as the model file asks: {', '.join(values)}")
         for key in found.ignored:
-            say(f"{key} of the model file cannot be obeyed: {engine.metadata(key)!r}; llama.cpp's default")
+            warn(f"{key} of the model file cannot be obeyed: {engine.metadata(key)!r}; llama.cpp's default")
         return found
 
     def _check(self, plan: MemoryPlan) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sixgig.cli.once import saving_at_signals
-from sixgig.cli.parameters import Context, Json, Threads, Vram
+from sixgig.cli.parameters import Context, Json, Quiet, Threads, Vram
 
 EPILOG = """\b
 Examples:
@@ -97,6 +97,7 @@ def shrink(
     plot: Plot = None,
     threads: Threads = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a smaller file of a model and say what it cost.
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from sixgig import __version__
 from sixgig.cli.shrinking import Shrinking
+from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import harmless
 from sixgig.compress.measuring import Figures
 from sixgig.compress.outcome import Outcome, Row
@@ -58,7 +59,7 @@ def show_shrink(shrinking: Shrinking) -> None:
     console = Console(file=sys.stdout, highlight=False)
     outcome = shrinking.outcome
     console.print(_heading(shrinking), markup=False, soft_wrap=True)
-    console.print(_table(outcome))
+    show_table(console, _table(outcome))
     for line in (_plain_words(outcome), _verdict(outcome), *_remarks(shrinking)):
         console.print(line, markup=False, soft_wrap=True)
 

@@ -16,7 +16,7 @@ from sixgig.cli.opening import DEFAULT_CONTEXT, Opened, Opening
 from sixgig.cli.picture import draw, require_drawable
 from sixgig.cli.scoring import fitting_ubatch, logits_of, quantised_words, read_text, text_begin
 from sixgig.cli.shrink_source import FINDINGS, open_source, require_same
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import say, warn
 from sixgig.compress.engines import OpenModel
 from sixgig.compress.outcome import Outcome, require_new, require_possible, shrink_to
 from sixgig.compress.shrinker import Shrinker
@@ -121,7 +121,7 @@ class Shrinking:
         """Keep what the user should be careful about, and say it now: the run takes long."""
         for notice in words:
             self.notices.append(notice)
-            say(notice)
+            warn(notice)
 
     def _budget(self, model: ModelFile) -> int:
         """Bytes the file may take: as said, or what runs whole in the memory named."""

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from enum import IntEnum
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -16,25 +17,72 @@ def harmless(text: str) -> str:
 
 def escaped(text: str) -> str:
     """A name in one line that moves no cursor: what is not printable as Python writes it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in as_text(text))
+
+
+def as_text(name: str) -> str:
+    """A file's name that this locale could not decode, as the UTF-8 that it is; any other as it stands."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return name
+
+
+class Verbosity(IntEnum):
+    """How much is said beside the answer."""
+
+    QUIET = 0
+    USUAL = 1
+    VERBOSE = 2
+
+
+class _Voice:
+    """What this command was told: one for the process, as stderr is."""
+
+    verbosity = Verbosity.USUAL
+
+
+def choose_verbosity(verbosity: Verbosity) -> None:
+    """For all that is said from now on; downloads of the hub heed QUIET too."""
+    _Voice.verbosity = verbosity
+    if verbosity == Verbosity.QUIET:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+
+def is_quiet() -> bool:
+    """Whether nothing but warnings and errors is to be said, and no progress is to be shown."""
+    return _Voice.verbosity == Verbosity.QUIET
 
 
 def say(text: str = "", end: str = "\n") -> None:
-    """For people: to stderr; nowhere once that takes no more (a full disk, a reader that left)."""
+    """For people: to stderr, unless --quiet."""
+    if not is_quiet():
+        warn(text, end)
+
+
+def say_plan(text: str) -> None:
+    """The first line as say(); the others with --verbose alone."""
+    head, newline, rest = text.partition("\n")
+    say(head + newline + rest if _Voice.verbosity == Verbosity.VERBOSE else head)
+
+
+def warn(text: str = "", end: str = "\n") -> None:
+    """To stderr, --quiet or not: a warning, an error, or what the answer is of no use without. Nowhere once
+    that takes no more (a full disk, a reader that left): no work is lost for words that nobody gets.
+    """
     _to_stderr(harmless(text) + end)
 
 
 def _to_stderr(text: str) -> None:
-    """No work is lost for words that nobody gets."""
     try:
         print(text, end="", file=sys.stderr, flush=True)
     except OSError:
         abandon(sys.stderr)
 
 
-def say_line(text: str) -> None:
-    """As say(), in one line, whatever names and reasons it quotes."""
-    say(" ".join(text.split()))
+def warn_line(text: str) -> None:
+    """As warn(), in one line, whatever names and reasons it quotes."""
+    warn(" ".join(text.split()))
 
 
 def write(text: str) -> None:
@@ -47,7 +95,7 @@ class Thinking:
     manager."""
 
     def __init__(self, shown: bool) -> None:
-        self._shown, self._open = shown, False
+        self._shown, self._open = shown and not is_quiet(), False
         self._begin, self._end = ("\x1b[2m", "\x1b[22m") if is_terminal(sys.stderr) else ("", "")
 
     def __call__(self, piece: str) -> None:
@@ -78,10 +126,17 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def let_text_pass() -> None:
-    """Characters that the output's encoding lacks become "?" and end nothing."""
+    """Text is UTF-8 in pipes and files whatever the locale, unless PYTHONIOENCODING names another encoding.
+
+    What a terminal's or that encoding lacks is written as \\u20ac, and ends nothing.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+        if not hasattr(stream, "reconfigure"):
+            continue
+        if os.environ.get("PYTHONIOENCODING") or is_terminal(stream):
+            stream.reconfigure(errors="backslashreplace")
+        else:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def open_closed_streams() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sixgig.cli.once import saving_at_signals
-from sixgig.cli.parameters import Json, Ram, Threads
+from sixgig.cli.parameters import Json, Quiet, Ram, Threads, Verbose
 from sixgig.errors import UsageError
 
 PYTORCH_BYTES = 256 << 20  # what it takes to import it and to plan; with a model it is more
@@ -145,6 +145,8 @@ def tune(
     merge: Merge = None,
     threads: Threads = None,
     json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train an adapter (LoRA) on the model file you run.
 

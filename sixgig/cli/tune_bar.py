@@ -33,7 +33,7 @@ class TuningBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=console.quiet or not console.is_terminal,
         )
         self._task = self._progress.add_task("", total=n_steps)
         self._n_steps, self._now = n_steps, f"no step of {n_steps} done"

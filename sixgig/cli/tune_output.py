@@ -15,7 +15,7 @@ from sixgig.checkpoint.peft import write_peft
 from sixgig.cli.console import PromptBar
 from sixgig.cli.loss_picture import draw_losses
 from sixgig.compress.merge import merge
-from sixgig.errors import UsageError
+from sixgig.errors import BudgetError, UsageError
 from sixgig.finetune.state import Progress, State, load_state
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.lora import Lora, write_lora
@@ -60,15 +60,15 @@ class OutputFolder:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
-        except BlockingIOError:
-            raise UsageError(f"another run is writing {self.path}", cure="wait for it or end it") from None
+        except BlockingIOError as error:
+            raise UsageError(f"another run is writing {self.path}", cure="wait for it or end it") from error
         finally:
             os.close(descriptor)
             if is_new and not any(self.path.iterdir()):
                 self.path.rmdir()
 
     def require_room(self, bytes_here: int, merged: Path | None, merged_bytes: int) -> None:
-        """UsageError where the disks have no room for what will be written."""
+        """BudgetError where the disks have no room for what will be written."""
         _require_room(self.path, bytes_here)
         if merged is not None:
             _require_room(merged, merged_bytes)
@@ -107,4 +107,4 @@ def _require_room(path: Path, needed: int) -> None:
     free = shutil.disk_usage(there).free
     if needed > free:
         numbers = f"about {format_bytes(needed)} needed, {format_bytes(free)} free"
-        raise UsageError(f"the disk under {there} has no room for the result", numbers, "make room")
+        raise BudgetError(f"the disk under {there} has no room for the result", numbers, "make room")

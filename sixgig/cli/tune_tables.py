@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from sixgig import __version__
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import say, warn
 from sixgig.cli.tuning import Tuning
 from sixgig.hardware import Absent
 from sixgig.units import format_bytes, format_seconds
@@ -36,9 +36,9 @@ def show_tuning(tuning: Tuning) -> None:
     )
     over = tuning.peak.total_bytes - plan.ram_budget_bytes
     if over > 0:
-        say(f"The budget was passed by {format_bytes(over)}: this is a bug in sixgig, please report it.")
+        warn(f"The budget was passed by {format_bytes(over)}: this is a bug in sixgig, please report it.")
     for finding in tuning.findings:
-        say(finding)
+        warn(finding)
     say(f"the adapter is in {tuning.folder.path}; try it:")
     say(f"  sixgig run {quote(tuning.request.model)} --adapter {quote(str(tuning.folder.adapter_path))}")
 

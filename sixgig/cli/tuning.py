@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import say, say_plan, warn
 from sixgig.cli.tune_bar import TuningBar
 from sixgig.cli.tune_documents import Documents, read_documents
 from sixgig.cli.tune_output import OutputFolder, merged_into
@@ -97,7 +97,7 @@ class Tuning:
     def _allowance(self) -> Allowance:
         found = allowed(None if self.request.ram is None else parse_size(self.request.ram))
         if found.remark:
-            say(found.remark)
+            warn(found.remark)
         return found
 
     @property
@@ -184,7 +184,7 @@ class Tuning:
     def _announce(self, wanted: Sequence[Target], n_weights: int, documents: Documents) -> None:
         request, recipe = self.request, self.recipe
         n_tokens, n_learnt = (sum(counts) for counts in zip(*map(_counts, documents.learnt), strict=True))
-        say(f"{self.model.name}: {self.plan.explain()}")
+        say_plan(f"{self.model.name}: {self.plan.explain()}")
         say(
             f"adapter of rank {request.rank}, alpha {request.scaling:g}, on {len(wanted)} matrices: "
             f"{n_weights / 1e6:.2f} million weights"
@@ -204,7 +204,7 @@ class Tuning:
         for _, name in merged_adapters(self.model.metadata):
             say(f"{self.model.name} has an adapter merged in already: {name}")
         for notice in self.notices:
-            say(notice)
+            warn(notice)
 
     def _train(self, trainer: Trainer) -> None:
         """A run that diverges still leaves the best adapter it came past, or else nothing: what it was would
@@ -215,7 +215,7 @@ class Tuning:
         except DivergedError as error:
             raise self._diverged(trainer, error) from error
         except (KeyboardInterrupt, OSError, ReadError):
-            say("stopped; the state is saved: give the same command with --resume to go on")
+            warn("stopped; the state is saved: give the same command with --resume to go on")
             raise
 
     def _diverged(self, trainer: Trainer, error: DivergedError) -> TrainingError:

@@ -10,7 +10,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Self
 
-from sixgig.errors import EngineError, ModelFileError, ReadError, UsageError
+from sixgig.errors import BudgetError, EngineError, ModelFileError, ReadError, UsageError
 from sixgig.modelfile import ModelFile, Tensor, virtual_file
 from sixgig.pager.native import (
     SEGMENT_HEADER,
@@ -179,7 +179,7 @@ class Pager:
         finally:
             complete = self._native.sixgig_pager_stop_trace(self._open)
         if not complete:
-            raise UsageError(f"the trace {path} is incomplete", cure="make room on its disk")
+            raise BudgetError(f"the trace {path} is incomplete", cure="make room on its disk")
 
 
 class ModelStream:

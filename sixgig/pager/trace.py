@@ -106,7 +106,8 @@ class TraceFile:
 
     def _open(self) -> BinaryIO:
         if not self.path.is_file():  # a FIFO would block the open, a directory has no bytes
-            raise UsageError(f"no trace file at {self.path}", cure="name a file written by a recording run")
+            cure = "name a file written by a recording run"
+            raise UsageError(f"no trace file at {self.path}", cure=cure) from FileNotFoundError(self.path)
         try:
             return self.path.open("rb")
         except OSError as error:

@@ -32,8 +32,9 @@ def _content(path: Path) -> bytes:
     """A pipe or a device is refused without waiting for it."""
     try:
         if not path.is_file():
-            what = "is no plain file" if path.exists() else "does not exist"
-            raise UsageError(f"{str(path)!r} {what}", cure="name a configuration file")
+            absent = None if path.exists() else FileNotFoundError(path)
+            what = "is no plain file" if absent is None else "does not exist"
+            raise UsageError(f"{str(path)!r} {what}", cure="name a configuration file") from absent
         with path.open("rb") as file:
             content = file.read(_LARGEST_BYTES + 1)
     except (OSError, ValueError) as error:

@@ -118,13 +118,14 @@ def test_a_budget_that_cannot_work_names_the_smallest_that_does(run: Run) -> Non
     ],
 )
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_bad_values_are_one_line_and_status_one(
+def test_bad_values_are_one_line_and_status_two_and_files_that_fail_status_one(
     run: Run, arguments: list[str], words: str, form: list[str]
 ) -> None:
     if "longer" in words and form:
         pytest.skip("loads the model; once is enough")
     status, out, err = run("run", *arguments, *(form if "--json" not in arguments else []))
-    assert (status, out) == (1, "")
+    failed = words in ("does not exist", "is a directory", "cannot write")
+    assert (status, out) == (1 if failed else 2, "")
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and words in errors[0]
 
