@@ -11,7 +11,7 @@ from typing import Any
 
 from sixgig.checkpoint import convert, is_checkpoint
 from sixgig.cli.console import PromptBar
-from sixgig.cli.opening import DEFAULT_CONTEXT, Opened, Opening
+from sixgig.cli.opening import DEFAULT_CONTEXT, Opened, Opening, fetched
 from sixgig.cli.picture import draw, require_drawable
 from sixgig.cli.scoring import fitting_ubatch, logits_of, quantised_words, read_text, text_begin
 from sixgig.cli.terminal import say
@@ -26,7 +26,7 @@ from sixgig.evaluate.log_probabilities import Logits
 from sixgig.hardware import usable_cores
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
 from sixgig.inference.room import allowed
-from sixgig.modelfile import ModelFile, open_model, resolve
+from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.imatrix import write_imatrix
 from sixgig.plan import Budgets, Task
 from sixgig.plan.sizing import room_for_weights
@@ -211,7 +211,7 @@ def _source(name: str, folder: Path) -> ModelFile:
     """The model named; a Hugging Face folder is first made one GGUF file in the work folder's place."""
     path = Path(name)
     if not is_checkpoint(path):
-        model = open_model(resolve(name))
+        model = open_model(fetched(name))
     else:
         made = _converted(folder)
         if not made.exists():

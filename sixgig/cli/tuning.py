@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sixgig.cli.opening import fetched
 from sixgig.cli.terminal import say
 from sixgig.cli.tune_bar import TuningBar
 from sixgig.cli.tune_documents import Documents, read_documents
@@ -25,7 +26,7 @@ from sixgig.finetune.state import Progress, State, require_same
 from sixgig.finetune.train import Corpus, Recipe, Trainer, batches
 from sixgig.hardware import Peak, PeakSampler, process_memory, usable_cores
 from sixgig.inference.room import allowed
-from sixgig.modelfile import ModelFile, open_model, resolve
+from sixgig.modelfile import ModelFile, open_model
 from sixgig.plan import Allowance, ProcessBytes, anatomy
 from sixgig.plan.tuning import STATE_BYTES, Batch, TuningPlan, plan_tuning
 from sixgig.units import format_bytes, parse_size
@@ -55,7 +56,7 @@ class Tuning:
     def run(self) -> None:
         """Everything, from the options to the files."""
         device_of(self.request.vram_bytes)
-        self.model = open_model(resolve(self.request.model))
+        self.model = open_model(fetched(self.request.model))
         net, wanted = build_net(self.model), targets(self.model, self.request.parts)
         self._require_trained_length()
         state = self.folder.earlier(self.request.resume)

@@ -4,8 +4,9 @@ Fetching is huggingface_hub's: resumable, a progress bar on stderr. What its cac
 asking the network: a newer upload of the same name is not noticed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from sixgig.errors import ModelFileError
 from sixgig.modelfile.listing import (
@@ -18,22 +19,23 @@ from sixgig.modelfile.listing import (
 )
 from sixgig.modelfile.names import carrying, complete, holds, model_sets
 
+Bar = Callable[[], Any]
 _PREFERRED = ("Q4_K_M", "UD-Q4_K_XL")
 _SHOWN = 40
 
 
-def resolve(model: str) -> Path:
+def resolve(model: str, bar: Bar | None = None) -> Path:
     """The path of a model, fetched first when named hf:owner/repo[:quant]; of a split set, the first part.
 
     UsageError when the reference is malformed; ModelFileError when there is no such file, several fit, or the
-    download fails.
+    download fails. bar: makes the class of progress bars, a tqdm, that shows the download.
     """
     if not model.startswith("hf:"):
         return Path(model).expanduser()
     repository, quant = reference(model)
     cached = cached_listing(repository, cached_paths(repository))
     listing = cached if holds(cached.names, quant or _PREFERRED[0]) else list_repository(cached)
-    return _fetched(listing, choose(repository, listing.names, quant))
+    return _fetched(listing, choose(repository, listing.names, quant), bar)
 
 
 def choose(repository: str, files: Iterable[str], quant: str | None) -> tuple[str, ...]:
@@ -68,14 +70,14 @@ def _undecided(repository: str, names: Iterable[str], problem: str) -> ModelFile
     return ModelFileError(f"hf:{repository}: {problem}", numbers, f"try hf:{repository}:QUANT")
 
 
-def _fetched(listing: Listing, files: tuple[str, ...]) -> Path:
+def _fetched(listing: Listing, files: tuple[str, ...], bar: Bar | None) -> Path:
     """Local path of the first of `files`, all of them fetched."""
     import huggingface_hub as hub
 
-    paths = []
+    paths, shown = [], {} if bar is None or listing.offline else {"tqdm_class": bar()}
     for file in files:
         try:
-            path = hub.hf_hub_download(listing.repository, file, local_files_only=listing.offline)
+            path = hub.hf_hub_download(listing.repository, file, local_files_only=listing.offline, **shown)
         except Exception as error:  # transport, disk and hub errors all mean the same here
             what = f"hf:{listing.repository}: {file} could not be fetched"
             raise ModelFileError(what, first_line(error), "run it again: what was fetched is kept") from error
