@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -232,3 +232,38 @@ class PromptBar:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def download_bar() -> Any:
+    """huggingface_hub's class of progress bars; into a log, where that says nothing, one that writes
+    LogLines."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    if error_console().is_terminal:
+        return tqdm
+
+    class DownloadLines(tqdm):
+        """Bytes of one file fetched so far."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **{**options, "disable": True})  # type: ignore[no-untyped-call]
+            self._size_bytes, self._here_bytes = options.get("total") or 0, options.get("initial") or 0
+            name = f"fetching {options.get('desc') or 'the model'}"
+            self._lines = LogLines(name, begins=True, words=self._bytes)
+            self._lines.start()
+            self.update(0)
+
+        def update(self, n: float | None = 1) -> None:
+            """So many bytes more."""
+            self._here_bytes += n or 0
+            self._lines(self._here_bytes / self._size_bytes if self._size_bytes else 0.0)
+
+        def close(self) -> None:
+            """No more of it."""
+            self._lines.stop()
+            super().close()
+
+        def _bytes(self, fraction: float) -> str:
+            return f"{format_bytes(self._here_bytes)} of {format_bytes(self._size_bytes)}"
+
+    return DownloadLines

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from sixgig.cli.console import LoadingBar
+from sixgig.cli.console import LoadingBar, download_bar
 from sixgig.cli.machines import gpu_machine
 from sixgig.cli.parameters import Policy
 from sixgig.cli.terminal import say, say_plan, warn
@@ -180,10 +180,15 @@ class Opening:
 def find_model(name: str | None, quiet: bool = False) -> ModelFile:
     """The model named, or the demo model with a word about it."""
     if name is not None:
-        return open_model(resolve(name))
+        return open_model(fetched(name))
     if not quiet:
         say(_DEMO_NOTICE)
     return open_model(demo_path())
+
+
+def fetched(name: str) -> Path:
+    """The path of the model named, fetched where it is not here; how far that is stands on stderr."""
+    return resolve(name, download_bar)
 
 
 def find_adapter(name: str | None, model: ModelFile) -> Adapter | None:

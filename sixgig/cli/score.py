@@ -86,7 +86,8 @@ def score(
     """Measure how well a model predicts, alone or against another.
 
     Figures are defined as by llama.cpp's perplexity tool: windows without overlap, of each the second half is
-    scored. Files of stored log-probabilities are its --kl-divergence-base files, either way. Reference and
+    scored. The intervals are 95%, of windows drawn anew: wider than that tool's errors, which --json has
+    too. Files of stored log-probabilities are its --kl-divergence-base files, either way. Reference and
     model are opened one after another, each within --ram. An adapter changes the model, never the reference.
     """
     from sixgig.cli.opening import find_adapter, find_model

@@ -18,7 +18,8 @@ Examples:
 
 \b
 TEXT should hold some of everything the model is to be used for, 200 KB or more. Nothing that the result is
-judged on is calibrated on. A run that was stopped goes on where it was: give the same command again.
+judged on is calibrated on: passages that recur are left out of the judging. MODEL should not be quantised:
+losses are measured from it. A run that was stopped goes on where it was: give the same command again.
 """
 
 Source = Annotated[
@@ -102,8 +103,8 @@ def shrink(
     """Make a smaller file of a model and say what it cost.
 
     Reads the model within --ram whatever its size, sees which weights matter on your text, gives each tensor
-    the storage type that loses least for its bytes, and measures the result on text it has not seen, beside
-    plain files of the same size. Weights are pruned only where the measurement favours it.
+    the storage type that loses least for its bytes, and measures the result on text it has not seen, beside a
+    plain file of the nearest size below. Weights are pruned only where the measurement favours it.
     """
     from sixgig.cli.report import write_json
     from sixgig.cli.shrink_tables import show_shrink, shrink_document

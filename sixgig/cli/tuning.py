@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sixgig.cli.opening import fetched
 from sixgig.cli.terminal import say, say_plan, warn
 from sixgig.cli.tune_bar import TuningBar
 from sixgig.cli.tune_documents import Documents, read_documents
@@ -29,7 +30,7 @@ from sixgig.finetune.train import Corpus, Recipe, Trainer, batches
 from sixgig.finetune.verdict import Outcome, Verdict, judge
 from sixgig.hardware import Peak, PeakSampler, process_memory, usable_cores
 from sixgig.inference.room import allowed
-from sixgig.modelfile import ModelFile, open_model, resolve
+from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.modelfile.lora import merged_adapters
 from sixgig.plan import Allowance, ProcessBytes, anatomy
@@ -65,7 +66,7 @@ class Tuning:
     def run(self) -> None:
         """Everything, from the options to the files."""
         device_of(self.request.vram_bytes)
-        self.model = open_model(resolve(self.request.model))
+        self.model = open_model(fetched(self.request.model))
         net, wanted = build_net(self.model), targets(self.model, self.request.parts)
         self._require_trained_length()
         state = self.folder.earlier(self.request.resume)

@@ -39,11 +39,13 @@ def search_types(
     )
     routing = found.label == "by costs"
     say(f"first recipe: {found.figures.kld_words}, {found.recipe.expected_loss:.5f} expected")
-    for name, factor in _changes(shrinker)[:rounds]:
+    changes = _changes(shrinker)[:rounds]
+    for number, (name, factor) in enumerate(changes, 1):
         changed = {**tilt, name: tilt.get(name, 1.0) * factor}
         recipe = shrinker.recipe(shrinker.weights, shrinker.distortions, budget_bytes, changed, routing)
         if recipe.types == found.recipe.types:
             continue
+        say(f"change {number} of {len(changes)}: {name} x {factor:g}")
         tried = shrinker.try_out(f"{name} x {factor:g}", recipe)
         if tried.figures.kld_mean < found.figures.kld_mean:
             found, tilt = tried, changed

@@ -6,9 +6,10 @@ Fetching is huggingface_hub's: resumable, a progress bar on stderr. What its cac
 asking the network: a newer upload of the same name is not noticed.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from sixgig.errors import ModelFileError
 from sixgig.modelfile.listing import (
@@ -34,15 +35,16 @@ from sixgig.modelfile.names import (
 from sixgig.modelfile.pieces import joining, pieces
 from sixgig.modelfile.store import header_store
 
+Bar = Callable[[], Any]
 _PREFERRED = ("Q4_K_M", "UD-Q4_K_XL")
 _SHOWN = 40
 
 
-def resolve(model: str) -> Path:
+def resolve(model: str, bar: Bar | None = None) -> Path:
     """The path of a model, fetched first when named hf:owner/repo[:word]; of a split set, the first part.
 
     UsageError when the reference is malformed; ModelFileError when there is no such file, several fit, or the
-    download fails.
+    download fails. bar: makes the class of progress bars, a tqdm, that shows the download.
     """
     if not is_reference(model):
         return Path(model).expanduser()
@@ -51,7 +53,7 @@ def resolve(model: str) -> Path:
     listing = cached_listing(repository, paths)
     if not is_here(paths, stored_listing(repository, store), word):
         listing = list_repository(listing, store)
-    return _fetched(listing, choose(repository, listing.names, word))
+    return _fetched(listing, choose(repository, listing.names, word), bar)
 
 
 def is_here(paths: Collection[str], known: Listing, word: str | None) -> bool:
@@ -112,14 +114,14 @@ def _undecided(
     return ModelFileError(f"hf:{repository}: {problem}", numbers, f"try {example}")
 
 
-def _fetched(listing: Listing, files: tuple[str, ...]) -> Path:
+def _fetched(listing: Listing, files: tuple[str, ...], bar: Bar | None) -> Path:
     """Local path of the first of `files`, all of them fetched."""
     import huggingface_hub as hub
 
-    paths = []
+    paths, shown = [], {} if bar is None or listing.offline else {"tqdm_class": bar()}
     for file in files:
         try:
-            path = hub.hf_hub_download(listing.repository, file, local_files_only=listing.offline)
+            path = hub.hf_hub_download(listing.repository, file, local_files_only=listing.offline, **shown)
         except Exception as error:  # transport, disk and hub errors all mean the same here
             what = f"hf:{listing.repository}: {file} could not be fetched"
             raise ModelFileError(what, first_line(error), "run it again: what was fetched is kept") from error

@@ -1,15 +1,23 @@
 """Long work says how far it is where nobody looks at a bar: in lines, not too many, with the time left."""
 
+import re
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
+import huggingface_hub
 import pytest
+from huggingface_hub.utils.tqdm import _get_progress_bar_context
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sixgig.cli import console
-from sixgig.cli.console import LoadingBar, LogLines, Pace, PromptBar
+from sixgig.cli.console import LoadingBar, LogLines, Pace, PromptBar, download_bar
+from sixgig.cli.opening import fetched
 from sixgig.cli.tune_bar import TuningBar
 from sixgig.finetune.state import Progress
+from tests.null.test_hub import FakeHub
 
 Capture = pytest.CaptureFixture[str]
 
@@ -20,23 +28,24 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "LATE_S", 0.01)
 
 
-def said_within(capsys: Capture, *words: str) -> str:
-    """All that stderr got until `words` are in it."""
-    said, end_s = "", time.monotonic() + 60
-    while not all(word in said for word in words):
-        assert time.monotonic() < end_s, said
+def said_within(capsys: Capture, *words: str, move: Callable[[float], object] = float) -> None:
+    """Until stderr got `words`; meanwhile `move` is told how long it has been, in minutes."""
+    said, began_s = "", time.monotonic()
+    while not all(re.search(word, said) for word in words):
+        passed_s = time.monotonic() - began_s
+        assert passed_s < 60, said
+        move(passed_s / 60)
         time.sleep(0.01)
         said += capsys.readouterr().err
-    return said
 
 
 @pytest.mark.usefixtures("soon")
 def test_work_that_takes_long_says_what_is_done_and_what_is_left(capsys: Capture) -> None:
     with PromptBar("calibrating") as bar:
-        said_within(capsys, "calibrating: 0% after 0 s")
-        bar(0.25)
-        said_within(capsys, "calibrating: 25% after 0 s, about ", " left")
-        time.sleep(0.02)
+        said_within(capsys, r"calibrating: 0% after \d+ s\n")
+        said_within(
+            capsys, r"calibrating: 2[5-9]% after \d+ s, about .* left\n", move=lambda x: bar(0.25 + x)
+        )
     capsys.readouterr()
     time.sleep(0.15)
     assert capsys.readouterr().err == "", "nothing once it is over"
@@ -57,6 +66,33 @@ def test_a_model_that_loads_long_says_how_many_bytes(capsys: Capture) -> None:
         bar.expect(4 << 30)
         bar(0.5)
         said_within(capsys, "loading: 2.00 GiB of 4.00 GiB")
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_download_says_how_many_bytes_are_here(capsys: Capture) -> None:
+    """With huggingface_hub's own code that makes and moves the bar."""
+    make = partial(_get_progress_bar_context, desc="a.gguf", log_level=30, tqdm_class=download_bar())
+    with make(total=4 << 20, initial=1 << 20) as bar:
+        said_within(capsys, "fetching a.gguf ...", r"fetching a.gguf: 1.00 MiB of 4.00 MiB after \d+ s\n")
+        bar.update(1 << 20)
+        said_within(
+            capsys, "fetching a.gguf: 2.0. MiB of 4.00 MiB after .* left", move=lambda x: bar.update(9)
+        )
+    capsys.readouterr()
+    time.sleep(0.15)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_fetched_is_shown_with_that_bar(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hub, used = FakeHub(tmp_path, ["a-Q4_K_M.gguf"]).install(monkeypatch), list[object]()
+
+    def download(repository: str, file: str, local_files_only: bool, tqdm_class: object) -> str:
+        used.append(tqdm_class)
+        return hub.hf_hub_download(repository, file, local_files_only)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert fetched("hf:owner/repo").name == "a-Q4_K_M.gguf"
+    assert [getattr(one, "__name__", "") for one in used] == ["DownloadLines"]
 
 
 @pytest.mark.usefixtures("soon")
