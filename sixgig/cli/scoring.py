@@ -14,6 +14,7 @@ from sixgig.cli.console import PromptBar
 from sixgig.cli.opening import Opened, Opening, at_least, find_model
 from sixgig.cli.references import reference_cache, require_disk, require_place
 from sixgig.cli.terminal import say, warn
+from sixgig.cli.tokens import tell_of_data
 from sixgig.compress.types import quantised_types
 from sixgig.errors import ModelFileError, UsageError
 from sixgig.evaluate import (
@@ -238,7 +239,9 @@ def fitting_ubatch(context: int, n_vocab: int, ram_bytes: int) -> int:
 def read_text(path: Path) -> str:
     """As llama.cpp's tools read it: line ends untouched, less one newline at the end. Raises UsageError."""
     try:
-        return path.read_bytes().decode().removesuffix("\n")
+        raw = path.read_bytes()
+        tell_of_data(path, raw)
+        return raw.decode().removesuffix("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text", f"byte {error.start}", "convert it") from error
     except OSError as error:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sixgig.cli.terminal import say
+from sixgig.datafile import not_prose
 from sixgig.errors import UsageError
 from sixgig.inference import Engine
 
@@ -30,13 +32,21 @@ def drawn_tokens(n_vocab: int, count: int, seed: int) -> list[int]:
 
 
 def read_text(path: Path) -> str:
-    """A text file. Raises UsageError when it cannot be read."""
+    """A text file. Raises UsageError when it cannot be read, says so when it is data of another kind."""
     try:
-        return path.read_text(encoding="utf-8")
+        raw = path.read_bytes()
+        tell_of_data(path, raw)
+        return raw.decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text", f"byte {error.start}", "convert it") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}", str(error.strerror), "name a text file") from error
+
+
+def tell_of_data(path: Path, raw: bytes) -> None:
+    """Say so when a file given as a text holds rows or tags; UsageError when it holds no text at all."""
+    if told := not_prose(path, raw):
+        say(told)
 
 
 def text_tokens(engine: Engine, text: str, count: int) -> list[int]:

@@ -22,8 +22,13 @@ Examples:
   sixgig score model.gguf --adapter tuned/adapter.gguf --text book.txt
 
 \b
-DATA is plain text, or JSON lines: {"messages": [{"role": "user", "content": "..."}, ...]},
-{"prompt": "...", "completion": "..."} or {"text": "..."}. Only answers are learnt, not prompts.
+DATA is plain text, or rows: JSON lines, a JSON array, or CSV or TSV with a header. A row is
+  {"messages": [{"role": "user", "content": "..."}, ...]}  OpenAI's, or "conversations", ShareGPT's
+  {"question": "...", "answer": "..."}                     or prompt, response; instruction, output; ...
+  {"prompt": "...", "completion": "..."}                   goes without the chat template
+  {"text": "..."}                                          all of it is learnt
+Only answers are learnt, not prompts, and none with "train": false or "weight": 0. Tool calls, "tools" and
+"reasoning_content" go to the model's chat template; what it leaves out is refused, with the line's number.
 OUT gets adapter.gguf (llama.cpp, sixgig), adapter_model.safetensors (PEFT) and the losses. A run that was
 stopped, even by a power cut, goes on with --resume, to the same result.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sixgig.cli.tune_request import Request
-from sixgig.finetune.examples import Conversation, read_examples
+from sixgig.finetune.examples import Completion, Conversation, Example, Text, read_examples
 from sixgig.finetune.packing import cut, require_apart, sample, split_held_out
 from sixgig.finetune.rendering import Document, render
 from sixgig.inference.chat import ChatTemplate
@@ -76,10 +77,21 @@ def _rendered(
 ) -> tuple[Sequence[Document], list[str]]:
     with open_tokenizer(model) as tokenizer:
         template = DatedTemplate(tokenizer.template, today)
-        documents, has_chats = list[Document](), False
+        documents, kinds = list[Document](), Counter[type[Example]]()
         for example in read_examples(path):
-            has_chats = has_chats or isinstance(example, Conversation)
+            kinds[type(example)] += 1
             documents += render(example, template, tokenizer.vocabulary, request.train_on_all)
     fitting = cut(documents, request.context)
-    notices = (tokenizer.template.notice if has_chats else "", fitting.notice)
+    notices = (
+        tokenizer.template.notice if Conversation in kinds else "",
+        _mixed(kinds, path),
+        fitting.notice,
+    )
     return fitting.documents, [notice for notice in notices if notice]
+
+
+def _mixed(kinds: Mapping[type[Example], int], path: Path) -> str:
+    """What a file holds that holds more than one kind; a misspelt key makes one of another."""
+    names = {Conversation: "conversations", Completion: "prompts with completions", Text: "texts"}
+    counted = ", ".join(f"{kinds[each]} {name}" for each, name in names.items() if kinds.get(each))
+    return f"{path.name} mixes {counted}" if len(kinds) > 1 else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +20,7 @@ from sixgig.finetune.examples import Conversation
 _OPENED = re.compile(r"<think>(\s*)\Z")  # a prompt that has begun the reasoning
 _BEGUN = re.compile(r"\s*<think>\n?")
 _CLOSE = "</think>"
+_SHORTEST_END = 4  # characters of a prompt by which its place is told
 _PROBE = re.compile(r"Zq(\d+)(content|reasoning|call|tools)\d*qZ")
 _CURES = {
     "content": "write it as the model expects it, or leave it out",
@@ -99,13 +101,20 @@ def _turn(example: Conversation, template: Template, number: int) -> Turn:
 
 
 def _behind(asked: str, full: str, before: str) -> str:
-    """What `full` writes behind what `asked` adds to `before`; "" where that is not in it. (Hermes' template
-    ends a tool's answer in the one and not in the other.)"""
+    """What `full` writes behind the end of `asked`, all of it or else the longest end that is there, of which
+    what `asked` adds to `before` is part; "" where there is none.
+
+    Some templates write the past otherwise once it is answered: Hermes' closes a tool's answer, Mistral's
+    moves the system message.
+    """
     if full.startswith(asked):
         return full[len(asked) :]
     same = next((at for at, (a, b) in enumerate(zip(asked, before, strict=False)) if a != b), len(before))
-    adds = asked[same:]
-    return full.rpartition(adds)[2] if adds.strip() and adds in full else ""
+    least = max(len(asked) - same, _SHORTEST_END)
+    longest = (
+        bisect_left(range(len(asked) + 1), True, key=lambda size: asked[len(asked) - size :] not in full) - 1
+    )
+    return full.rpartition(asked[len(asked) - longest :])[2] if longest >= least else ""
 
 
 def _thought_first(written: str, message: Message, begun: str | None) -> str:

@@ -217,7 +217,7 @@ def test_tools_reach_the_template(vocabulary):
         ([("assistant", "a")], CHATML, "nothing to learn; roles: assistant;"),
         ([("user", "a"), ("model", "b")], CHATML, "roles: user, model;"),
         (
-            [("system", "s"), *TURNS],
+            [TURNS[0], ("system", "s"), *TURNS[1:]],
             MISTRAL,
             "refuses this conversation; up to message 2: TemplateError: no such",
         ),
