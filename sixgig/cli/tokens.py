@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import warn
 from sixgig.datafile import not_prose
 from sixgig.errors import UsageError
 from sixgig.inference import Engine
@@ -46,7 +46,7 @@ def read_text(path: Path) -> str:
 def tell_of_data(path: Path, raw: bytes) -> None:
     """Say so when a file given as a text holds rows or tags; UsageError when it holds no text at all."""
     if told := not_prose(path, raw):
-        say(told)
+        warn(told)
 
 
 def text_tokens(engine: Engine, text: str, count: int) -> list[int]:
