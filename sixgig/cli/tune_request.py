@@ -10,7 +10,7 @@ from pathlib import Path
 from sixgig.errors import UsageError
 from sixgig.finetune.adapter import Part
 from sixgig.finetune.optimisers import LEARNING_RATES
-from sixgig.units import parse_size
+from sixgig.units import format_number, parse_size
 
 BATCH_TOKENS, MICRO_TOKENS, FEWEST_STEPS = 4096, 1024, 60
 MOST, MOST_EPOCHS, MOST_THREADS = 1 << 30, 1000, 512
@@ -120,7 +120,7 @@ class Request:
 
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise UsageError(f"{name} of {value:g} is not possible", f"from {low:g} to {high:g}")
+        raise UsageError(f"{name} of {format_number(value)} is not possible", f"from {low:g} to {high:g}")
 
 
 def _require_new(path: Path, output: Path) -> None:
