@@ -47,6 +47,12 @@ def format_bytes(size_bytes: float) -> str:
     return f"{value:.2f} {prefix}iB"
 
 
+def format_number(value: float) -> str:
+    """A number that someone typed, in a length that a line bears, whatever its size."""
+    digits = str(value)
+    return digits if len(digits) <= 40 else f"{digits[:12]}... ({len(digits)} digits)"
+
+
 def format_rate(bytes_per_s: float) -> str:
     """A bandwidth, "1.08 GiB/s"; "unknown" when it is not a finite number."""
     return f"{format_bytes(bytes_per_s)}/s" if math.isfinite(bytes_per_s) else "unknown"

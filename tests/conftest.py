@@ -4,7 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,14 @@ os.environ["XDG_CACHE_HOME"] = f"{_HOME}/cache"
 os.environ["XDG_DATA_HOME"] = f"{_HOME}/data"
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "models" / "pep-moe-31m" / "pep-moe-31m-BF16.gguf"
+
+
+@pytest.fixture(autouse=True)
+def nobody_types(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """stdin is empty, for what runs within the tests' own process."""
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr("sys.stdin", nothing)
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -23,7 +23,7 @@ from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import CachePolicy
 from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, Tier, anatomy
 from sixgig.plan.context import checkpoint_bytes
-from sixgig.units import format_bytes, parse_size
+from sixgig.units import format_bytes, format_number, parse_size
 
 DEMO_MODEL = "pep-moe-31m.gguf"
 DEFAULT_CONTEXT = 4096
@@ -215,10 +215,5 @@ def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
     if value < lowest:
         raise UsageError(f"{name} of {value} is not possible", f"at least {lowest}")
     if value > most:
-        raise UsageError(f"{name} of {shortened(str(value))} is not possible", f"at most {most}")
+        raise UsageError(f"{name} of {format_number(value)} is not possible", f"at most {most}")
     return value
-
-
-def shortened(digits: str) -> str:
-    """A number as typed, in a length that a line bears."""
-    return digits if len(digits) <= 40 else f"{digits[:12]}... ({len(digits)} digits)"

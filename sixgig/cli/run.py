@@ -36,14 +36,14 @@ Examples:
   sixgig run hf:Qwen/Qwen3-30B-A3B-GGUF:Q4_K_M --ram 8G
 
 \b
-What is piped in goes before the prompt of -p, with an empty line between; in a
-script's loop or a service, < /dev/null keeps stdin out of it. Without -p each
-line of stdin is a turn of a chat.
+What is piped in goes before the prompt of -p, with an empty line between; in
+a script's loop, or a service, < /dev/null keeps stdin out of it. Without -p
+each line of stdin is a turn of a chat.
 
 \b
-In a chat Ctrl-C stops an answer; Ctrl-D or /exit ends; /retry answers the last
-line once more, /clear forgets all, /help tells more. A line of / and one word
-is never sent to the model; a space before it sends it.
+In a chat Ctrl-C stops an answer; Ctrl-D or /exit ends; /retry answers the
+last line once more, /clear forgets all, /help tells more. A line of / and one
+word is never sent to the model; a space before it sends it.
 """
 
 Prompt = Annotated[

@@ -12,7 +12,7 @@ from sixgig.errors import UsageError
 from sixgig.finetune.adapter import Part
 from sixgig.finetune.optimisers import LEARNING_RATES, LEAST_RATE, MOST_RATE
 from sixgig.finetune.schedule import BATCH_TOKENS, EPOCHS, batch_tokens
-from sixgig.units import parse_size
+from sixgig.units import format_number, parse_size
 
 MICRO_TOKENS = 1024
 MOST, MOST_EPOCHS, MOST_THREADS = 1 << 30, 1000, 512
@@ -130,7 +130,7 @@ class Request:
 
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise UsageError(f"{name} of {value:g} is not possible", f"from {low:g} to {high:g}")
+        raise UsageError(f"{name} of {format_number(value)} is not possible", f"from {low:g} to {high:g}")
 
 
 def _require_new(path: Path, output: Path) -> None:

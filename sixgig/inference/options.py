@@ -6,6 +6,7 @@ from sixgig.errors import UsageError
 from sixgig.hardware.cores import usable_cores
 from sixgig.llamacpp import structs
 from sixgig.llamacpp.structs import ContextParams, ModelParams
+from sixgig.units import format_number
 
 MAX_CONTEXT = 1 << 24
 CONTEXT_STEP = 256  # the engine rounds each sequence's cache up to a multiple of it
@@ -97,7 +98,7 @@ class EngineOptions:
 
 def _within(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
-        raise UsageError(f"{name} of {value} is not possible", f"from {low} to {high}")
+        raise UsageError(f"{name} of {format_number(value)} is not possible", f"from {low} to {high}")
 
 
 def _among(name: str, value: str, known: dict[str, int]) -> None:

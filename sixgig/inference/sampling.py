@@ -1,6 +1,5 @@
 """Choose the next token from the logits of the last one."""
 
-import math
 import secrets
 import weakref
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 
 from sixgig.errors import UsageError
 from sixgig.inference.engine import Engine
+from sixgig.units import format_number
 
 MAX_SEED = 2**32 - 2  # the next value means "random" to llama.cpp
 MAX_LAST_N = 1 << 16  # a penalty's memory is allocated at once
@@ -131,5 +131,5 @@ class Sampler:
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise UsageError(f"{name} of {value} is not possible", f"from {low} to {high}")
+    if not low <= value <= high:  # NaN included
+        raise UsageError(f"{name} of {format_number(value)} is not possible", f"from {low} to {high}")

@@ -65,7 +65,7 @@ def test_a_chat_in_channels_has_a_second_turn(
 ) -> None:
     path = str(write(tmp_path / "thinks.gguf", "bpe", HARMONY))
     says(THOUGHT + FINAL + "On the mat.", THOUGHT + FINAL + "Still there.")
-    monkeypatch.setattr("sys.stdin", io.StringIO("Where?\nAnd now?\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Where?\nAnd now?\n")))
     assert ran(capsys, path)[0] == "On the mat.\nStill there.\n"
 
 

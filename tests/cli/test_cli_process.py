@@ -1,34 +1,17 @@
 """`sixgig` as a process: signals, pipes and terminals."""
 
-import contextlib
-import os
-import pty
-import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "sixgig"]
+from tests.cli.terminal import PATIENCE_S, ROOT, Terminal, start
+
 ENDLESS = ["run", "--prompt", "PEP: 1", "-n", "4000"]
-PATIENCE_S = 60.0
-
-
-def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    """Ctrl-C works as from a terminal even where the tests' own parent ignores it."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "dumb", "COLUMNS": "80"}
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        **options,
-    )
 
 
 def test_a_reader_that_leaves_ends_the_run_quietly() -> None:
@@ -83,47 +66,6 @@ def test_piped_lines_are_a_chat() -> None:
         out, errors = process.communicate(b"PEP: 1\n\nTitle: \n/exit\nnever asked\n", PATIENCE_S)
     assert process.returncode == 0
     assert b"8 tokens at" in errors and b"> " not in out
-
-
-class Terminal:
-    """A person's end of a terminal in which the command runs."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._person, program = pty.openpty()
-        self.process = start(
-            *arguments,
-            stdin=program,
-            stdout=program,
-            stderr=program,
-            start_new_session=True,
-        )
-        os.close(program)
-        self.seen = ""
-
-    def type(self, text: str) -> None:
-        os.write(self._person, text.encode())
-
-    def wait_for(self, words: str) -> None:
-        """Until `words` appear after what was waited for last."""
-        deadline = time.monotonic() + PATIENCE_S
-        while words not in self.seen:
-            assert time.monotonic() < deadline, f"no {words!r} in {self.seen!r}"
-            self.seen += self.read()
-        self.seen = self.seen.partition(words)[2]
-
-    def read(self) -> str:
-        if not select.select([self._person], [], [], 1.0)[0]:
-            return ""
-        try:
-            return os.read(self._person, 4096).decode("utf-8", "replace")
-        except OSError:  # how Linux says that the other end is closed
-            pytest.fail(f"the program ended after {self.seen!r}")
-
-    def close(self) -> None:
-        os.close(self._person)
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture
