@@ -55,7 +55,7 @@ def test_a_resumed_run_must_be_the_same_run(data: Path, tmp_path: Path, capsys: 
         assert main(command_line(data, tmp_path / "out", "--resume", *more)) == 1
         said = capsys.readouterr().err
         assert "belongs to another run" in said and named in said
-    assert main(command_line(data, tmp_path / "out", "--steps", "300")) == 1
+    assert main(command_line(data, tmp_path / "out", "--steps", "300")) == 2
     assert "--resume" in capsys.readouterr().err
     assert (tmp_path / "out" / "state.safetensors").read_bytes() == state
 
