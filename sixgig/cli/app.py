@@ -47,6 +47,8 @@ Exit status:
   2: it was asked wrongly: an option,
      a text or a setting must change
   130: interrupted
+
+Pipes and files get UTF-8 whatever the locale, unless PYTHONIOENCODING names another encoding.
 """
 
 

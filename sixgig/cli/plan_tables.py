@@ -85,6 +85,7 @@ def _offer_document(candidate: Candidate) -> dict[str, Any]:
     return {
         "quantisation": candidate.offer.quantisation,
         "name": candidate.offer.name,
+        "word": candidate.offer.word,
         "files": list(candidate.offer.files),
         "size_bytes": candidate.model.size_bytes if candidate.model else candidate.offer.size_bytes,
         "expected_kld": candidate.kld,

@@ -69,21 +69,17 @@ def test_each_row_of_a_plan_says_which_file_at_any_width(
         assert "…" not in out
 
 
-@pytest.mark.parametrize("verb", ["demo", "bench", "score", "plan"])
+@pytest.mark.parametrize("verb", ["score", "plan"])
 def test_the_tables_of_a_verb_are_whole(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = tmp_path / "text"
     text.write_text("This PEP describes a change to the language. " * 60)
     more = {
-        "demo": [],
-        "bench": ["--tokens", "4", "--prompt-tokens", "8", "--context", "64"][:4],
         "score": ["--text", str(text), "--context", "64", "--windows", "1"],
         "plan": ["--machine", MACHINE],
     }[verb]
     words = {
-        "demo": ["a quarter of the experts: ", "experts read from disk", "all experts: all"],
-        "bench": ["prompt, 8 tokens: ", "decode, 4 tokens: ", "from memory per token"],
         "score": ["perplexity", "±"],
         "plan": ["> Q3_K_M", "  first token: ", "  size: 15 M"],
     }[verb]

@@ -65,7 +65,6 @@ CASES = [
     (MISUSED, "shrink {demo} --size 1M --text {tmp}/text.txt"),
     (MISUSED, "shrink {demo} -o {tmp}/o.gguf --size much --text {tmp}/text.txt"),
     (FAILED, "tune {tmp}/none.gguf {tmp}/text.txt -o {tmp}/out"),
-    (FAILED, "tune {demo} {tmp}/none.txt -o {tmp}/out"),
     (MISUSED, "tune {demo} {tmp}/text.txt -o {tmp}/out --rank 0"),
     (MISUSED, "tune {demo} {tmp}/text.txt -o {tmp}/out --targets wheels"),
     (MISUSED, "tune {demo} {tmp}/text.txt -o {tmp}/out --resume"),

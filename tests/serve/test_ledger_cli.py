@@ -269,7 +269,8 @@ def test_without_a_file_it_shows_the_servers_own(capsys: Capture) -> None:
     ],
 )
 def test_what_it_cannot_do_it_says(capsys: Capture, arguments: list[str], words: str) -> None:
-    assert f"error: {words}" in refused(capsys, *arguments)
+    status = 1 if words.startswith("there is no ledger") else 2
+    assert f"error: {words}" in refused(capsys, *arguments, status=status)
 
 
 @pytest.mark.parametrize("arguments", [["--since", "yesterday"], ["--by", "month"], ["--input-price", "x"]])
@@ -292,5 +293,5 @@ def test_money_set_aside_for_answers_that_never_ended_is_told(path: Path, capsys
 
 
 def test_days_that_end_before_they_begin_are_refused(path: Path, capsys: Capture) -> None:
-    assert main(["ledger", "--file", str(path), "--since", "2026-11-15", "--until", "2026-11-13"]) == 1
+    assert main(["ledger", "--file", str(path), "--since", "2026-11-15", "--until", "2026-11-13"]) == 2
     assert "--since is after --until" in capsys.readouterr().err

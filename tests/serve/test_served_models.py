@@ -34,6 +34,24 @@ def test_a_folder_gives_each_of_its_models_a_name_that_can_be_typed(tiny, tmp_pa
     assert [spec.name for spec in specs_of(tmp_path)] == ["a-model-v2", "b.Q8_0"]
 
 
+def test_an_ending_in_capitals_is_no_part_of_a_name(tiny, tmp_path):
+    shutil.copy(tiny("qwen3"), tmp_path / "Chat-Q4_0.GGUF")
+    assert [spec.name for spec in specs_of(tmp_path)] == ["Chat-Q4_0"]
+
+
+@pytest.mark.parametrize(
+    ("named", "name"),
+    [
+        ("hf:owner/repo", "repo"),
+        ("hf:owner/repo:Q4_K_M", "repo-Q4_K_M"),
+        ("HF:owner/repo:sub/M-Q4_K_M-00002-of-00003.GGUF", "M-Q4_K_M"),
+    ],
+)
+def test_a_repositorys_model_is_called_as_it_was_named(monkeypatch, named, name):
+    monkeypatch.setattr("sixgig.cli.served_models.resolve", lambda model: DEMO)
+    assert [spec.name for spec in specs_of(named)] == [name]
+
+
 def test_without_any_model_the_demo_is_served_aloud(capsys):
     (spec,) = specs_of()
     assert spec.name == "demo" and spec.path.samefile(DEMO)

@@ -59,7 +59,7 @@ def test_a_resumed_run_must_be_the_same_run(data: Path, tmp_path: Path, capsys: 
     with other_weights(half_demo()):
         assert main(command_line(data, tmp_path / "out", "--resume", "--steps", "300")) == 1
     assert "the model file has changed" in capsys.readouterr().err
-    assert main(command_line(data, tmp_path / "out", "--steps", "300")) == 1
+    assert main(command_line(data, tmp_path / "out", "--steps", "300")) == 2
     assert "--resume" in capsys.readouterr().err
     assert (tmp_path / "out" / "state.safetensors").read_bytes() == state
 
