@@ -62,9 +62,9 @@ def learn(opened: Opened, pace: Pace, path: Path | None = None) -> None:
     predictor = Predictor(machine, anatomy(opened.model), task, PUBLISHED)
     speed = predictor.speed(Placement(), plan.mode, share, Lesson())
     conditions = opened.watch.conditions() if opened.watch else CALM
-    disturbance = conditions.of_processors
+    disturbance = conditions.taken_from("processors")
     if plan.mode == "paged":
-        disturbance = max(disturbance, conditions.of_disk)
+        disturbance = max(disturbance, conditions.taken_from("disk"))
     record = _record(opened, machine.identity, pace, share, speed)
     remember_run(replace(record, disturbance=disturbance, basis=basis_of(machine, plan.mode)), path)
 

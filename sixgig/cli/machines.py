@@ -24,7 +24,7 @@ from sixgig.hardware import (
     remember_kernels,
     remembered,
 )
-from sixgig.hardware.conditions import DISTURBED, Watch
+from sixgig.hardware.conditions import DISTURBED, Conditions, Watch, look
 from sixgig.units import format_bytes
 
 WHEEL = "xllamacpp"
@@ -114,13 +114,17 @@ def _with_kernels(machine: Machine, announce: _Announce) -> Machine:
         return replace(machine, kernels=Absent(too_little))
     announce("measuring the engine's kernels ...")
     try:
-        watch = Watch()
+        began, watch = look(), Watch()
         kernels = measure_kernels(machine.cpu.cores)
-        if watch.conditions().of_processors >= DISTURBED:  # perhaps only from the middle on, unnoticed
+        if _is_calm(began) and not _is_calm(watch.conditions()):  # others came, and were not reckoned with
             watch, kernels = Watch(), measure_kernels(machine.cpu.cores)
         return remember_kernels(machine, kernels, watch.conditions())
     except EngineError as error:
         return replace(machine, kernels=Absent(str(error)))
+
+
+def _is_calm(conditions: Conditions) -> bool:
+    return conditions.taken_from("processors") < DISTURBED
 
 
 def _installed() -> str | Absent:

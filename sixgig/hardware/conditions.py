@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
 from sixgig.hardware.cgroup import throttled_s
 from sixgig.hardware.load import LoadReading, others_between, read_load
 
+Resource = Literal["processors", "disk"]
 _LITTLE_BYTES = 1 << 20  # a log's worth
 _SHORTEST_S = 0.05  # the kernel counts in hundredths of a second
 DISTURBED = 0.25  # of a processor, of the disk's bytes or of the time: from here on a figure tells little
@@ -36,28 +38,24 @@ class Conditions:
     traffic: float = 0.0
     on_battery: bool = False
 
-    @property
-    def of_processors(self) -> float:
-        """How much was taken from what computes; 0 where nothing was."""
-        return max(self.others, self.held_back, _ON_BATTERY if self.on_battery else 0.0)
-
-    @property
-    def of_disk(self) -> float:
-        """How much was taken from what reads. Reading needs processors too, but not all of them."""
-        return max(self.traffic, self.held_back)
-
-    def explain(self) -> str:
-        """What disturbed; empty where nothing did."""
+    def explain(self, resource: Resource) -> str:
+        """What disturbed it; empty where nothing did."""
         told = []
-        if self.others >= DISTURBED:
+        if resource == "processors" and self.others >= DISTURBED:
             told.append(f"others kept {self.others:.1f} processors busy")
+        if resource == "disk" and self.traffic >= DISTURBED:
+            told.append(f"others moved {self.traffic:.0%} of the disk's bytes")
         if self.held_back >= DISTURBED:
             told.append(f"a quota stopped this process for {self.held_back:.0%} of the time")
-        if self.traffic >= DISTURBED:
-            told.append(f"others moved {self.traffic:.0%} of the disk's bytes")
-        if self.on_battery:
+        if resource == "processors" and self.on_battery:
             told.append("the machine ran on its battery")
         return ", ".join(told)
+
+    def taken_from(self, resource: Resource) -> float:
+        """How much others took; 0 where they took nothing. Reading needs processors too, but not all."""
+        if resource == "disk":
+            return max(self.traffic, self.held_back)
+        return max(self.others, self.held_back, _ON_BATTERY if self.on_battery else 0.0)
 
 
 CALM = Conditions()

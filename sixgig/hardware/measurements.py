@@ -17,13 +17,14 @@ import platformdirs
 
 from sixgig.atomic import replace_file
 from sixgig.errors import UsageError
-from sixgig.hardware.conditions import CALM, DISTURBED, Conditions, Watch, look
+from sixgig.hardware.conditions import CALM, DISTURBED, Conditions, Resource, Watch, look
 from sixgig.hardware.disks import models_folder
 from sixgig.hardware.machine import Absent, Cpu, Disk, Kernels, Machine, Memory
 from sixgig.hardware.measuring import DiskReads, measure_disk, measure_memory
 from sixgig.hardware.validation import parse_json, validated
 
 Kind = Literal["disks", "memory", "kernels"]
+_RESOURCE: dict[Kind, Resource] = {"disks": "disk", "memory": "processors", "kernels": "processors"}
 FORMAT = "sixgig measurements 2"  # 1 did not say under what conditions
 _CLEARLY = 1.5  # times as disturbed
 _LARGEST_FILE = 1 << 20
@@ -43,7 +44,7 @@ class _Record:
 
     def disturbance(self, kind: Kind, key: str) -> float:
         """How much was taken from an entry while it was measured."""
-        return _taken(kind, self.conditions_of(kind, key))
+        return self.conditions_of(kind, key).taken_from(_RESOURCE[kind])
 
     def conditions_of(self, kind: Kind, key: str) -> Conditions:
         """The entry's; calm where nothing is said."""
@@ -54,7 +55,7 @@ class _Record:
         """Put a new measurement in, unless one of clearly calmer conditions is known; whether it was."""
         entries: dict[str, Any] = getattr(self, kind)
         limit = max(DISTURBED, _CLEARLY * self.disturbance(kind, key))
-        if key in entries and _taken(kind, conditions) > limit:
+        if key in entries and conditions.taken_from(_RESOURCE[kind]) > limit:
             return False
         entries[key] = value
         self.conditions[f"{kind}: {key}"] = asdict(conditions)
@@ -138,7 +139,7 @@ def disturbances(machine: Machine) -> tuple[str, ...]:
     if isinstance(machine.kernels, Kernels):
         keys.append(("kernels", "kernels were", _kernels_key(machine.cpu, machine.kernels.engine)))
     return tuple(
-        f"while {name} measured, {record.conditions_of(kind, key).explain()}"
+        f"while {name} measured, {record.conditions_of(kind, key).explain(_RESOURCE[kind])}"
         for kind, name, key in keys
         if record.disturbance(kind, key) >= DISTURBED
     )
@@ -146,7 +147,7 @@ def disturbances(machine: Machine) -> tuple[str, ...]:
 
 def _is_worth_again(record: _Record, kind: Kind, key: str) -> bool:
     """Whether a known measurement was disturbed, and nothing disturbs now."""
-    return record.disturbance(kind, key) >= DISTURBED and _taken(kind, look()) < DISTURBED
+    return record.disturbance(kind, key) >= DISTURBED and look().taken_from(_RESOURCE[kind]) < DISTURBED
 
 
 def _is_kept(
@@ -154,10 +155,6 @@ def _is_kept(
 ) -> bool:
     """Whether a new measurement is the one to go by: one that failed stands for itself."""
     return isinstance(rates, Absent) or record.keep(kind, key, asdict(value), watch.conditions())
-
-
-def _taken(kind: Kind, conditions: Conditions) -> float:
-    return conditions.of_disk if kind == "disks" else conditions.of_processors
 
 
 def _with_reads(disk: Disk, found: DiskReads | Absent) -> Disk:

@@ -27,8 +27,10 @@ def moved(size: int, own: int) -> dict[str, object]:
 
 
 def test_a_machine_alone_is_calm() -> None:
-    assert between(BEFORE, after(ours=8)) == CALM and CALM.explain() == ""
-    assert between(BEFORE, after(**moved(900 * MIB, 900 * MIB))).of_disk == pytest.approx(0, abs=1e-6)
+    assert between(BEFORE, after(ours=8)) == CALM and not CALM.explain("disk") + CALM.explain("processors")
+    assert between(BEFORE, after(**moved(900 * MIB, 900 * MIB))).taken_from("disk") == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,13 +46,14 @@ def test_each_disturbance_counts_for_what_it_takes_from(
     reading: Reading, of_processors: float, of_disk: float, words: str
 ) -> None:
     found = between(BEFORE, reading)
-    assert found.of_processors == pytest.approx(of_processors)
-    assert found.of_disk == pytest.approx(of_disk)
-    assert found.explain() == words and max(of_processors, of_disk) >= DISTURBED
+    assert found.taken_from("processors") == pytest.approx(of_processors)
+    assert found.taken_from("disk") == pytest.approx(of_disk)
+    told = {found.explain("processors"), found.explain("disk")} - {""}
+    assert told == {words} and max(of_processors, of_disk) >= DISTURBED
 
 
 def test_a_log_that_is_written_disturbs_nobody() -> None:
-    assert between(BEFORE, after(**moved(MIB // 2, 0))).of_disk == 0
+    assert between(BEFORE, after(**moved(MIB // 2, 0))).taken_from("disk") == 0
 
 
 def test_what_a_system_does_not_tell_and_too_short_a_time_count_as_nothing() -> None:
@@ -61,7 +64,7 @@ def test_what_a_system_does_not_tell_and_too_short_a_time_count_as_nothing() -> 
 
 
 def test_a_disk_that_came_meanwhile_is_no_traffic() -> None:
-    assert between(BEFORE, after(moved={**(BEFORE.moved or {}), "sdb": 1 << 40})).of_disk == 0
+    assert between(BEFORE, after(moved={**(BEFORE.moved or {}), "sdb": 1 << 40})).taken_from("disk") == 0
 
 
 def test_a_watch_reads_when_it_is_made_and_when_it_is_asked() -> None:
@@ -102,4 +105,4 @@ def test_this_system_can_be_read() -> None:
     now = read_now()
     assert now.at_s > 0 and now.throttled_s >= 0 and now.own_bytes >= 0
     found = look(0.06)
-    assert isinstance(found, Conditions) and found.others >= 0 and 0 <= found.of_disk <= 1
+    assert isinstance(found, Conditions) and found.others >= 0 and 0 <= found.taken_from("disk") <= 1

@@ -146,8 +146,8 @@ def test_what_was_measured_beside_others_is_measured_again_once_they_have_gone(
     noisy = measuring.run()
     assert len(measuring.said) == 2 and noisy.memory.bandwidth_bytes_per_s == 1e9
     assert disturbances(noisy) == (
-        "while memory was measured, others kept 1.0 processors busy, others moved 50% of the disk's bytes",
-        "while the disk was measured, others kept 1.0 processors busy, others moved 50% of the disk's bytes",
+        "while memory was measured, others kept 1.0 processors busy",
+        "while the disk was measured, others moved 50% of the disk's bytes",
     )
     assert measuring.run() == noisy and measuring.said == [], "not while they are still there"
     conditions.append(Conditions())
