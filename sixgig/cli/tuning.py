@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sixgig.cli.console import PromptBar
 from sixgig.cli.opening import fetched
 from sixgig.cli.terminal import say
 from sixgig.cli.tune_bar import TuningBar
@@ -103,7 +104,8 @@ class Tuning:
         """A run that goes on goes on in its own day."""
         now = datetime.now().replace(microsecond=0)
         self._today = now if state is None else datetime.fromisoformat(state.job["date"])
-        documents = read_documents(self.model, self.request, self._today)
+        with PromptBar(f"reading {self.request.data.name}"):
+            documents = read_documents(self.model, self.request, self._today)
         self.notices = documents.notices
         self.request = self.request.with_batch_for(sum(map(len, documents.learnt)))
         if (peak := process_memory().peak_bytes) > self._budget_bytes:
