@@ -75,9 +75,10 @@ class Shrinking:
         request = self.request
         out = request.output.absolute()
         _require_sense(request)
-        texts = divide(
-            read_text(request.text), None if request.held_out is None else read_text(request.held_out)
-        )
+        text = read_text(request.text)
+        held_out = None if request.held_out is None else read_text(request.held_out)
+        with PromptBar("looking for passages that recur"):
+            texts = divide(text, held_out)
         self._note(texts.notices)
         places = WorkPlaces(request.work or out.with_name(out.name + ".work"))
         with places.held():

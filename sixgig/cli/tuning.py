@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sixgig.cli.console import PromptBar
 from sixgig.cli.opening import fetched
 from sixgig.cli.terminal import say, say_plan, warn
 from sixgig.cli.tune_bar import TuningBar
@@ -113,7 +114,8 @@ class Tuning:
         """A run that goes on goes on in its own day."""
         now = datetime.now().replace(microsecond=0)
         self._today = now if state is None else datetime.fromisoformat(state.job["date"])
-        documents = read_documents(self.model, self.request, self._today)
+        with PromptBar(f"reading {self.request.data.name}"):
+            documents = read_documents(self.model, self.request, self._today)
         self.notices = documents.notices
         if (peak := process_memory().peak_bytes) > self._budget_bytes:
             numbers = f"{format_bytes(peak)} taken, {format_bytes(self._budget_bytes)} allowed"

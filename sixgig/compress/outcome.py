@@ -160,7 +160,8 @@ def pruned_options(shrinker: Shrinker, budget_bytes: int, say: Callable[[str], o
 
 
 def _option(shrinker: Shrinker, proposal: Proposal, budget_bytes: int) -> Option:
-    cut = proposal.make()
+    with shrinker.phase(f"cutting: {proposal.label}"):
+        cut = proposal.make()
     weights, importance = CutWeights(shrinker.weights, cut), cut_importance(shrinker.importance, cut)
     whole = {
         name: distortion

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -167,6 +168,10 @@ class Shrinker:
             return {key: asdict(distortion) for key, distortion in found.items()}
 
         return {key: Distortion(**value) for key, value in self.folder.once(name, find).items()}
+
+    def phase(self, label: str) -> AbstractContextManager[Callable[[float], object]]:
+        """Tells whoever waits what is done meanwhile; takes the fraction."""
+        return self._engines.progress(label)
 
     def importance(self, name: str) -> Floats | None:
         """Mean squared inputs of a weight."""

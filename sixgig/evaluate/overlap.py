@@ -7,7 +7,9 @@ paraphrases, shorter quotations, or passages that differ in a word every few lin
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +60,7 @@ def overlap(first: str, second: str, n_words: int = N_WORDS) -> Overlap:
     words each.
     """
     known, asked = _numbered(first, second)
-    shared = _shared(known, asked, n_words)
+    shared = _shared(partial(_runs, known), asked, min(n_words, len(known)))
     n_shared = int(shared.sum())
     return Overlap(n_shared / max(1, len(asked)), n_shared, _example(second, shared, n_words))
 
@@ -69,11 +71,12 @@ def rest(first: str, second: str, n_words: int = N_WORDS) -> Rest:
     Each passage becomes GAP; what was on both sides of it is looked at again as neighbours.
     """
     known, asked = _numbered(first, second)
-    kept = np.ones(len(asked), bool)
-    first_found = found = _shared(known, asked, n_words)
+    kept, most = np.ones(len(asked), bool), min(n_words, len(known))
+    runs_of_known = cache(partial(_runs, known))
+    first_found = found = _shared(runs_of_known, asked, most)
     while found.any():
         kept[np.flatnonzero(kept)[found]] = False
-        found = _shared(known, asked[kept], n_words)
+        found = _shared(runs_of_known, asked[kept], most)
     if kept.all():
         return Rest(second, len(asked), 0, 0, "")
     text, n_passages = _without(second, kept)
@@ -91,12 +94,13 @@ def _numbered(first: str, second: str) -> tuple[Numbers, Numbers]:
     )
 
 
-def _shared(known: Numbers, asked: Numbers, n_words: int) -> Marks:
-    """Which of `asked` lie in a run of `n_words` that `known` holds, bool [len(asked)]."""
-    n_words = min(n_words, len(known), len(asked))
+def _shared(runs_of_known: Callable[[int], Numbers], asked: Numbers, n_words: int) -> Marks:
+    """Which of `asked` lie in a run of `n_words`, or of all where it has fewer, that is known; bool
+    [len(asked)]."""
+    n_words = min(n_words, len(asked))
     if n_words == 0:
         return np.zeros(len(asked), bool)
-    found = np.flatnonzero(np.isin(_runs(asked, n_words), _runs(known, n_words)))
+    found = np.flatnonzero(np.isin(_runs(asked, n_words), runs_of_known(n_words)))
     return _covered(found, n_words, len(asked))
 
 

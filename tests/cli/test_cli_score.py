@@ -213,3 +213,33 @@ def test_text_is_read_as_it_stands(tmp_path: Path) -> None:
     path.write_bytes(b"a\xff")
     with pytest.raises(UsageError, match="not UTF-8"):
         read_text(path)
+
+
+def test_each_figure_comes_with_its_interval_and_few_tokens_with_the_number_wanted(
+    capsys: Capture, text: str, tiny: Tiny
+) -> None:
+    models = [str(tiny("qwen3moe", "Q4_0")), "--reference", str(tiny("qwen3moe", "F16")), "--text", text]
+    made = scored(capsys, *models)
+    for name, (lower, upper) in made["intervals"].items():
+        assert lower <= made[name] and (upper is None or made[name] <= upper)
+    assert {"perplexity", "kld_mean", "kld_p999", "same_top1"} <= set(made["intervals"])
+    assert made["intervals"]["kld_p999"][1] is None and made["n_tokens_wanted"] == 3000
+    words = (
+        f"warning: scored on {made['n_tokens']} tokens in {made['n_windows']} windows, 3000 in 8 are wanted"
+    )
+    assert [notice[: len(words)] for notice in made["notices"]] == [words]
+    assert main(["score", *models, *CONTEXT]) == 0
+    said = capsys.readouterr()
+    assert words in said.err
+    rows = {line.split("│")[1].strip(): line for line in said.out.splitlines() if "│" in line}
+    for name in ("perplexity", "divergence from it (KL, nats), mean", "99%", "same likeliest token"):
+        assert " to " in rows[name]
+    assert "≥" in rows["99.9%"]
+
+
+def test_a_quantised_reference_is_named(capsys: Capture, text: str, tiny: Tiny) -> None:
+    """What it lost itself is in no figure."""
+    models = [str(tiny("qwen3moe", "F16")), "--reference", str(tiny("qwen3moe", "Q4_0")), "--text", text]
+    for _ in ("made now", "from the cache"):
+        notices = [notice for notice in scored(capsys, *models)["notices"] if "quantised" in notice]
+        assert [notice[:52] for notice in notices] == ["warning: the reference tiny is quantised already (Q4"]
