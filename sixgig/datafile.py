@@ -23,7 +23,7 @@ HEAD_BYTES = 1 << 13
 
 _PROSE_SUFFIXES = (".md", ".markdown", ".rst")
 _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
-_BEGINS_ARRAY = re.compile(r"\s*\[\s*(\{\s*[\"}]|\{?\s*$)")
+_BEGINS_ARRAY = re.compile(r"\s*\[\s*(\{\s*[\"}]|[{\]]?\s*$)")
 _BEGINS_OBJECT = re.compile(r"\s*\{\s*([\"}]|$)")
 _BEGINS_YAML = re.compile(rf"(?:\s*#.*\n)*(?:---\s*\n)?\s*- (?:{'|'.join((*QUESTIONS, *OTHERS))}):")
 _KNOWN_KEY = re.compile(rf'"(?:{"|".join((*QUESTIONS, *ANSWERS, *OTHERS))})"\s*:')

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sixgig.cli import references, scoring
+from sixgig.cli import references, scoring, tokens
 from sixgig.cli.main import main
 from sixgig.cli.opening import Opening, demo_path
 from sixgig.cli.scoring import fitting_ubatch, read_text
@@ -243,3 +243,19 @@ def test_a_quantised_reference_is_named(capsys: Capture, text: str, tiny: Tiny) 
     for _ in ("made now", "from the cache"):
         notices = [notice for notice in scored(capsys, *models)["notices"] if "quantised" in notice]
         assert [notice[:52] for notice in notices] == ["warning: the reference tiny is quantised already (Q4"]
+
+
+@pytest.mark.parametrize("read", [read_text, tokens.read_text])
+def test_a_text_that_is_data_is_told_and_what_is_no_text_is_refused(
+    read: Callable[[Path], str], tmp_path: Path, capsys: Capture
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a"}\n')
+    assert read(rows).startswith('{"text"')
+    assert "rows.jsonl is JSON lines: its keys" in capsys.readouterr().err
+    rows.write_bytes(b"PAR1\0")
+    with pytest.raises(UsageError, match="is a Parquet file"):
+        read(rows)
+    prose = tmp_path / "book.txt"
+    prose.write_text("Words.\n")
+    assert read(prose).startswith("Words.") and not capsys.readouterr().err

@@ -1,5 +1,6 @@
 """`sixgig tune` on half the demo model: what it makes and what it refuses."""
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -58,7 +59,8 @@ def _refusals() -> list[tuple[Callable[[Path, Path], list[str]], str]]:
         (lambda data, out: command_line(data, out, "--merge", str(data)), "--merge"),
         (lambda data, out: command_line(data, out, "--resume"), "no run to go on with"),
         (lambda data, out: command_line(data, out, "--held-out", str(data)), "held-out examples"),
-        (lambda data, out: command_line(demo_path(), out), "UTF-8"),
+        (lambda data, out: command_line(demo_path(), out), "is a GGUF model"),
+        (lambda data, out: command_line(data.parent, out), "Is a directory"),
     ]
 
 
@@ -81,6 +83,18 @@ def test_a_bad_line_of_data_is_named(data: Path, tmp_path: Path, capsys: Capture
     bad.write_text("\n".join(lines))
     assert main(command_line(bad, tmp_path / "out")) == 2
     assert "bad.jsonl, line 8" in capsys.readouterr().err
+
+
+def test_rows_of_a_table_are_tuned_on_and_a_mixture_is_told(tmp_path: Path, capsys: Capture) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("question,answer\n" + "".join(f"Say {n}.,{n} it is.\n" for n in range(20)))
+    found = tuned(capsys, table, tmp_path / "out", "--steps", "1")
+    assert found["steps"] == 1 and "mixes" not in " ".join(found["notices"])
+    mixed = tmp_path / "mixed.jsonl"
+    rows = [{"question": f"Say {n}.", "answer": f"{n} it is."} for n in range(9)]
+    mixed.write_text("\n".join(map(json.dumps, [*rows, {"text": "Words of a book."}])))
+    found = tuned(capsys, mixed, tmp_path / "other", "--steps", "1")
+    assert "mixed.jsonl mixes 9 conversations, 1 texts" in found["notices"]
 
 
 def test_an_architecture_that_cannot_be_tuned_is_refused(

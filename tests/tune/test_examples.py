@@ -13,6 +13,7 @@ from sixgig.errors import UsageError
 from sixgig.finetune.examples import Completion, Conversation, Text, content_digest, read_examples
 
 ASKED, ANSWERED = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+NOT = {"weight": 0}
 PEPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "peps" / "valid.txt"
 
 
@@ -46,6 +47,18 @@ def refusal(tmp_path, content, name="data.jsonl"):
             Conversation("", ({"role": "user", "content": "Hi\n\nyou"}, ANSWERED)),
         ),
         ({"prompt": "Hi", "completion": " you"}, Completion("", "Hi", " you")),
+        ({"question": "Hi", "answer": "Hello"}, Conversation("", (ASKED, ANSWERED))),
+        ({"prompt": "Hi", "response": "Hello", "id": 3}, Conversation("", (ASKED, ANSWERED))),
+        ({"input": "Hi", "output": "Hello"}, Conversation("", (ASKED, ANSWERED))),
+        ({"query": "Hi", "response": "Hello", "text": "Q: Hi"}, Conversation("", (ASKED, ANSWERED))),
+        (
+            {"instruction": "Hi", "context": "you", "response": "Hello", "category": "chat"},
+            Conversation("", ({"role": "user", "content": "Hi\n\nyou"}, ANSWERED)),
+        ),
+        (
+            {"prompt": [ASKED, ANSWERED, ASKED], "completion": [ANSWERED]},
+            Conversation("", (ASKED | NOT, ANSWERED | NOT, ASKED | NOT, ANSWERED)),
+        ),
         ({"text": "Hi", "id": 3, "messages": None}, Text("", "Hi", special=True)),
         (
             {"system": "Be kind.", "messages": [ASKED, ANSWERED]},
@@ -67,9 +80,64 @@ def test_tools_may_be_strings_and_arguments_become_objects(tmp_path):
     call = {"type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     calling = {"role": "assistant", "content": None, "tool_calls": [call]}
     (found,) = read(tmp_path, line(messages=[ASKED, calling], tools='[{"name": "add"}]'))
-    assert found.tools == ({"name": "add"},)
+    add = {"name": "add", "description": "", "parameters": {}}
+    assert found.tools == ({"type": "function", "function": add},)
     assert found.messages[1]["content"] == ""
     assert found.messages[1]["tool_calls"][0]["function"]["arguments"] == {"a": 1}
+
+
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+CALLED = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        CALLED | {"content": None, "tool_calls": [CALL | {"index": 0}], "refusal": None},
+        {"role": "assistant", "content": None, "function_call": {"name": "add", "arguments": '{"a": 1}'}},
+        {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1}}'},
+        {"from": "function-call", "value": [{"name": "add", "arguments": '{"a": 1}'}]},
+        {"from": "gpt", "tool_calls": '[{"name": "add", "arguments": {"a": 1}}]'},
+    ],
+)
+def test_every_way_to_write_a_call_is_one_call(tmp_path, message):
+    (found,) = read(tmp_path, line(conversations=[ASKED, message]))
+    assert found.messages[1] == CALLED
+
+
+@pytest.mark.parametrize(
+    ("speaker", "role"),
+    [
+        ("human", "user"),
+        ("User", "user"),
+        ("observation", "tool"),
+        ("function_response", "tool"),
+        ("function", "tool"),
+        ("tool", "tool"),
+        ("chatgpt", "assistant"),
+        ("model", "assistant"),
+        ("Assistant", "assistant"),
+        ("developer", "developer"),
+        ("system", "system"),
+    ],
+)
+def test_speakers_of_all_formats_have_their_roles(tmp_path, speaker, role):
+    (found,) = read(tmp_path, line(conversations=[{"from": speaker, "value": "Hi"}, ASKED, ANSWERED]))
+    (same,) = read(tmp_path, line(messages=[{"role": speaker, "content": "Hi"}, ASKED, ANSWERED]))
+    assert found.messages[0] == same.messages[0] == {"role": role, "content": "Hi"}
+
+
+@pytest.mark.parametrize("mark", [{"train": False}, {"training": False}, {"weight": 0}])
+def test_all_marks_of_turns_that_are_not_learnt_are_read(tmp_path, mark):
+    (found,) = read(tmp_path, line(messages=[ASKED, ANSWERED | mark, ASKED, ANSWERED | {"train": True}]))
+    assert [message.get("weight") for message in found.messages] == [None, 0, None, None]
+
+
+def test_reasoning_is_kept_under_one_name_and_ids_and_names_are_kept(tmp_path):
+    result = {"role": "tool", "content": "3", "tool_call_id": "c", "name": "add"}
+    messages = [ASKED, ANSWERED | {"thinking": "Hm."}, result | {"timestamp": 7}, ANSWERED]
+    (found,) = read(tmp_path, line(messages=messages))
+    assert found.messages[1:3] == (ANSWERED | {"reasoning_content": "Hm."}, result)
 
 
 def test_places_count_every_line_and_empty_ones_are_passed_over(tmp_path):
@@ -97,7 +165,7 @@ def test_suffix_then_first_line_tell_json_from_text(tmp_path, name, content, kin
 
 def test_a_broken_first_line_is_not_learnt_as_text(tmp_path):
     assert "line 1: this is no JSON" in refusal(tmp_path, '{"text": "a"\n', "data")
-    assert "jq -c" in refusal(tmp_path, '[\n {"text": "a"}\n]', "data.json")
+    assert "jq -c" in refusal(tmp_path, '{\n "text": "a"\n}', "data.json")
 
 
 def test_documents_are_what_stands_between_separators(tmp_path):
@@ -143,6 +211,26 @@ def test_the_peps_are_twelve_documents_and_nothing_is_lost():
         ('{"messages": [{"role": "user", "content": ["a"]}]}', "only text can be learnt"),
         ('{"messages": [{"role": "assistant", "content": ""}]}', "the answer is empty"),
         ('{"messages": [{"role": "assistant", "content": "a", "weight": 2}]}', "the weight is neither"),
+        ('{"messages": [{"role": "assistant", "content": "a", "train": "no"}]}', "the weight is neither"),
+        ('{"messages": [{"role": "user", "content": "a", "train": true}]}', '"train" is true on a message'),
+        ('{"messages": [{"role": "assistant", "content": "", "name": "a"}]}', "the answer is empty"),
+        ('{"messages": [{"role": "assistant", "content": " ", "reasoning": "a"}]}', "the answer is empty"),
+        ('{"conversations": [{"from": "narrator", "value": "a"}]}', "the speaker is not known; 'narrator'"),
+        ('{"messages": [{"role": "critic", "content": "a"}]}', "message 1: the speaker is not known"),
+        ('{"messages": [{"from": "function_call", "value": "add(1)"}]}', "are no JSON"),
+        ('{"messages": [{"from": "function_call", "value": "[]"}]}', "no list of objects"),
+        ('{"messages": [{"role": "gpt", "tool_calls": [{"id": 1}]}]}', "the tool call is of no function"),
+        (
+            '{"messages": [{"role": "gpt", "tool_calls": [{"name": "f", "arguments": [1]}]}]}',
+            "the arguments of the tool call are no object",
+        ),
+        ('{"messages": [{"role": "user", "content": "a"}], "tools": [{}]}', "no function with a name"),
+        ('{"question": "a", "prompt": "b", "answer": "c"}', "keys: question, prompt, answer"),
+        ('{"question": "a", "answer": "b", "response": "c"}', "not clear what the question is"),
+        ('{"text": "a", "answer": "b"}', "not clear what the question is"),
+        ('{"question": "a", "answer": 4}', '"answer" is no text; found a number'),
+        ('{"question": "a", "answer": " "}', '"answer" is empty'),
+        ('{"question": "a", "answer": "b", "train": false}', "the whole row is not to be learnt"),
         ('{"conversations": [{"from": [], "value": "a"}]}', "has no role"),
         ('{"messages": [{"role": "system", "content": "a"}], "system": "b"}', "stands beside"),
         ('{"messages": [{"role": "user", "content": "a"}], "tools": "{"}', "are no JSON"),
@@ -167,6 +255,8 @@ def test_files_without_examples_are_refused(tmp_path):
     assert "it is empty" in refusal(tmp_path, "")
     assert "it is empty" in refusal(tmp_path, " \n\n")
     assert "no examples" in refusal(tmp_path, "<|endoftext|>\n<|endoftext|>", "a.txt")
+    assert "no row" in refusal(tmp_path, " []\n", "a.json")
+    assert "no row" in refusal(tmp_path, "question,answer\n", "a.csv")
     with pytest.raises(UsageError, match="Is a directory"):
         next(read_examples(tmp_path))
     with pytest.raises(UsageError, match="No such file"):
