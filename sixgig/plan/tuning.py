@@ -23,8 +23,9 @@ from sixgig.units import format_bytes
 STATE_BYTES = 20  # per trained weight: itself, its gradient, two moments, its best value so far
 LOGITS_ELEMENTS, LEAST_ROWS = 4 << 20, 64  # finetune/head.py: of a chunk of logits
 DEQUANTISING_BYTES = 8  # per element, at most: as stored, and 3.5 while it is unpacked on a GPU
-# Of small blocks that were freed: finetune/footing.py. A GPU's allocator keeps more; as measured: LOG.md.
-KEPT_BYTES, DEVICE_KEPT_BYTES = 64 << 20, 160 << 20
+# Of small blocks that were freed: finetune/footing.py; by what a visit takes, where that is less. A GPU's
+# allocator keeps more. As measured: LOG.md.
+KEPT_BYTES, KEPT_TIMES, DEVICE_KEPT_BYTES = 64 << 20, 1.5, 160 << 20
 LATE_FILE_BYTES = 4 << 20  # pages of libraries that only training touches
 # What the driver and PyTorch's kernels take of a GPU, and of main memory after planning; as measured: LOG.md.
 DRIVER_BYTES, KERNELS_BYTES = 768 << 20, 448 << 20
@@ -134,22 +135,24 @@ def _working(model: Anatomy, pieces: Pieces, batch: Batch, on_device: bool) -> t
     """What lies where the arithmetic is done, and no choice makes smaller."""
     vectors = _F32_BYTES * sum(prod(tensor.shape) for tensor in pieces.vectors)
     stream = _F32_BYTES * batch.tokens * model.model.n_embd
+    visit = _most_visit_bytes(model, batch)
+    kept = DEVICE_KEPT_BYTES if on_device else min(KEPT_BYTES, int(KEPT_TIMES * visit))
     return (
         Tier("adapter and optimizer", STATE_BYTES * batch.n_weights),
         Tier("small weights", vectors),
         Tier("matrix in float32", _F32_BYTES * pieces.largest_matrix),
         Tier("stream or its gradient", stream),
-        Tier("kept by the allocator", DEVICE_KEPT_BYTES if on_device else KEPT_BYTES),
-        Tier("activations at work", max(_most_visit_bytes(model, batch), head_bytes(model, batch))),
+        Tier("kept by the allocator", kept),
+        Tier("activations at work", max(visit, head_bytes(model, batch, on_device))),
     )
 
 
-def head_bytes(model: Anatomy, batch: Batch) -> int:
+def head_bytes(model: Anatomy, batch: Batch, on_device: bool = False) -> int:
     """What the loss holds besides the stream, of any vocabulary: hidden states, the two parts of their
-    gradient, a chunk of logits (as they are and, where a GPU narrows them, what they are made of).
+    gradient, a chunk of logits; on a GPU also what it narrows them to, or from.
     """
-    logits = max(LOGITS_ELEMENTS, LEAST_ROWS * batch.tokens)
-    return _F32_BYTES * (3 * batch.tokens * model.model.n_embd + 2 * logits)
+    logits = max(LOGITS_ELEMENTS, LEAST_ROWS * batch.tokens) * (2 if on_device else 1)
+    return _F32_BYTES * (3 * batch.tokens * model.model.n_embd + logits)
 
 
 def _on_device(working: tuple[Tier, ...], pieces: Pieces, vram_bytes: int) -> tuple[Tier, ...]:

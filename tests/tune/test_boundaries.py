@@ -33,3 +33,12 @@ def test_a_later_step_may_have_fewer_tokens(tmp_path: Path, n_on_disk: int) -> N
             for number, x in enumerate(inputs):
                 kept.keep(number, x)
             assert all(torch.equal(kept.take(number), inputs[number]) for number in (1, 0))
+
+
+def test_every_step_uses_the_same_memory(tmp_path: Path) -> None:
+    with Boundaries(2, 0, 4 * 9 * 8, tmp_path, torch.device("cpu")) as kept:
+        places = []
+        for _ in range(2):
+            kept.keep(1, torch.randn(9, 8))
+            places.append(kept.take(1).data_ptr())
+        assert places[0] == places[1]
