@@ -172,8 +172,8 @@ def build(
     """Writes the model and returns its path, that of the first part when it was split.
 
     `architecture` is a key of DENSE or MIXTURES. `type_name` (F32, F16, Q8_0, Q4_0, Q4_K, Q6_K, ...) is given
-    to every matrix whose rows are whole blocks of it. `max_tensors_per_file` above 0 splits the file. `n_vocab`:
-    tokens, those beyond the usual few hundred being words that no text merges to.
+    to every matrix whose rows are whole blocks of it. `max_tensors_per_file` above 0 splits the file.
+    `n_vocab`: tokens, those beyond the usual few hundred being words that no text merges to.
     """
     sizes = Sizes(type_name, n_layers, n_experts, n_used, expert_width, width, n_vocab=n_vocab)
     sheet = Sheet(

@@ -22,6 +22,6 @@ def test_a_vocabulary_of_248k_keeps_the_smallest_budget_that_a_refusal_named(
     many_words: Path, tmp_path: Path, tokens: int
 ) -> None:
     text = example_text(tmp_path / "learnt.jsonl", 2 * tokens)
-    options = ("--batch", tokens, "--context", min(tokens, 512), "--rank", 8)
+    options = ("--steps", 2, "--batch", tokens, "--context", min(tokens, 512), "--rank", 8)
     ram = smallest_ram(many_words, text, tmp_path / "refused", options)
     require_kept(tuned_in_a_group(many_words, text, tmp_path / "out", (*options, "--ram", ram)))
