@@ -9,10 +9,11 @@ import torch
 from sixgig.finetune.delta_net import CHUNK, gated_delta_rule
 from sixgig.finetune.optimisers import LEARNING_RATES, make_optimiser
 from sixgig.hardware.memory import give_back
+from sixgig.plan.tuning import KEPT_BYTES
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers for mallopt
 # A mapping of its own costs a fault a page each time, and is given back whole. From where it pays: LOG.md.
-OWN_MAPPING_BYTES, KEPT_BYTES = 4 << 20, 64 << 20
+OWN_MAPPING_BYTES = 4 << 20
 _PROCESSOR = torch.device("cpu")
 
 

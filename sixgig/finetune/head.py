@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LOGITS_ELEMENTS = 4 << 20  # of one chunk of logits
+from sixgig.plan.tuning import LEAST_ROWS, LOGITS_ELEMENTS
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def head_loss(
 
 def _chunks(rows: Iterable[tuple[int, Tensor]], n_tokens: int) -> Iterator[tuple[int, Tensor]]:
     """Few enough rows for a chunk of logits."""
-    step = max(64, LOGITS_ELEMENTS // max(1, n_tokens))
+    step = max(LEAST_ROWS, LOGITS_ELEMENTS // max(1, n_tokens))
     for first, weights in rows:
         for at in range(0, len(weights), step):
             yield first + at, weights[at : at + step]
@@ -68,7 +68,7 @@ class _Sums:
         shares = logits.sub_(largest).exp_()
         self._total.mul_(shrink).add_(shares.sum(1, keepdim=True))
         if self._pull is not None:
-            self._pull.mul_(shrink).add_((shares.to(weights.dtype) @ weights).to(self._pull.dtype))
+            _add_product(self._pull.mul_(shrink), shares, weights)
         self._largest = largest
 
     def _note_targets(self, first: int, weights: Tensor, logits: Tensor) -> None:
@@ -85,3 +85,11 @@ class _Sums:
         if self._pull is None or self._push is None:
             return HeadLoss(nll, None)
         return HeadLoss(nll, self._pull.div_(self._total).sub_(self._push))
+
+
+def _add_product(total: Tensor, shares: Tensor, weights: Tensor) -> None:
+    """In place where one type allows: the product is as large as all hidden states."""
+    if weights.dtype == total.dtype:
+        total.addmm_(shares, weights)
+    else:
+        total.add_((shares.to(weights.dtype) @ weights).to(total.dtype))

@@ -53,7 +53,7 @@ def open_stepper(
     dequantiser = Dequantiser(pieces.largest_matrix, device, dtype, setup.threads)
     with (
         Reader(net.model, plan.room_bytes, plan.stays) as reader,
-        Boundaries(plan.n_on_disk, folder, device) as kept,
+        Boundaries(len(pieces.visits), plan.n_on_disk, plan.stream_bytes, folder, device) as kept,
     ):
         weights = StreamedWeights(net.model, pieces, reader, dequantiser, device)
         yield Stepper(net, pieces, reader, weights, adapter, kept, device), reader

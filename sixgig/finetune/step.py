@@ -27,6 +27,7 @@ from sixgig.finetune.reader import Reader
 from sixgig.finetune.stored import Embedding, StreamedWeights
 from sixgig.plan.pieces import Pieces
 
+NORM_TOKENS = 512  # at once through the final norm backward
 Kind = Literal["step", "forward"]
 
 
@@ -84,16 +85,15 @@ class Stepper:
         """Of a batch and each of its documents, without gradients."""
         self._begin("forward")
         x = self._forward(batch, keep=False)
-        found = self._head(x, batch, with_gradient=False)[0]
+        found = self._head(x, batch, with_gradient=False)
         return replace(_summed(found), documents=_by_document(found, batch))
 
     def gradients(self, batch: Sequence[MicroBatch]) -> Loss:
         """Of the mean nll over all tokens of the batch that are learnt."""
         self._begin("step")
         x = self._forward(batch, keep=True)
-        found, grad = self._head(x, batch, with_gradient=True)
-        del x
-        self._backward(grad, batch)
+        found = self._head(x, batch, with_gradient=True)
+        self._backward(x, batch)
         return _summed(found)
 
     def _begin(self, kind: Kind) -> None:
@@ -109,24 +109,35 @@ class Stepper:
                 if keep and number >= self._lowest:
                     self._boundaries.keep(number, x)
                 with self._weights.visit(self._pieces.visits[number]):
-                    parts = [
-                        block.forward(x[span.first : span.last], span.documents, self._operands)
-                        for span in spans(block, batch)
-                    ]
-                x = parts[0] if len(parts) == 1 else torch.cat(parts)
+                    for span in spans(block, batch):
+                        part = x[span.first : span.last]
+                        part.copy_(block.forward(part, span.documents, self._operands))
         return x
 
-    def _head(self, x: Tensor, batch: Sequence[MicroBatch], with_gradient: bool) -> tuple[HeadLoss, Tensor]:
-        """The loss of the tokens that are learnt, and the gradient of its mean with respect to x."""
+    def _head(self, x: Tensor, batch: Sequence[MicroBatch], with_gradient: bool) -> HeadLoss:
+        """The loss of the tokens that are learnt; x becomes the gradient of its mean with respect to x."""
         targets = torch.from_numpy(np.concatenate([micro.targets for micro in batch])).to(self._device)
         learnt = (targets >= 0).nonzero().squeeze(1)
-        rows = x[learnt].requires_grad_(with_gradient)
-        hidden = rms_norm(rows, self._weights.vector(self._net.final_norm), self._net.norm_epsilon)
-        found = head_loss(hidden.detach(), targets[learnt], self._weights.head_rows(), with_gradient)
-        grad = torch.zeros_like(x)
+        with torch.no_grad():
+            hidden = self._normed(x[learnt])
+        found = head_loss(hidden, targets[learnt], self._weights.head_rows(), with_gradient)
+        del hidden
         if found.gradient is not None:
-            (grad[learnt],) = torch.autograd.grad(hidden, rows, found.gradient / len(learnt))
-        return found, grad
+            self._through_norm(x, learnt, found.gradient.div_(len(learnt)))
+        return HeadLoss(found.nll, None)
+
+    def _through_norm(self, x: Tensor, learnt: Tensor, grad: Tensor) -> None:
+        """In place, some tokens at a time: x becomes the gradient with respect to x."""
+        for places, part in zip(
+            torch.split(learnt, NORM_TOKENS), torch.split(grad, NORM_TOKENS), strict=True
+        ):
+            rows = x[places].requires_grad_()
+            part.copy_(torch.autograd.grad(self._normed(rows), rows, part)[0])
+        x.zero_()
+        x[learnt] = grad
+
+    def _normed(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self._weights.vector(self._net.final_norm), self._net.norm_epsilon)
 
     def _backward(self, grad: Tensor, batch: Sequence[MicroBatch]) -> None:
         """Down to the lowest adapted block; micro-batches last to first, as autograd would take them."""

@@ -18,7 +18,7 @@ from sixgig.finetune.reader import Reader
 from sixgig.llamacpp.blocks import dequantise_rows
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile import Tensor as StoredTensor
-from sixgig.plan.pieces import Piece, Pieces, Slice, Visit
+from sixgig.plan.pieces import Piece, Pieces, Slice, Visit, head_rows_at_once
 from sixgig.weights.stored import StoredWeights
 
 Bytes = NDArray[np.uint8]
@@ -109,11 +109,12 @@ class StreamedWeights:
     def head_rows(self) -> Iterator[tuple[int, Tensor]]:
         """The head's matrix by rows: (first row, weights (n_rows, n_embd)), valid until the next."""
         for piece in self._pieces.head:
-            (raw,) = self._reader.take(piece)
-            rows = self._dequantiser.matrix(piece.slices[0].tensor, raw)
-            del raw
+            (raw,), tensor = self._reader.take(piece), piece.slices[0].tensor
+            rows = raw.reshape(piece.last - piece.first, -1)
+            for first in range(0, len(rows), step := head_rows_at_once(tensor)):
+                yield piece.first + first, self._dequantiser.matrix(tensor, rows[first : first + step])
+            del raw, rows
             self._reader.release(piece)
-            yield piece.first, rows
 
 
 class _Group:

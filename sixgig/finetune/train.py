@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from sixgig.errors import DivergedError, ReadError
@@ -95,6 +96,8 @@ class Trainer:
         self._optimiser = make_optimiser(
             recipe.optimiser, adapter.parameters, recipe.learning_rate, recipe.weight_decay
         )
+        for parameter in adapter.parameters:
+            parameter.grad = torch.zeros_like(parameter)  # once, or each step's would lie scattered
         self.progress = Progress()
         self._best = {name: tensor.clone() for name, tensor in adapter.tensors().items()}
         if state is not None:
@@ -173,7 +176,7 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad(set_to_none=False)
         self.progress.step += 1
         self.progress.tokens += loss.n_tokens
         self.progress.losses.append(loss.mean)

@@ -16,6 +16,7 @@ from sixgig.modelfile import Tensor
 from sixgig.plan.anatomy import Anatomy, Layer
 
 GROUP_BYTES = 64 << 20  # large enough for any disk's full speed, small enough to overlap and to fit
+HEAD_ELEMENTS = 4 << 20  # of the head's matrix dequantised at once, however large the vocabulary is
 PAGE_BYTES = 4096
 _MIXING = (Role.ATTENTION, Role.LINEAR_ATTENTION)
 
@@ -106,8 +107,13 @@ class Pieces:
     def largest_matrix(self) -> int:
         """Elements of the largest matrix dequantised at once: of a layer, of an expert, of the head."""
         inside = (part.tensor.shape[:2] for v in self.visits for p in v.pieces for part in p.slices)
-        head = ((piece.last - piece.first, piece.slices[0].tensor.shape[0]) for piece in self.head)
-        return max(map(prod, (*inside, *head)))
+        head = self.head[0].slices[0].tensor
+        return max(*map(prod, inside), min(head_rows_at_once(head), head.shape[1]) * head.shape[0])
+
+
+def head_rows_at_once(tensor: Tensor) -> int:
+    """Rows of the head that are dequantised and multiplied by together."""
+    return max(1, HEAD_ELEMENTS // tensor.shape[0])
 
 
 def pieces_of(model: Anatomy, group_bytes: int = GROUP_BYTES) -> Pieces:

@@ -6,7 +6,7 @@ each visit, and the adapter; the rest of the budget keeps weights that are then 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -21,15 +21,19 @@ from sixgig.plan.pieces import Piece, Pieces, pieces_of
 from sixgig.units import format_bytes
 
 STATE_BYTES = 20  # per trained weight: itself, its gradient, two moments, its best value so far
-LOGITS_BYTES = 3 * 4 * (4 << 20)  # finetune/head.py: LOGITS_ELEMENTS, and what exp and the product add
+LOGITS_ELEMENTS, LEAST_ROWS = 4 << 20, 64  # finetune/head.py: of a chunk of logits
 DEQUANTISING_BYTES = 8  # per element, at most: as stored, and 3.5 while it is unpacked on a GPU
-ALLOCATOR_BYTES = 160 << 20  # of small blocks that were freed, in pieces; as measured: finetune/footing.py
+# Of small blocks that were freed: finetune/footing.py; by what a visit takes, where that is less. A GPU's
+# allocator keeps more. As measured: LOG.md.
+KEPT_BYTES, KEPT_TIMES, DEVICE_KEPT_BYTES = 64 << 20, 1.5, 160 << 20
+LATE_FILE_BYTES = 4 << 20  # pages of libraries that only training touches
 # What the driver and PyTorch's kernels take of a GPU, and of main memory after planning; as measured: LOG.md.
 DRIVER_BYTES, KERNELS_BYTES = 768 << 20, 448 << 20
 _F32_BYTES = 4
-# Values a token leaves in the graph of a visit, by output of its matrices and by width of the stream.
-# Measured: LOG.md.
-MIXING_VALUES, RECURRENT_VALUES, FEED_FORWARD_VALUES, STREAM_VALUES = 4.5, 5.5, 3.0, 8.0
+# Values a token leaves in the graph of a visit: by width of all heads, by what a gate adds to them, by output
+# of its matrices, by width of the stream. Measured: LOG.md.
+HEADS_VALUES, GATE_VALUES, RECURRENT_VALUES, FEED_FORWARD_VALUES = 9.0, 3.0, 5.5, 3.0
+STREAM_VALUES, MIXTURE_STREAM_VALUES = 2.0, 8.0
 # finetune/experts.py: MOST_ROWS, HELD_ELEMENTS; at worst all tokens choose one expert.
 EXPERT_ROWS, HELD_ELEMENTS = 2048, 8 << 20
 
@@ -58,6 +62,7 @@ class TuningPlan:
     stays: frozenset[Piece]
     n_on_disk: int
     read_bytes: int
+    stream_bytes: int
 
     @property
     def peak_bytes(self) -> int:
@@ -86,10 +91,10 @@ def plan_tuning(
     """
     pieces = pieces_of(model)
     n_visits, stream = len(pieces.visits), _F32_BYTES * batch.tokens * model.model.n_embd
-    held, working = _process(process), _working(model, pieces, batch)
+    held, working = _process(process), _working(model, pieces, batch, vram_bytes is not None)
     device = () if vram_bytes is None else _on_device(working, pieces, vram_bytes)
     fixed = (*held, Tier("kernels of the GPU", KERNELS_BYTES)) if device else (*held, *working)
-    least = _least_room(pieces)
+    least, everything = _least_room(pieces), _all(pieces)
     margin = margin_for(ram_bytes)
     spare = ram_bytes - margin - least - sum(tier.size_bytes for tier in fixed)
     if spare < 0:
@@ -97,15 +102,21 @@ def plan_tuning(
     in_memory = min(n_visits, spare // stream)
     spare -= in_memory * stream
     more = min(spare, max(0, _pleasant_room(pieces) - least))
-    stays = _spread(_all(pieces), spare - more)
+    if _held(everything) <= spare + least:
+        least = more = 0
+        stays = frozenset(everything)
+    else:
+        stays = _spread(everything, spare - more)
     tiers = (
         *fixed,
         Tier("inputs of the layers", in_memory * stream),
-        Tier("weights at work", least + more),
-        Tier("weights that stay", sum(piece.held_bytes for piece in stays)),
+        Tier("weights at work", min(least + more, _held(set(everything) - stays))),
+        Tier("weights that stay", _held(stays)),
     )
     read = sum(piece.size_bytes for piece in pieces.step() if piece not in stays)
-    return TuningPlan(tiers, device, ram_bytes, margin, least + more, stays, n_visits - in_memory, read)
+    return TuningPlan(
+        tiers, device, ram_bytes, margin, least + more, stays, n_visits - in_memory, read, stream
+    )
 
 
 def adapter_weights(model: Anatomy, rank: int) -> int:
@@ -116,21 +127,32 @@ def adapter_weights(model: Anatomy, rank: int) -> int:
 
 
 def _process(process: ProcessBytes) -> tuple[Tier, ...]:
-    return Tier("process", process.anonymous_bytes), Tier("program files", process.file_bytes, "file")
+    files = process.file_bytes + LATE_FILE_BYTES
+    return Tier("process", process.anonymous_bytes), Tier("program files", files, "file")
 
 
-def _working(model: Anatomy, pieces: Pieces, batch: Batch) -> tuple[Tier, ...]:
+def _working(model: Anatomy, pieces: Pieces, batch: Batch, on_device: bool) -> tuple[Tier, ...]:
     """What lies where the arithmetic is done, and no choice makes smaller."""
     vectors = _F32_BYTES * sum(prod(tensor.shape) for tensor in pieces.vectors)
     stream = _F32_BYTES * batch.tokens * model.model.n_embd
+    visit = _most_visit_bytes(model, batch)
+    kept = DEVICE_KEPT_BYTES if on_device else min(KEPT_BYTES, int(KEPT_TIMES * visit))
     return (
         Tier("adapter and optimizer", STATE_BYTES * batch.n_weights),
         Tier("small weights", vectors),
         Tier("matrix in float32", _F32_BYTES * pieces.largest_matrix),
-        Tier("stream and its gradient", 3 * stream),
-        Tier("kept by the allocator", ALLOCATOR_BYTES),
-        Tier("activations at work", max(_most_visit_bytes(model, batch), LOGITS_BYTES + 4 * stream)),
+        Tier("stream or its gradient", stream),
+        Tier("kept by the allocator", kept),
+        Tier("activations at work", max(visit, head_bytes(model, batch, on_device))),
     )
+
+
+def head_bytes(model: Anatomy, batch: Batch, on_device: bool = False) -> int:
+    """What the loss holds besides the stream, of any vocabulary: hidden states, the two parts of their
+    gradient, a chunk of logits; on a GPU also what it narrows them to, or from.
+    """
+    logits = max(LOGITS_ELEMENTS, LEAST_ROWS * batch.tokens) * (2 if on_device else 1)
+    return _F32_BYTES * (3 * batch.tokens * model.model.n_embd + logits)
 
 
 def _on_device(working: tuple[Tier, ...], pieces: Pieces, vram_bytes: int) -> tuple[Tier, ...]:
@@ -159,6 +181,10 @@ def _pleasant_room(pieces: Pieces) -> int:
 
 def _all(pieces: Pieces) -> Sequence[Piece]:
     return [*(piece for visit in pieces.visits for piece in visit.pieces if piece.slices), *pieces.head]
+
+
+def _held(pieces: Iterable[Piece]) -> int:
+    return sum(piece.held_bytes for piece in pieces)
 
 
 def _spread(pieces: Sequence[Piece], room_bytes: int) -> frozenset[Piece]:
@@ -191,17 +217,22 @@ def visit_bytes(model: Anatomy, layer: Layer, batch: Batch) -> tuple[int, int]:
 
 def _mixing(model: Anatomy, layer: Layer, batch: Batch) -> float:
     """Attention or Gated DeltaNet, of one micro-batch."""
-    factor = RECURRENT_VALUES if layer.recurrent else MIXING_VALUES
-    outputs = sum(t.shape[1] for t in layer.dense if len(t.shape) == 2 and _mixes(t.role))
-    return batch.micro_tokens * (factor * outputs + STREAM_VALUES * model.model.n_embd)
+    outputs = [t.shape[1] for t in layer.dense if len(t.shape) == 2 and _mixes(t.role)]
+    shape, stream = model.model.attention, STREAM_VALUES * model.model.n_embd
+    if layer.recurrent:
+        return batch.micro_tokens * (RECURRENT_VALUES * sum(outputs) + stream)
+    heads = shape.n_heads[layer.number] * shape.key_length
+    gate = max(0, max(outputs) - max(heads, model.model.n_embd))  # beside the queries, of one matrix
+    return batch.micro_tokens * (HEADS_VALUES * heads + GATE_VALUES * gate + stream)
 
 
 def _feeding(model: Anatomy, layer: Layer, batch: Batch) -> float:
     """The feed-forward part: of one micro-batch, but of the whole batch where experts are routed."""
     outputs = sum(t.shape[1] for t in layer.dense if len(t.shape) == 2 and not _mixes(t.role))
-    values = FEED_FORWARD_VALUES * outputs + STREAM_VALUES * model.model.n_embd
+    values = FEED_FORWARD_VALUES * outputs
     if not layer.routed:
-        return batch.micro_tokens * values
+        return batch.micro_tokens * (values + STREAM_VALUES * model.model.n_embd)
+    values += MIXTURE_STREAM_VALUES * model.model.n_embd
     expert = FEED_FORWARD_VALUES * (2 * expert_width(model.model) + model.model.n_embd)
     held = sum(min(prod(stack.shape[:2]), HELD_ELEMENTS) for stack in layer.routed)
     return batch.tokens * values + min(batch.tokens, EXPERT_ROWS) * expert + held

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sixgig.errors import BudgetError
 from sixgig.plan import ProcessBytes, anatomy
-from sixgig.plan.pieces import is_vector, pieces_of
+from sixgig.plan.pieces import HEAD_ELEMENTS, is_vector, pieces_of
 from sixgig.plan.tuning import Batch, _scattered, adapter_weights, plan_tuning
 from sixgig.units import parse_size
 from tests.null import planned
@@ -83,6 +83,18 @@ def test_a_gpu_that_is_too_small_is_refused_with_the_size_that_works() -> None:
         plan_tuning(model, _batch(model), PROCESS, 16 * GIB, vram_bytes=GIB // 2)
     enough = parse_size(re.search(r"--vram (\d+M)", str(refused.value))[1])
     assert plan_tuning(model, _batch(model), PROCESS, 16 * GIB, enough).device_tiers
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_vocabulary_of_any_size_takes_one_part_of_the_head_in_float32(name: str) -> None:
+    model = _anatomy(name)
+    inside = [t.shape for layer in model.layers for t in (*layer.dense, *layer.routed) if len(t.shape) > 1]
+    assert pieces_of(model).largest_matrix <= max(HEAD_ELEMENTS, *(a * b for a, b, *_ in inside))
+
+
+def test_a_model_that_stays_whole_needs_no_room_to_read_into() -> None:
+    plan = plan_tuning(_anatomy("llama-8b"), _batch(_anatomy("llama-8b")), PROCESS, 64 * GIB)
+    assert plan.room_bytes == 0
 
 
 @given(st.integers(1, 300))

@@ -167,13 +167,15 @@ def build(
     n_used: int = 2,
     width: int = 256,
     max_tensors_per_file: int = 0,
+    n_vocab: int = 0,
 ) -> Path:
     """Writes the model and returns its path, that of the first part when it was split.
 
     `architecture` is a key of DENSE or MIXTURES. `type_name` (F32, F16, Q8_0, Q4_0, Q4_K, Q6_K, ...) is given
     to every matrix whose rows are whole blocks of it. `max_tensors_per_file` above 0 splits the file.
+    `n_vocab`: tokens, those beyond the usual few hundred being words that no text merges to.
     """
-    sizes = Sizes(type_name, n_layers, n_experts, n_used, expert_width, width)
+    sizes = Sizes(type_name, n_layers, n_experts, n_used, expert_width, width, n_vocab=n_vocab)
     sheet = Sheet(
         path, "llama" if architecture == "mixtral" else architecture, sizes, seed, max_tensors_per_file
     )

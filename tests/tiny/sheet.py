@@ -24,6 +24,7 @@ class Sizes:
     n_heads: int = 4
     n_kv_heads: int = 2
     head_width: int = 64
+    n_vocab: int = 0
 
 
 class Sheet:
@@ -49,7 +50,7 @@ class Sheet:
 
     def outside_layers(self) -> None:
         """Embedding (large, so that routing depends on the token), final norm, head."""
-        n_tokens, width = len(tokens()), self.sizes.width
+        n_tokens, width = len(tokens(self.sizes.n_vocab)), self.sizes.width
         self.matrix("token_embd", n_tokens, width, gain=width**0.5)
         self.norm("output_norm", width)
         self.matrix("output", n_tokens, width, gain=3.0)
@@ -92,7 +93,7 @@ class Sheet:
         writer.add_head_count(self.sizes.n_heads)
         writer.add_layer_norm_rms_eps(1e-6)
         writer.add_rope_freq_base(10000.0)
-        add_vocabulary(writer)
+        add_vocabulary(writer, self.sizes.n_vocab)
 
     def head_metadata(self, n_rotary: int = 64) -> None:
         """Shape of grouped-query attention; `n_rotary` channels of each head are rotated."""

@@ -19,14 +19,15 @@ def byte_letters() -> list[str]:
     return [letters[byte] for byte in range(256)]
 
 
-def tokens() -> list[str]:
-    """All tokens by id: special ones, bytes, merged pieces."""
-    return [*SPECIAL, *byte_letters(), *(merge.replace(" ", "") for merge in _MERGES)]
+def tokens(at_least: int = 0) -> list[str]:
+    """All tokens by id: special ones, bytes, merged pieces, and words that nothing merges to."""
+    found = [*SPECIAL, *byte_letters(), *(merge.replace(" ", "") for merge in _MERGES)]
+    return [*found, *(f"word{number}" for number in range(len(found), at_least))]
 
 
-def add_vocabulary(writer: GGUFWriter) -> None:
+def add_vocabulary(writer: GGUFWriter, n_vocab: int = 0) -> None:
     """Writes the tokenizer and a ChatML template into the model's metadata."""
-    words = tokens()
+    words = tokens(n_vocab)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(words)

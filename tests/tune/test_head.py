@@ -45,3 +45,16 @@ def test_float32_stays_close_with_logits_of_any_size() -> None:
     cross_entropy(exact @ weights.double().T, targets, reduction="sum").backward()
     found = head_loss(hidden, targets, [(0, weights[:1000]), (1000, weights[1000:])], True)
     torch.testing.assert_close(found.gradient.double(), exact.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_a_vocabulary_of_248k_gives_torchs_loss_and_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden, weights = torch.randn(6, 32, generator=generator), torch.randn(248_320, 32, generator=generator)
+    targets = torch.randint(len(weights), (6,), generator=generator)
+    exact = hidden.double().requires_grad_()
+    nll = cross_entropy(exact @ weights.double().T, targets, reduction="none")
+    nll.sum().backward()
+    rows = [(first, weights[first : first + 50_000]) for first in range(0, len(weights), 50_000)]
+    found = head_loss(hidden, targets, rows, True)
+    torch.testing.assert_close(found.nll.double(), nll.detach(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found.gradient.double(), exact.grad, rtol=1e-5, atol=1e-5)

@@ -26,6 +26,7 @@ from tests.tune.resident import ResidentWeights, forward_logits
 
 FAMILIES = ("llama", "mixtral", "qwen3", "qwen3moe", "qwen35moe")
 LENGTHS = ((40, 7), (64,), (1, 30, 20))
+TOKENS = sum(map(sum, LENGTHS))
 
 
 def _net(tiny, family: str, type_name: str = "F32") -> Net:
@@ -65,7 +66,7 @@ def _plan(net: Net, stays: bool, n_on_disk: int = 0, group_bytes: int = 1 << 15)
     pieces = pieces_of(anatomy(net.model))
     room = max(visit.least_bytes for visit in pieces.visits) + max(p.held_bytes for p in pieces.head)
     kept = frozenset(pieces.forward()) if stays else frozenset()
-    return TuningPlan((), (), 1 << 40, 0, room, kept, n_on_disk, 0)
+    return TuningPlan((), (), 1 << 40, 0, room, kept, n_on_disk, 0, 4 * TOKENS * net.model.n_embd)
 
 
 def _streamed(
