@@ -24,15 +24,14 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
     """Within the block SIGTERM (`kill`, a service manager, a shutdown) and SIGHUP (a terminal that goes away)
     raise Terminated. Signals that are ignored, as SIGHUP is under nohup, stay so. For the main thread.
     """
-    before = {number: signal.getsignal(number) for number in ENDING[1:]}
-    for number, handler in before.items():
-        if handler == signal.SIG_DFL:
-            signal.signal(number, _terminate)
+    ours = [number for number in ENDING[1:] if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _terminate)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:

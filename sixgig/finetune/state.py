@@ -89,6 +89,12 @@ def load_state(path: Path) -> State:
             notes = file.metadata() or {}
         job, progress = json.loads(notes["job"]), Progress(**json.loads(notes["progress"]))
         progress.held_out = [(int(step), float(loss)) for step, loss in progress.held_out]
+        progress.judged = [int(count) for count in progress.judged]
+        for name in ("nll_before", "nll_best"):
+            nll = [float(value) for value in getattr(progress, name)]
+            setattr(progress, name, nll)
+            if len(nll) != len(progress.judged):
+                raise ValueError(f"{name} of {len(nll)} documents, {len(progress.judged)} judged")
         datetime.fromisoformat(job["date"])
         return State(path, job, progress)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -85,11 +85,9 @@ def _nothing(run: Progress, fall: float) -> str:
 
 def _hardly(run: Progress, gain: float, error: float | None, fall: float) -> str:
     about = "" if error is None else f" within an error of {error:.4f}"
-    fell = (
-        f"the held-out loss fell by {gain:.4f}{about}, the training loss by {fall:.4f}, in {run.step} steps"
-    )
+    losses = f"the held-out loss fell by {gain:.4f}{about}, the training loss by {fall:.4f}"
     cure = "try more --epochs, a smaller --batch or a higher --learning-rate"
-    return f"hardly anything was learnt: {fell}; {cure}"
+    return f"hardly anything was learnt in {run.step} steps: {losses}; {cure}"
 
 
 def _few(run: Progress) -> str:

@@ -11,8 +11,10 @@ import pytest
 from sixgig.cli.main import main
 from sixgig.cli.opening import demo_path
 from sixgig.cli.tune_request import Request
+from sixgig.engines import ModelSpec, model_card
+from sixgig.errors import ModelFileError
 from sixgig.modelfile import open_model
-from tests.tune.tune_command import Capture, command_line, digest, tuned
+from tests.tune.tune_command import SMALL, Capture, command_line, digest, half_demo, tuned
 
 KEYS = (
     "adapter",
@@ -48,6 +50,7 @@ def _refusals() -> list[tuple[Callable[[Path, Path], list[str]], str]]:
         (lambda data, out: command_line(data, out, "--ram", "100M"), "try --ram"),
         (lambda data, out: command_line(data, out, "--vram", "6G"), "there is no GPU"),
         (lambda data, out: command_line(data, out, "--learning-rate", "-1"), "--learning-rate"),
+        (lambda data, out: command_line(data, out, "--learning-rate", "1e20"), "--learning-rate"),
         (lambda data, out: command_line(data, out, "--rank", "0"), "--rank"),
         (lambda data, out: command_line(data, out, "--steps", "0"), "--steps"),
         (lambda data, out: command_line(data, out, "--threads", "100000"), "--threads"),
@@ -116,15 +119,36 @@ def test_files_of_something_else_stay(data: Path, tmp_path: Path, capsys: Captur
 
 def test_an_adapter_that_changes_nothing_is_not_praised(data: Path, tmp_path: Path, capsys: Capture) -> None:
     merged = str(tmp_path / "merged.gguf")
-    found = tuned(capsys, data, tmp_path / "out", "--steps", "3", "--learning-rate", "30", "--merge", merged)
-    assert found["best_step"] == 0 and "changes nothing" in " ".join(found["notices"])
-    assert not Path(merged).exists()
+    found = tuned(capsys, data, tmp_path / "out", "--steps", "3", "--learning-rate", "1", "--merge", merged)
+    notices = " ".join(found["notices"])
+    assert found["best_step"] == 0 and "changes nothing" in notices
+    assert not Path(merged).exists() and found["merged"] is None and "was not written" in notices
 
 
 def test_merging_says_what_became_of_the_types(data: Path, tmp_path: Path, capsys: Capture) -> None:
     merged = tmp_path / "merged.gguf"
     found = tuned(capsys, data, tmp_path / "out", "--steps", "2", "--merge", str(merged))
     assert "merged into" in " ".join(found["notices"]) and open_model(merged).size_bytes > 0
+    for path in (found["merged"], found["adapter"], found["output"]):
+        assert Path(path).exists()
+
+
+def test_an_adapter_is_not_applied_to_a_file_that_has_it_merged_in(
+    data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    merged, out = tmp_path / "merged.gguf", tmp_path / "out"
+    tuned(capsys, data, out, "--steps", "2", "--merge", str(merged))
+    adapter = str(out / "adapter.gguf")
+    assert main(["run", str(merged), "--adapter", adapter, "-p", "x", "--raw"]) == 1
+    said = capsys.readouterr().err
+    assert "is merged into" in said and "'out'" in said and "Traceback" not in said
+    with pytest.raises(ModelFileError, match="is merged into"):
+        model_card(ModelSpec("merged", merged, adapter=Path(adapter)))
+    again = ["tune", str(merged), str(data), "-o", str(tmp_path / "again"), *SMALL, "--steps", "1"]
+    assert main(again) == 0
+    assert "has an adapter merged in already: out" in capsys.readouterr().err
+    other = str(tmp_path / "again" / "adapter.gguf")
+    assert main(["run", str(merged), "--adapter", other, "-p", "x", "--raw", "-n", "1"]) == 0
 
 
 def test_a_finished_adapter_is_never_replaced(data: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -143,11 +167,37 @@ def test_without_pytorch_the_extra_is_named(
     assert 'pip install "sixgig[tune]"' in capsys.readouterr().err
 
 
+def test_the_defaults_give_forty_rows_enough_steps_of_a_few_rows_each(
+    data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    few = tmp_path / "forty.jsonl"
+    few.write_text("\n".join(data.read_text().splitlines()[:40]))
+    assert main(["tune", str(half_demo()), str(few), "-o", str(tmp_path / "out"), "--json"]) == 0
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert found["planned_steps"] >= 50 and found["epochs"] <= 12
+    assert 4 <= found["heldout_documents"] <= 8
+    assert "steps of about" in told.err and "epochs" in told.err and "to go" in told.err
+    assert found["outcome"] in ("learnt", "learnt, then overfitted")
+    assert 0 < found["heldout_gain_error"] < found["heldout_gain"]
+
+
+def test_a_run_that_hardly_learnt_says_so(data: Path, tmp_path: Path, capsys: Capture) -> None:
+    settings = ("--steps", "20", "--learning-rate", "1e-9")
+    found = tuned(capsys, data, tmp_path / "out", *settings)
+    assert found["outcome"] in ("hardly learnt", "changes nothing")
+    assert main(command_line(data, tmp_path / "more", *settings)) == 0
+    said = capsys.readouterr().err
+    assert ("hardly anything was learnt" in said and "--learning-rate" in said) or "changes nothing" in said
+
+
 @pytest.mark.parametrize(("n_tokens", "step"), [(10_000, 333), (60_000, 1024), (1_000_000, 4096)])
 def test_little_data_gets_a_smaller_batch_unless_one_was_asked_for(n_tokens: int, step: int) -> None:
     asked = {field.name: None for field in fields(Request)} | {
         "targets": "attention", "output": Path("nowhere"), "optimizer": "adamw", "save_every_s": 60.0,
         "rank": 4, "epochs": 2, "context": 256,
     }  # fmt: skip
-    assert Request(**asked).with_batch_for(n_tokens).step_tokens == step
-    assert Request(**asked | {"batch": 4096}).with_batch_for(n_tokens).step_tokens == 4096
+    lengths = [50] * (n_tokens // 50)
+    assert Request(**asked).fitted_to(lengths).step_tokens == step
+    assert Request(**asked | {"batch": 4096}).fitted_to(lengths).step_tokens == 4096
+    assert Request(**asked).fitted_to([*lengths, 700]).step_tokens >= 700

@@ -8,11 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from sixgig.cli import tune_output
+from sixgig.cli import tune_output, tune_request
 from sixgig.cli.main import main
 from sixgig.finetune.state import load_state
+from sixgig.modelfile import open_model
 from tests.tiny.edited import other_weights
-from tests.tune.tune_command import Capture, command_line, digest, half_demo, start, tuned, wait_for_step
+from tests.tune.tune_command import (
+    SMALL,
+    Capture,
+    command_line,
+    digest,
+    half_demo,
+    start,
+    tuned,
+    wait_for_step,
+)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -41,6 +51,23 @@ def test_ctrl_c_saves_first_and_says_how_to_go_on(data: Path, tmp_path: Path, ca
     assert load_state(tmp_path / "out" / "state.safetensors").progress.step >= 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_run_saves_it_as_ctrl_c_does(
+    data: Path, tmp_path: Path, capsys: Capture, number: signal.Signals
+) -> None:
+    """The state is never due in an hour: what is there was saved because of the signal."""
+    settings = ("--steps", "300", "--save-every", "60")
+    process = start(data, tmp_path / "out", *settings)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"to go" in line:  # some steps are done
+            break
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number and b"--resume" in said and b"Traceback" not in said
+    assert load_state(tmp_path / "out" / "state.safetensors").progress.step >= 2
+
+
 def test_a_resumed_run_must_be_the_same_run(data: Path, tmp_path: Path, capsys: Capture) -> None:
     process = start(data, tmp_path / "out", "--steps", "300", "--save-every", "0")
     wait_for_step(tmp_path / "out", 1, process)
@@ -64,6 +91,13 @@ def test_a_resumed_run_must_be_the_same_run(data: Path, tmp_path: Path, capsys: 
     assert (tmp_path / "out" / "state.safetensors").read_bytes() == state
 
 
+@pytest.fixture
+def any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates that are refused: this model's norms bear all others."""
+    monkeypatch.setattr(tune_request, "MOST_RATE", 1e30)
+
+
+@pytest.mark.usefixtures("any_rate")
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_adapter(
     data: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -71,6 +105,32 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best_adapter(
     assert main(command_line(data, tmp_path / "out", *settings)) == 1
     said = capsys.readouterr().err
     assert "diverged" in said and "--learning-rate" in said and "Traceback" not in said
+
+
+@pytest.mark.usefixtures("any_rate")
+def test_the_folder_of_a_diverged_run_takes_another_rate(data: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    settings = ("--steps", "2", "--save-every", "0")
+    assert main(command_line(data, out, *settings, "--learning-rate", "1e30")) == 1
+    assert "begin again" in capsys.readouterr().err
+    assert tuned(capsys, data, out, *settings)["steps"] == 2
+
+
+def test_weights_that_are_no_numbers_are_named_and_not_the_rate(
+    data: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """The scale of a block of one matrix, as a broken conversion leaves it."""
+    model = open_model(half_demo())
+    tensor = next(t for t in model.tensors if t.name == "blk.1.ffn_gate_shexp.weight")
+    path = tmp_path / "broken.gguf"
+    content = bytearray(half_demo().read_bytes())
+    content[tensor.offset : tensor.offset + tensor.size_bytes] = b"\xff" * tensor.size_bytes
+    path.write_bytes(content)
+    assert main(["tune", str(path), str(data), "-o", str(tmp_path / "out"), *SMALL, "--steps", "2"]) == 1
+    said = capsys.readouterr().err
+    assert tensor.name in said and "no finite numbers" in said and "--learning-rate" not in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(

@@ -7,7 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.finetune.schedule import clip, learning_rate
+from sixgig.finetune.schedule import (
+    BATCH_TOKENS,
+    FEWEST_STEPS,
+    MOST_EPOCHS,
+    batch_tokens,
+    clip,
+    epochs_for,
+    learning_rate,
+)
 
 LENGTHS = st.tuples(st.integers(1, 500), st.integers(0, 500)).filter(lambda pair: pair[1] < pair[0])
 
@@ -23,6 +31,26 @@ def test_rate_rises_to_its_peak_then_falls_to_a_tenth(lengths: tuple[int, int], 
     assert min(rates) > 0
     if total > warmup + 1:
         assert rates[-1] == pytest.approx(peak / 10)
+
+
+@given(st.lists(st.integers(2, 1024), min_size=1, max_size=300))
+def test_a_step_is_of_a_few_rows_and_few_rows_get_more_epochs(lengths: list[int]) -> None:
+    """As many steps as an adapter needs to move, unless that took more epochs than help."""
+    batch = batch_tokens(lengths, 2)
+    assert min(4 * sum(lengths) / len(lengths), BATCH_TOKENS) <= batch <= BATCH_TOKENS
+
+    def n_steps(epochs: int) -> int:
+        return -(-epochs * sum(lengths) // batch)
+
+    epochs = epochs_for(n_steps)
+    assert 2 <= epochs <= MOST_EPOCHS
+    assert n_steps(epochs) >= FEWEST_STEPS or epochs == MOST_EPOCHS
+    assert epochs == 2 or n_steps(epochs - 1) < FEWEST_STEPS
+
+
+def test_much_data_is_learnt_as_before() -> None:
+    assert batch_tokens([500] * 2000, 2) == 4096
+    assert epochs_for(lambda epochs: epochs * 250) == 2
 
 
 def test_rate_in_figures() -> None:

@@ -44,6 +44,7 @@ def test_another_run_is_refused_by_what_differs(tmp_path: Path, key: str, value:
         {"job": json.dumps({"date": "yesterday"}), "progress": "{}"},
         {"job": json.dumps(JOB), "progress": '{"unknown": 1}'},
         {"job": json.dumps(JOB), "progress": '{"held_out": [[1]]}'},
+        {"job": json.dumps(JOB), "progress": '{"judged": [1, 2], "nll_before": [1.0]}'},
     ],
 )
 def test_a_hostile_state_is_one_error(tmp_path: Path, notes: dict[str, str]) -> None:
