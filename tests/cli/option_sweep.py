@@ -12,13 +12,14 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 import typer.main
 
 from sixgig.cli.app import app
 from sixgig.cli.main import main
 
-NUMBERS = ("-1", "0", "2147483648", "9223372036854775808", "1" + "0" * 400, "1e400", "nan", "inf")
+NUMBERS = ("-1", "0", "9223372036854775808", "1" + "0" * 400, "nan", "inf")
 TEXTS = ("", "caf\udce9")  # the second as Python reads bytes that are no UTF-8
 COUNTS = ("N", "X", "T", "W", "SIZE", "PRICE", "TIME", "MINUTES")  # what help calls a value that is a number
 LONGEST_S = 0.5
@@ -54,17 +55,22 @@ def cases(verb: str) -> list[tuple[str, str]]:
     return [(name, value) for name, tried in values.items() for value in tried]
 
 
-def outcome(arguments: list[str], longest_s: float = LONGEST_S) -> tuple[int | None, str]:
+def outcome(arguments: list[str]) -> tuple[int | None, str]:
     """Status (None: it ran on) and last words of one call."""
 
-    def ring(*_: object) -> None:
+    def ring(_number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if "importlib" in frame.f_code.co_filename:  # a module cut short cannot be imported again
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                return
+            frame = frame.f_back
         raise TooLong
 
     err, status = io.StringIO(), None
     signal.signal(signal.SIGALRM, ring)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
-            signal.setitimer(signal.ITIMER_REAL, longest_s)
+            signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
             status = main(arguments)
     except TooLong:
         pass
@@ -77,8 +83,6 @@ if __name__ == "__main__":
     verb, folder = sys.argv[1], Path(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     os.chdir(folder)
-    if verb in ("tune", "plan"):  # the modules that it imports as it runs must not be cut short
-        print(json.dumps(["", "", *outcome([verb, *commands(folder)[verb]], 60)]), flush=True)
     for option, value in cases(verb):
         status, words = outcome([verb, *commands(folder)[verb], f"{option}={value}"])
         print(json.dumps([option, value, status, words]), flush=True)

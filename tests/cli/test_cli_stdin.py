@@ -81,11 +81,11 @@ def test_an_empty_pipe_is_a_chat_in_which_nothing_was_asked(asked):
     assert status == 0 and "nothing was asked; unpaged" in errors
 
 
-@pytest.mark.parametrize(("how", "words"), [("-p -", "there is no prompt"), ("", "nobody to chat with")])
+@pytest.mark.parametrize(("how", "words"), [("-p -", "there is no prompt"), ("", "there is nobody to ")])
 def test_a_closed_stdin_is_said(how, words):
     done = _shell(f"run {how} <&-")
-    assert done.returncode == 1 and f"error: {words}; stdin is closed; " in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.returncode == 1 and f"error: {words}" in done.stderr
+    assert "; stdin is closed; " in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_beside_a_prompt_a_closed_stdin_is_none():
