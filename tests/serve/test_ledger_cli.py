@@ -62,6 +62,16 @@ def refused(capsys: Capture, *arguments: str, status: int = 1) -> str:
     return captured.err
 
 
+def test_in_forty_columns_each_figure_stands_whole_beside_its_name(
+    capsys: Capture, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    out = told(capsys, "--file", str(path))
+    assert "2026-11-01" in out and "…" not in out
+    lines = {line.strip() for line in out.splitlines()}
+    assert {"requests: 2", "busy: 5.00 s", "energy: 0.01 Wh (1/2)"} <= lines, out
+
+
 def test_the_tables_fit_into_eighty_columns_and_say_what_is_missing(capsys: Capture, path: Path) -> None:
     out = told(capsys, "--file", str(path))
     lines = [line.split() for line in out.splitlines()]
