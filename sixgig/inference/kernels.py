@@ -6,8 +6,8 @@ repacked one where the engine has it for the type.
 
 Beside other work all threads wait for the one that shares its core, a hundred times a token: seen, a tenth of
 the speed that one thread alone had. So there the threads are as many as others leave cores, the quickest of
-some tries counts, and the speed is that times all cores over those threads: an estimate, kept only until the
-machine is idle (hardware.conditions).
+some tries counts (of one thread by its own processor time, in which nobody interrupts it), and the speed is
+that times all cores over those threads: an estimate, kept only until the machine is idle.
 """
 
 from __future__ import annotations
@@ -79,22 +79,25 @@ def measure_kernels(threads: int, types: tuple[str, ...] = MEASURED_TYPES) -> Ke
 
 def _beside(threads: int, free: int, types: tuple[str, ...]) -> Kernels:
     """What `threads` would do, by what `free` of them do beside other work."""
-    with _bench(free, min) as bench:
-        rounds = [[bench.speed(TYPE_BY_NAME[name]) for name in types] for _ in range(ROUNDS)]
-        scaled = tuple(_scaled(_combined(found, max), threads / free) for found in zip(*rounds, strict=True))
+    with _bench(free, min, time.thread_time if free == 1 else time.perf_counter) as bench:
+        scaled = tuple(_scaled(bench.speed(TYPE_BY_NAME[name]), threads / free) for name in types)
         step_s = max(bench.step_seconds(), NOMINAL_CORE.step_s)  # of one thread alone, without a meeting
         return Kernels(WHEEL_VERSION, threads, step_s, bench.row_seconds() * free / threads, N_IN, scaled)
 
 
 @contextmanager
-def _bench(threads: int, typical: Callable[[list[float]], float] = median) -> Iterator[_Bench]:
+def _bench(
+    threads: int,
+    typical: Callable[[list[float]], float] = median,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[_Bench]:
     c = load_library().c
     backend = c.ggml_backend_init_by_type(_CPU, None)
     if not backend:
         raise EngineError("the engine has no CPU backend")
     try:
         c.ggml_backend_cpu_set_n_threads(backend, threads)
-        yield _Bench(c, backend, typical)
+        yield _Bench(c, backend, typical, clock)
     finally:
         c.ggml_backend_free(backend)
 
@@ -102,8 +105,14 @@ def _bench(threads: int, typical: Callable[[list[float]], float] = median) -> It
 class _Bench:
     """Builds small graphs on one CPU backend and times them. typical: which of some times counts."""
 
-    def __init__(self, c: ctypes.CDLL, backend: int, typical: Callable[[list[float]], float]) -> None:
-        self._c, self._backend, self._typical = c, backend, typical
+    def __init__(
+        self,
+        c: ctypes.CDLL,
+        backend: int,
+        typical: Callable[[list[float]], float],
+        clock: Callable[[], float],
+    ) -> None:
+        self._c, self._backend, self._typical, self._clock = c, backend, typical, clock
         self._device: int = c.ggml_backend_get_device(backend)
         self._plain: int = c.ggml_backend_cpu_buffer_type()
         self._repacking = self._extra_buffer_types()
@@ -179,10 +188,10 @@ class _Bench:
             self._c.ggml_backend_buffer_free(buffer)
 
     def _once(self, graph: int) -> float:
-        begin = time.perf_counter()
+        begin = self._clock()
         if self._c.ggml_backend_graph_compute(self._backend, graph):
             raise EngineError("the engine cannot compute a product")
-        return time.perf_counter() - begin
+        return self._clock() - begin
 
     @contextmanager
     def _context(self, n_tensors: int) -> Iterator[int]:
