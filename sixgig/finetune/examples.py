@@ -119,7 +119,7 @@ def _document(pieces: list[str], place: str) -> Iterator[Text]:
 
 
 def _example(record: Record, place: str) -> Example:
-    if record.get("weight") == 0 or record.get("train") is False:
+    if any(str(record.get(key, "")).lower() in ("0", "0.0", "false") for key in ("weight", "train")):
         refuse(place, "the whole row is not to be learnt", cure="leave it out")
     for key in ("messages", "conversations"):
         if key in record:

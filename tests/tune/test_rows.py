@@ -65,6 +65,7 @@ def test_quoted_newlines_and_quotes_are_of_the_field_and_lines_are_counted(tmp_p
         ('question,answer\na,"b\nc,d\n', "line 2: this is no row of a table"),
         ('question,answer\na,"b"c\n', "line 2: this is no row of a table"),
         ("question,answer\na,\n", 'line 2: "answer" is empty'),
+        ("question,answer,train\na,b,True\na,b,False\n", "line 3: the whole row is not to be learnt"),
         ('question,answer\na,b\n{"question": "a", "answer": "b", "id": 1}\n', "line 3: the row has another"),
         ("question,answer\rHi,Hello\r", "line 1: "),
         ("question,answer\nHi,\u00ff\n".encode("latin-1"), "byte 19; if it is Latin-1: iconv"),
