@@ -30,16 +30,19 @@ from sixgig.finetune.state import Progress, State, require_same
 from sixgig.finetune.train import Corpus, Recipe, Trainer, batches
 from sixgig.finetune.verdict import Outcome, Verdict, judge
 from sixgig.hardware import Peak, PeakSampler, process_memory, usable_cores
-from sixgig.inference.room import allowed
+from sixgig.inference.room import LIBRARY_BYTES, LIBRARY_FILE_BYTES, allowed
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.modelfile.lora import merged_adapters
-from sixgig.plan import Allowance, ProcessBytes, anatomy
+from sixgig.plan import Allowance, ProcessBytes, Refusal, anatomy
 from sixgig.plan.tuning import STATE_BYTES, Batch, TuningPlan, plan_tuning
 from sixgig.units import format_bytes, parse_size
 from sixgig.weights.stored import StoredWeights, not_finite
 
 WARMUP_SHARE, CLIP, PATIENCE, EVALUATIONS = 0.05, 1.0, 3, 10
+
+TOKEN_BYTES = 2  # a document in tokens takes, for each byte of DATA, at most
+NOTHING = ProcessBytes(0, 0, "none")
 
 
 class Tuning:
@@ -77,7 +80,7 @@ class Tuning:
 
     def _run(self, net: Net, wanted: tuple[Target, ...], state: State | None) -> None:
         n_weights = sum(target.n_weights(self.request.rank) for target in wanted)
-        self._plan(n_weights)  # what cannot fit is refused before the data are read
+        self._refuse_early(n_weights)
         documents = self._read(state)
         corpus = self._corpus(documents)
         self.plan = self._plan(n_weights)
@@ -148,12 +151,21 @@ class Tuning:
             save_every_s=request.save_every_s,
         )
 
-    def _plan(self, n_weights: int) -> TuningPlan:
-        """With this process as it is now, everything imported and the data in tokens."""
+    def _refuse_early(self, n_weights: int) -> None:
+        """What cannot fit is refused before DATA is read, with a budget that holds what reading leaves."""
+        try:
+            self._plan(n_weights)
+        except Refusal:
+            tokens = TOKEN_BYTES * self.request.data.stat().st_size if self.request.data.is_file() else 0
+            self._plan(n_weights, ProcessBytes(LIBRARY_BYTES + tokens, LIBRARY_FILE_BYTES, "estimated"))
+
+    def _plan(self, n_weights: int, more: ProcessBytes = NOTHING) -> TuningPlan:
+        """With this process as it is now, everything imported and the data in tokens, and `more`."""
         request = self.request
         find_footing(self.threads, device_of(request.vram_bytes))
         held = process_memory()
-        process = ProcessBytes(held.anonymous_bytes + held.shared_bytes, held.file_bytes, "measured")
+        owned = held.anonymous_bytes + held.shared_bytes + more.anonymous_bytes
+        process = ProcessBytes(owned, held.file_bytes + more.file_bytes, "measured")
         batch = Batch(request.step_tokens, request.micro_tokens, n_weights)
         with self._allowance.explaining():
             return plan_tuning(anatomy(self.model), batch, process, self._budget_bytes, request.vram_bytes)

@@ -141,7 +141,7 @@ def _working(model: Anatomy, pieces: Pieces, batch: Batch, on_device: bool) -> t
         Tier("adapter and optimizer", STATE_BYTES * batch.n_weights),
         Tier("small weights", vectors),
         Tier("matrix in float32", _F32_BYTES * pieces.largest_matrix),
-        Tier("stream or its gradient", stream),
+        Tier("stream and its gradient", 2 * stream),
         Tier("kept by the allocator", kept),
         Tier("activations at work", max(visit, head_bytes(model, batch, on_device))),
     )
@@ -149,10 +149,10 @@ def _working(model: Anatomy, pieces: Pieces, batch: Batch, on_device: bool) -> t
 
 def head_bytes(model: Anatomy, batch: Batch, on_device: bool = False) -> int:
     """What the loss holds besides the stream, of any vocabulary: hidden states, the two parts of their
-    gradient, a chunk of logits; on a GPU also what it narrows them to, or from.
+    gradient, a chunk of logits; on a GPU also what each is narrowed to, or from.
     """
-    logits = max(LOGITS_ELEMENTS, LEAST_ROWS * batch.tokens) * (2 if on_device else 1)
-    return _F32_BYTES * (3 * batch.tokens * model.model.n_embd + logits)
+    logits, streams = max(LOGITS_ELEMENTS, LEAST_ROWS * batch.tokens), 5 if on_device else 3
+    return _F32_BYTES * (streams * batch.tokens * model.model.n_embd + (2 if on_device else 1) * logits)
 
 
 def _on_device(working: tuple[Tier, ...], pieces: Pieces, vram_bytes: int) -> tuple[Tier, ...]:

@@ -14,7 +14,7 @@ import pytest
 from bench.cgroup import MemoryGroup, unavailable
 
 LIMIT_BYTES = 3 << 30
-PATIENCE_S = 300.0
+PATIENCE_S = 500.0
 PREDICTED_WITHIN = 0.10
 SENTENCE = "the old mill stands by the river and turns slowly in the rain "
 Options = Sequence[object]
@@ -39,7 +39,7 @@ def command(model: Path, text: Path, out: Path, options: Options) -> list[str]:
 
 def smallest_ram(model: Path, text: Path, out: Path, options: Options) -> str:
     """The budget that the refusal of a smaller one names."""
-    line = command(model, text, out, (*options, "--ram", "450M"))
+    line = command(model, text, out, (*options, "--ram", "300M"))
     done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     named = re.search(r"try --ram (\d+M)", done.stderr)
     assert named is not None, done.stderr

@@ -17,6 +17,7 @@ def many_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("qwen3", folder / "words.gguf", "Q4_0", n_layers=2, width=128, n_vocab=N_VOCAB)
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("tokens", [128, 512, 2048])
 def test_a_vocabulary_of_248k_keeps_the_smallest_budget_that_a_refusal_named(
     many_words: Path, tmp_path: Path, tokens: int
