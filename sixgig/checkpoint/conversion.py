@@ -11,6 +11,7 @@ from sixgig.checkpoint.folder import INDEX, read_tensors, shard_names
 from sixgig.checkpoint.header import write_header
 from sixgig.checkpoint.planning import plan_targets
 from sixgig.checkpoint.recipes import recipe_of
+from sixgig.checkpoint.settings import require_carried
 from sixgig.checkpoint.target import Target
 from sixgig.checkpoint.vocabulary import read_vocabulary
 from sixgig.checkpoint.whole import whole_file
@@ -19,6 +20,8 @@ from sixgig.modelfile.header import padded
 from sixgig.units import format_bytes
 
 Progress = Callable[[float], object]
+Tell = Callable[[str], object]
+Check = Callable[[Path], object]
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -30,26 +33,47 @@ def is_checkpoint(path: Path) -> bool:
     )
 
 
-def convert(folder: Path, out: Path, *, alignment: int = 4096, progress: Progress | None = None) -> None:
+def convert(
+    folder: Path,
+    out: Path,
+    *,
+    alignment: int = 4096,
+    progress: Progress | None = None,
+    tell: Tell | None = None,
+    check: Check | None = None,
+) -> None:
     """Writes the model in `folder` to the GGUF file `out`, replacing it.
 
     Matrices keep the checkpoint's type (BF16, F16, F32); norms, biases, routers and convolutions become
     float32, as llama.cpp wants them. `alignment` is that of every tensor's data in bytes, a power of two.
-    `progress` gets the fraction written. Memory: one tensor, of experts one at a time. Layers that predict
+    `progress` gets the fraction written, `tell` a line for each thing that a person should know of. `check` gets
+    the file with its header and no weights yet, and may refuse it. Memory: one tensor, of experts one at a time. Layers that predict
     further tokens and vision parts are left out. A run that dies leaves nothing under `out`.
-    Raises ModelFileError for a damaged or unsupported folder, naming what is supported, BudgetError where the
+    Raises ModelFileError for a damaged or unsupported folder, naming what is supported, and for one that says
+    what a GGUF cannot carry (checkpoint.settings), BudgetError where the
     disk is too full, ReadError where reading fails, UsageError where `out` cannot be written.
     """
+    progress, tell, check = progress or _ignore, tell or _ignore, check or _ignore
     if alignment < 1 or alignment.bit_count() != 1:
         raise UsageError("the alignment must be a power of two", str(alignment))
     config = read_config(folder)
     recipe = recipe_of(config)
+    config = config.or_else(recipe.defaults)
     targets = plan_targets(recipe, config, read_tensors(folder).values())
+    keys = recipe.keys(config)
+    require_carried(recipe, config)
     vocabulary = read_vocabulary(folder, _n_tokens(targets), recipe.cutting)
+    for line in config.notes:
+        tell(line)
     with whole_file(out) as (file, beside):
-        write_header(beside, folder, recipe, config, vocabulary, targets, alignment)
+        write_header(beside, folder, recipe, config, keys, vocabulary, targets, alignment)
         _check_room(out, targets, alignment)
-        _write_data(file, targets, config, alignment, progress or (lambda fraction: None))
+        check(beside)
+        _write_data(file, targets, config, alignment, progress)
+
+
+def _ignore(_: object) -> None:
+    """Nobody asked."""
 
 
 def _n_tokens(targets: Iterable[Target]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Recipe, Value
+from sixgig.checkpoint.recipe import Keys, Recipe, Value
 from sixgig.checkpoint.safetensors import damaged
 from sixgig.checkpoint.target import Target
 from sixgig.checkpoint.vocabulary import Vocabulary
@@ -28,6 +28,7 @@ def write_header(
     folder: Path,
     recipe: Recipe,
     config: Config,
+    keys: Keys,
     vocabulary: Vocabulary,
     targets: Sequence[Target],
     alignment: int,
@@ -41,7 +42,7 @@ def write_header(
     writer.add_custom_alignment(alignment)
     writer.add_quantization_version(2)
     writer.add_file_type(_file_type(targets))
-    for key, value in recipe.keys(config).items():
+    for key, value in keys.items():
         _add(writer, f"{recipe.architecture}.{key}", value)
     _add_tensors(writer, targets)
     try:

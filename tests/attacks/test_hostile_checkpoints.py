@@ -156,9 +156,12 @@ Change = Callable[[Tensors], object]
         (lambda t: t.update({"lm_head.weight": ("I8", np.zeros((4, 4), np.int8))}), "quantised"),
         (lambda t: t.update({"lm_head.weight": ("BF16", np.zeros((0, 4), np.uint16))}), "unusable shape"),
         (lambda t: t.update({"lm_head.weight": ("BF16", np.zeros((), np.uint16))}), "unusable shape"),
-        (lambda t: t.update({"model.layers.0.self_attn.k_proj.weight": SMALL["a"]}), "does not allow"),
+        (lambda t: t.update({"model.layers.0.self_attn.k_proj.weight": SMALL["a"]}), "different shapes"),
         (lambda t: t.update({"language_model.lm_head.weight": t["lm_head.weight"]}), "given twice"),
-        (lambda t: t.update({"model.embed_tokens.weight": ("BF16", np.zeros((8, 32), np.uint16))}), "number"),
+        (
+            lambda t: t.update({"model.embed_tokens.weight": ("BF16", np.zeros((8, 32), np.uint16))}),
+            "another shape",
+        ),
     ],
 )
 def test_tensors_that_do_not_make_a_model(tmp_path: Path, change: Change, complaint: str) -> None:
@@ -169,8 +172,15 @@ def test_tensors_that_do_not_make_a_model(tmp_path: Path, change: Change, compla
 
 def test_too_large_a_vocabulary(tmp_path: Path) -> None:
     embedding = "BF16", np.zeros((2**22 + 1, 1), np.uint16)
-    tensors = llama_tensors() | {"model.embed_tokens.weight": embedding}
-    refused(write_folder(tmp_path / "m", tensors=tensors), "vocabulary is too large")
+    tensors = llama_tensors() | {"model.embed_tokens.weight": embedding, "lm_head.weight": embedding}
+    config = CONFIG | {"vocab_size": 2**22 + 1, "hidden_size": 1, "head_dim": 8}
+    refused(write_folder(tmp_path / "m", config, tensors), "vocabulary is too large")
+
+
+def test_fewer_rows_than_the_tokenizer_has_tokens(tmp_path: Path) -> None:
+    few = "BF16", np.zeros((8, 32), np.uint16)
+    tensors = llama_tensors() | {"model.embed_tokens.weight": few, "lm_head.weight": few}
+    refused(write_folder(tmp_path / "m", CONFIG | {"vocab_size": 8}, tensors), "no usable number")
 
 
 @pytest.mark.parametrize("n_experts", [0, 11, 13, 2**31 - 1])
