@@ -176,7 +176,7 @@ def shared_mixture_keys(config: Config) -> Keys:
         "expert_weights_scale": config.number("routed_scaling_factor", default=1.0),
         "expert_weights_norm": config.flag("norm_topk_prob", default=False),
     }
-    if config.integer("n_group", default=0) > 1:
-        keys["expert_group_count"] = config.integer("n_group")
-        keys["expert_group_used_count"] = config.integer("topk_group")
+    n_groups, n_used = config.integer("n_group", default=0), config.integer("topk_group", default=0)
+    if n_groups > 1:
+        keys |= {"expert_group_count": n_groups, "expert_group_used_count": n_used}
     return keys

@@ -1,6 +1,7 @@
 """Streams a Hugging Face folder into one GGUF file that appears whole or not at all."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from os import SEEK_END
 from pathlib import Path
@@ -12,7 +13,7 @@ from sixgig.checkpoint.header import write_header
 from sixgig.checkpoint.planning import plan_targets
 from sixgig.checkpoint.recipes import recipe_of
 from sixgig.checkpoint.settings import require_carried
-from sixgig.checkpoint.target import Target
+from sixgig.checkpoint.target import Target, count_broken
 from sixgig.checkpoint.vocabulary import read_vocabulary
 from sixgig.checkpoint.whole import whole_file
 from sixgig.errors import BudgetError, ModelFileError, UsageError
@@ -69,7 +70,10 @@ def convert(
         write_header(beside, folder, recipe, config, keys, vocabulary, targets, alignment)
         _check_room(out, targets, alignment)
         check(beside)
-        _write_data(file, targets, config, alignment, progress)
+        broken = _write_data(file, targets, config, alignment, progress)
+    if broken:
+        names = ", ".join(list(broken)[:4]) + (", ..." if len(broken) > 4 else "")
+        tell(f"{sum(broken.values())} weights are no finite numbers (NaN or infinite), in {names}")
 
 
 def _ignore(_: object) -> None:
@@ -96,17 +100,23 @@ def _check_room(out: Path, targets: Iterable[Target], alignment: int) -> None:
 
 def _write_data(
     file: BinaryIO, targets: Sequence[Target], config: Config, alignment: int, progress: Progress
-) -> None:
-    """Each tensor's data behind padding to the alignment; the last is padded too."""
+) -> dict[str, int]:
+    """Each tensor's data behind padding to the alignment; the last is padded too.
+
+    Returns by name how many values are not finite.
+    """
+    broken = Counter[str]()
     written, total = 0, sum(target.size_bytes for target in targets)
     file.seek(0, SEEK_END)
     for target in targets:
         _pad(file, alignment)
         for piece in target.pieces(config):
+            broken[target.name] += count_broken(piece)
             file.write(piece.data)
             written += piece.nbytes
             progress(written / total)
     _pad(file, alignment)
+    return +broken
 
 
 def _pad(file: BinaryIO, alignment: int) -> None:

@@ -72,7 +72,7 @@ def require_carried(recipe: Recipe, config: Config) -> None:
             _require_rope(recipe, config, name)
         elif name in ROPE_BESIDE:
             _require_rope_value(recipe, config, name, value)
-        elif not (name in config.read or _says_nothing(value) or _is_idle(name, recipe)):
+        elif not (name in config.read or name == "text_config" or _says_nothing(value) or _is_idle(name, recipe)):
             _require_known(recipe, name, value)
             config.note(f"config.json: {name} is {_short(value)}, which nothing here knows; it is passed over")
 

@@ -142,6 +142,12 @@ def converted(name: str, rule: Rule, sources: tuple[Stored, ...], stacked: bool,
     return Converted(name, rule, sources, stacked, shape, TYPE_BY_NAME[_type_name(name, first.dtype, shape)])
 
 
+def count_broken(values: Array) -> int:
+    """How many are NaN or infinite; BF16 travels as uint16."""
+    exponents = (values & 0x7F80) == 0x7F80 if values.dtype == np.uint16 else ~np.isfinite(values)
+    return int(np.count_nonzero(exponents))
+
+
 def same_bytes(one: Stored, other: Stored) -> bool:
     """Whether two stored tensors hold the same."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
