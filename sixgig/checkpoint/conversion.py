@@ -13,6 +13,7 @@ from sixgig.checkpoint.header import write_header
 from sixgig.checkpoint.planning import plan_targets
 from sixgig.checkpoint.recipes import recipe_of
 from sixgig.checkpoint.settings import require_carried
+from sixgig.checkpoint.special import read_special
 from sixgig.checkpoint.target import Target, count_broken
 from sixgig.checkpoint.vocabulary import read_vocabulary
 from sixgig.checkpoint.whole import whole_file
@@ -64,10 +65,11 @@ def convert(
     keys = recipe.keys(config)
     require_carried(recipe, config)
     vocabulary = read_vocabulary(folder, _n_tokens(targets), recipe.cutting)
+    special = read_special(folder, config, vocabulary, recipe.special)
     for line in config.notes:
         tell(line)
     with whole_file(out) as (file, beside):
-        write_header(beside, folder, recipe, config, keys, vocabulary, targets, alignment)
+        write_header(beside, folder, recipe, keys, vocabulary, special, targets, alignment)
         _check_room(out, targets, alignment)
         check(beside)
         broken = _write_data(file, targets, config, alignment, progress)
