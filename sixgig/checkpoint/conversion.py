@@ -2,7 +2,8 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from os import SEEK_END
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +12,7 @@ from sixgig.checkpoint.config import Config, read_config
 from sixgig.checkpoint.folder import INDEX, read_tensors, shard_names
 from sixgig.checkpoint.header import write_header
 from sixgig.checkpoint.planning import plan_targets
+from sixgig.checkpoint.proof import OpenTokenizer, prove
 from sixgig.checkpoint.recipes import recipe_of
 from sixgig.checkpoint.settings import require_carried
 from sixgig.checkpoint.special import read_special
@@ -23,7 +25,6 @@ from sixgig.units import format_bytes
 
 Progress = Callable[[float], object]
 Tell = Callable[[str], object]
-Check = Callable[[Path], object]
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -42,20 +43,20 @@ def convert(
     alignment: int = 4096,
     progress: Progress | None = None,
     tell: Tell | None = None,
-    check: Check | None = None,
+    tokenizer: OpenTokenizer | None = None,
 ) -> None:
     """Writes the model in `folder` to the GGUF file `out`, replacing it.
 
     Matrices keep the checkpoint's type (BF16, F16, F32); norms, biases, routers and convolutions become
     float32, as llama.cpp wants them. `alignment` is that of every tensor's data in bytes, a power of two.
-    `progress` gets the fraction written, `tell` a line for each thing that a person should know of. `check` gets
-    the file with its header and no weights yet, and may refuse it. Memory: one tensor, of experts one at a time. Layers that predict
+    `progress` gets the fraction written, `tell` a line for each thing that a person should know of. `tokenizer`
+    opens the GGUF's own, of a file whose weights are still zeros, so that it is proven first. Memory: one tensor, of experts one at a time. Layers that predict
     further tokens and vision parts are left out. A run that dies leaves nothing under `out`.
     Raises ModelFileError for a damaged or unsupported folder, naming what is supported, and for one that says
     what a GGUF cannot carry (checkpoint.settings), BudgetError where the
     disk is too full, ReadError where reading fails, UsageError where `out` cannot be written.
     """
-    progress, tell, check = progress or _ignore, tell or _ignore, check or _ignore
+    progress, tell = progress or _ignore, tell or _ignore
     if alignment < 1 or alignment.bit_count() != 1:
         raise UsageError("the alignment must be a power of two", str(alignment))
     config = read_config(folder)
@@ -71,7 +72,9 @@ def convert(
     with whole_file(out) as (file, beside):
         write_header(beside, folder, recipe, keys, vocabulary, special, targets, alignment)
         _check_room(out, targets, alignment)
-        check(beside)
+        if tokenizer is not None:
+            with _at_full_size(file, targets, alignment), tokenizer(beside) as engine:
+                prove(folder, vocabulary, special, engine)
         broken = _write_data(file, targets, config, alignment, progress)
     if broken:
         names = ", ".join(list(broken)[:4]) + (", ..." if len(broken) > 4 else "")
@@ -98,6 +101,17 @@ def _check_room(out: Path, targets: Iterable[Target], alignment: int) -> None:
         numbers = f"needs {format_bytes(needed)}, {format_bytes(free)} free"
         cure = "free some space, or name a file on another disk"
         raise BudgetError(f"no room for {out.name} in {out.resolve().parent}", numbers, cure)
+
+
+@contextmanager
+def _at_full_size(file: BinaryIO, targets: Iterable[Target], alignment: int) -> Iterator[None]:
+    """While the block runs the file has a hole for each tensor's data, and is a GGUF."""
+    header_bytes = end = file.seek(0, SEEK_END)
+    for target in targets:
+        end = padded(end, alignment) + target.size_bytes
+    file.truncate(padded(end, alignment))
+    yield
+    file.truncate(header_bytes)
 
 
 def _write_data(

@@ -9,7 +9,7 @@ from typing import Any
 
 from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.safetensors import damaged, read_json
-from sixgig.checkpoint.tokenizer_file import frame
+from sixgig.checkpoint.tokenizer_file import Beside, Prefix, frame
 from sixgig.checkpoint.vocabulary import Vocabulary
 from sixgig.errors import ModelFileError
 
@@ -77,6 +77,7 @@ def read_special(folder: Path, config: Config, vocabulary: Vocabulary, named: di
         raise ModelFileError(what, "no eos_token, no eos_token_id", "put it into tokenizer_config.json")
     ids.setdefault("eos", stops[0] if stops else 0)
     _note_uncarried(config, generation)
+    _note_beside(config, vocabulary.beside)
     adds = _adds(folder, settings, ids, vocabulary)
     _carry_stops(folder, ids, stops, vocabulary.tokens)
     return Special(ids, *adds, tuple(dict.fromkeys([ids["eos"], *stops])), _templates(folder, settings, config), _sampling(generation))
@@ -185,6 +186,17 @@ def _note_uncarried(config: Config, generation: dict[str, Any]) -> None:
     for name, nothing in _UNCARRIED.items():
         if generation.get(name) not in nothing:
             config.note(f"generation_config.json: {name} is {str(generation[name])[:40]}; a GGUF cannot carry it")
+
+
+def _note_beside(config: Config, beside: Beside | None) -> None:
+    if beside is None:
+        return
+    if beside.composes:
+        config.note("tokenizer.json brings text into Unicode's form C first, llama.cpp does not: most text is in it")
+    if beside.prefix in (Prefix.EACH_WITHOUT, Prefix.FIRST_WITHOUT):
+        config.note("tokenizer.json puts no space before a text that begins with one, llama.cpp does")
+    if beside.prefix is Prefix.FIRST_WITHOUT:
+        config.note("tokenizer.json puts no space before text behind a special token, llama.cpp does")
 
 
 def _json(path: Path) -> dict[str, Any]:

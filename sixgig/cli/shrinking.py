@@ -9,12 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sixgig.checkpoint import convert, is_checkpoint
+from sixgig.checkpoint import is_checkpoint
 from sixgig.cli.console import PromptBar
 from sixgig.cli.opening import DEFAULT_CONTEXT, Opened, Opening
 from sixgig.cli.picture import draw, require_drawable
 from sixgig.cli.scoring import fitting_ubatch, logits_of, read_text, text_begin
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import say, say_line
 from sixgig.compress.engines import OpenModel
 from sixgig.compress.outcome import Outcome, require_possible, shrink_to
 from sixgig.compress.shrinker import Shrinker
@@ -24,6 +24,7 @@ from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.hardware import usable_cores
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
+from sixgig.inference.converting import convert_checked
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.modelfile.imatrix import write_imatrix
@@ -204,7 +205,7 @@ def _source(name: str, folder: Path) -> ModelFile:
         made = _converted(folder)
         if not made.exists():
             with PromptBar(f"converting {path.name}") as bar:
-                convert(path, made, progress=bar)
+                convert_checked(path, made, progress=bar, tell=say_line)
         model = open_model(made)
     if not model.n_vocab:
         raise ModelFileError(
