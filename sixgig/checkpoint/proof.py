@@ -94,6 +94,8 @@ def _is_carried(text: str, beside: Beside) -> bool:
     """Whether a text is none of those about which conversion told that they differ."""
     if beside.composes and not unicodedata.is_normalized("NFC", text):
         return False
+    if beside.marks_apart and any(unicodedata.category(letter).startswith("M") for letter in text):
+        return False
     return beside.prefix in (Prefix.NONE, Prefix.EACH) or not text.startswith((" ", "\u2581"))
 
 

@@ -193,6 +193,11 @@ def _note_beside(config: Config, beside: Beside | None) -> None:
         return
     if beside.composes:
         config.note("tokenizer.json brings text into Unicode's form C first, llama.cpp does not: most text is in it")
+    if beside.marks_apart:
+        config.note(
+            "text with combining marks (Hindi, Thai, Arabic vowels), and words that change case within and beyond "
+            "A to Z, get other tokens in llama.cpp than by tokenizer.json"
+        )
     if beside.prefix in (Prefix.EACH_WITHOUT, Prefix.FIRST_WITHOUT):
         config.note("tokenizer.json puts no space before a text that begins with one, llama.cpp does")
     if beside.prefix is Prefix.FIRST_WITHOUT:

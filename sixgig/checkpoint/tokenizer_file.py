@@ -27,12 +27,13 @@ class Prefix(Enum):
 
 @dataclass(frozen=True)
 class Beside:
-    """`composes`: text is brought into Unicode's form C first. `prefix` and `splits` (each space begins a word)
-    are of pieces only."""
+    """`composes`: text is brought into Unicode's form C first. `marks_apart`: llama.cpp ends words at combining
+    marks, the file does not. `prefix` and `splits` (each space begins a word) are of pieces only."""
 
     composes: bool = False
     prefix: Prefix = Prefix.NONE
     splits: bool = False
+    marks_apart: bool = False
 
 
 def byte_level(path: Path, content: dict[str, Any]) -> Beside:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sixgig.checkpoint import byte_fallback
 from sixgig.checkpoint.byte_fallback import PLAIN_CUTTING, is_byte, read_merges, read_pairs, scores_of
-from sixgig.checkpoint.pretokenizers import name_of, steps
+from sixgig.checkpoint.pretokenizers import MARKS_APART, name_of, steps
 from sixgig.checkpoint.safetensors import damaged, read_json
 from sixgig.checkpoint.sentencepiece import Piece, read_pieces
 from sixgig.checkpoint.tokenizer_file import SPACE, Beside, Prefix, byte_level, check_added, pieces
@@ -84,6 +84,7 @@ def _by_bytes(
     cutting = names.get(found, found)
     if not content["model"].get("ignore_merges"):
         cutting = _UNMERGED.get(cutting, cutting)
+    beside = replace(beside, marks_apart=cutting in MARKS_APART)
     merges = read_merges(path, content["model"])
     return Vocabulary("gpt2", cutting, tokens, kinds, merges=merges, beside=beside)
 
