@@ -29,7 +29,9 @@ def read_pairs(path: Path, model: dict[str, Any], vocab: dict[str, int]) -> Pair
     pairs = _pairs(path, model)
     for left, right in pairs:
         if not {left, right, left + right} <= vocab.keys():
-            raise damaged(path, "a merge is of tokens that are not there", f"{left[:20]!r} and {right[:20]!r}")
+            raise damaged(
+                path, "a merge is of tokens that are not there", f"{left[:20]!r} and {right[:20]!r}"
+            )
     missing = N_BYTES - sum(map(is_byte, vocab))
     if missing:
         raise ModelFileError(f"{path.name} has no token for some bytes", f"{missing} of 256", "use a GGUF")

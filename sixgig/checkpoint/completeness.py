@@ -26,7 +26,9 @@ def check_complete(recipe: Recipe, config: Config, made: Sequence[Converted]) ->
     _check_embedding(config, made)
     for name, stems in recipe.flags.items():
         if name in config.values:
-            _check_flag(recipe, config, name, {stem for tensors in layers.values() for stem in tensors} & {*stems})
+            _check_flag(
+                recipe, config, name, {stem for tensors in layers.values() for stem in tensors} & {*stems}
+            )
 
 
 def with_head(config: Config, made: list[Converted]) -> list[Converted]:
@@ -40,7 +42,9 @@ def with_head(config: Config, made: list[Converted]) -> list[Converted]:
     if head is None and not tied:
         what = "the checkpoint has no lm_head.weight, and config.json does not say that the embedding serves"
         numbers = "tie_word_embeddings is false or not there; transformers would begin with a random head"
-        raise ModelFileError(what, numbers, f"{_CURE}, or set tie_word_embeddings to true if that is what is meant")
+        raise ModelFileError(
+            what, numbers, f"{_CURE}, or set tie_word_embeddings to true if that is what is meant"
+        )
     if head is None or embedding is None or not tied:
         return made
     if same_bytes(head.sources[0], embedding.sources[0]):
@@ -89,7 +93,7 @@ def _check_flag(recipe: Recipe, config: Config, name: str, found: set[str]) -> N
     said = config.flag(name)
     if said and not found:
         numbers = f"{name} is true, and there is none of {', '.join(recipe.flags[name])}"
-        raise ModelFileError("tensors are missing from the checkpoint", numbers, _CURE)
+        raise ModelFileError("config.json announces tensors that are not there", numbers, _CURE)
     if found and not said:
         numbers = f"{name} is false or not there, and the checkpoint has {', '.join(sorted(found))}"
         cure = f"set {name} to true in config.json if they count, or remove them"

@@ -26,8 +26,16 @@ def ernie_keys(config: Config) -> Keys:
         "expert_feed_forward_length": width,
         "expert_shared_count": n_shared,
     }
-    last = config.integer("moe_layer_end_index", default=config.n_layers - 1) if _ends(config) else config.n_layers - 1
-    require(last == config.n_layers - 1, "config.json: the last layers are not routed", f"moe_layer_end_index {last}")
+    last = (
+        config.integer("moe_layer_end_index", default=config.n_layers - 1)
+        if _ends(config)
+        else config.n_layers - 1
+    )
+    require(
+        last == config.n_layers - 1,
+        "config.json: the last layers are not routed",
+        f"moe_layer_end_index {last}",
+    )
     if n_shared:
         keys["expert_shared_feed_forward_length"] = width * n_shared
     return common_keys(config) | keys

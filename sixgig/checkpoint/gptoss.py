@@ -25,7 +25,9 @@ def gptoss_keys(config: Config) -> Keys:
     """With the window that every other layer looks back."""
     slides = [kind == "sliding_attention" for kind in config.layer_kinds]
     alternate = [number % 2 == 0 for number in range(config.n_layers)]
-    require(not slides or slides == alternate, "config.json: layer_types is another pattern", str(slides)[:60])
+    require(
+        not slides or slides == alternate, "config.json: layer_types is another pattern", str(slides)[:60]
+    )
     return common_keys(config, slides=True) | {
         "attention.sliding_window": config.integer("sliding_window"),
         "expert_feed_forward_length": config.integer("intermediate_size"),

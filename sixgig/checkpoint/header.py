@@ -104,7 +104,9 @@ def _add_special(writer: "GGUFWriter", special: Special) -> None:
     if special.adds_eos is not None:
         writer.add_add_eos_token(special.adds_eos)
     if special.templates:
-        writer.add_chat_template([{"name": name, "template": text} for name, text in special.templates.items()])
+        writer.add_chat_template(
+            [{"name": name, "template": text} for name, text in special.templates.items()]
+        )
     for key, value in special.sampling.items():
         _add(writer, key, value)
 

@@ -38,8 +38,12 @@ def _require_pattern(config: Config, kinds: list[str]) -> None:
     full = bool(kinds) and all(kind == "full_attention" for kind in kinds)
     wanted = [full or number % _PERIOD != 0 for number in numbers]
     chunked = ["chunked_attention" if number % _PERIOD else "full_attention" for number in numbers]
-    require(not kinds or full or kinds == chunked, "config.json: layer_types is another pattern", str(kinds)[:60])
-    require(not rotary or [bool(one) for one in rotary] == wanted, "config.json: no_rope_layers", str(rotary)[:60])
+    require(
+        not kinds or full or kinds == chunked, "config.json: layer_types is another pattern", str(kinds)[:60]
+    )
+    require(
+        not rotary or [bool(one) for one in rotary] == wanted, "config.json: no_rope_layers", str(rotary)[:60]
+    )
     step = config.integer("interleave_moe_layer_step")
     routed = [number - 1 for number in numbers if step and number % step == 0]
     found = config.items("moe_layers")
@@ -72,6 +76,7 @@ RECIPES = (
             "no_rope_layer_interval": 4,
         },
         defaults={"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 5e5},
+        kinds=("full_attention", "chunked_attention"),
         idle=("for_llm_compressor", "use_qk_norm"),
         cutting={"gpt-4o": "llama4"},
     ),

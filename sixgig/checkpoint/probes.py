@@ -43,5 +43,16 @@ def probes() -> Iterator[str]:
         yield "1234567890123456789012"[:number]
         yield f"n={'9' * number};"
     yield from (f"{first}{second}x" for first in _SPACES for second in _SPACES)
-    yield from (f"a{chr(code)}b" for code in (*range(1, 32), *range(127, 161), 0xFEFF, 0x2028, 0xFFFD, 0x10FFFF))
-    yield from ("aaaa", "aaaaaaaaaaaaaaaa", "ababababab", "hahahaha", "=" * 40, "-" * 79, "\n" * 12, "xX" * 20)
+    yield from (
+        f"a{chr(code)}b" for code in (*range(1, 32), *range(127, 161), 0xFEFF, 0x2028, 0xFFFD, 0x10FFFF)
+    )
+    yield from (
+        "aaaa",
+        "aaaaaaaaaaaaaaaa",
+        "ababababab",
+        "hahahaha",
+        "=" * 40,
+        "-" * 79,
+        "\n" * 12,
+        "xX" * 20,
+    )

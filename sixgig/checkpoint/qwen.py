@@ -46,7 +46,11 @@ RECIPES = (
         flags=_QKV,
     ),
     Recipe(
-        "qwen3", ("Qwen3ForCausalLM",), (*_CORE, *head_norms(), *feed_forward()), common_keys, defaults=_UNTIED
+        "qwen3",
+        ("Qwen3ForCausalLM",),
+        (*_CORE, *head_norms(), *feed_forward()),
+        common_keys,
+        defaults=_UNTIED,
     ),
     Recipe(
         "qwen3moe",

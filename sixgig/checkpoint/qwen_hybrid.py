@@ -85,6 +85,7 @@ RECIPES = (
         ignored=_VISION_AND_PREDICTION,
         settled=_SETTLED | {"norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": ([], None)},
         defaults=_DEFAULTS,
+        kinds=("full_attention", "linear_attention"),
     ),
     Recipe(
         "qwen35",
@@ -94,6 +95,7 @@ RECIPES = (
         ignored=_VISION_AND_PREDICTION,
         settled=_SETTLED,
         defaults=_DEFAULTS,
+        kinds=("full_attention", "linear_attention"),
     ),
     Recipe(
         "qwen35moe",
@@ -101,7 +103,9 @@ RECIPES = (
         (*_CORE, *_TILED, *MIXTURE, *GATED_SHARED_EXPERT),
         sectioned_keys,
         ignored=_VISION_AND_PREDICTION,
-        settled=_SETTLED | {"norm_topk_prob": (True, None), "decoder_sparse_step": 1, "mlp_only_layers": ([], None)},
+        settled=_SETTLED
+        | {"norm_topk_prob": (True, None), "decoder_sparse_step": 1, "mlp_only_layers": ([], None)},
         defaults=_DEFAULTS,
+        kinds=("full_attention", "linear_attention"),
     ),
 )

@@ -47,7 +47,7 @@ class Recipe:
     `settled` is what llama.cpp's graph takes for granted: config.json must agree or say nothing.
     `defaults`: what transformers' class takes for values that config.json does not have. `idle`: regular
     expressions for further names in config.json that change nothing in this architecture.
-    `flags`: tensors (name stems in a layer) that are there exactly where a value is true.
+    `kinds`: what "layer_types" may call a layer. `flags`: tensors (name stems in a layer) that are there exactly where a value is true.
     """
 
     architecture: str
@@ -59,6 +59,7 @@ class Recipe:
     settled: dict[str, Settled] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     idle: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ("full_attention", "sliding_attention")
     flags: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(BIASES))
     cutting: dict[str, str] = field(default_factory=dict)
     special: dict[str, str] = field(default_factory=dict)

@@ -18,7 +18,9 @@ _FREQUENCIES = "rope_freqs.weight"
 Frequencies = NDArray[np.float64]
 
 
-def rotary_keys(config: Config, theta: float | None = None, *, alpha: bool = False, stretches: bool = False) -> Keys:
+def rotary_keys(
+    config: Config, theta: float | None = None, *, alpha: bool = False, stretches: bool = False
+) -> Keys:
     """The base and how positions are stretched.
 
     `theta` is the base where config.json names none; `alpha`: "dynamic" scaling with an alpha is the caller's;
@@ -32,7 +34,9 @@ def rotary_keys(config: Config, theta: float | None = None, *, alpha: bool = Fal
     if kind == "dynamic":
         if not (alpha and rope.has("alpha")):
             rope.hear("factor")
-            config.note("rope_type is dynamic: carried up to max_position_embeddings, where it changes nothing")
+            config.note(
+                "rope_type is dynamic: carried up to max_position_embeddings, where it changes nothing"
+            )
         return keys
     if kind == "linear":
         return keys | {"rope.scaling.type": kind, "rope.scaling.factor": rope.number("factor")}

@@ -51,7 +51,11 @@ def read_pieces(path: Path) -> list[Piece]:
 
 def _check_normaliser(path: Path, fields: dict[int, int | bytes]) -> None:
     """Of its settings llama.cpp has the space before the text only (field 3)."""
-    names = {2: ("precompiled_charsmap", b"", b""), 4: ("remove_extra_whitespaces", 1, 0), 5: ("escape_whitespaces", 1, 1)}
+    names = {
+        2: ("precompiled_charsmap", b"", b""),
+        4: ("remove_extra_whitespaces", 1, 0),
+        5: ("escape_whitespaces", 1, 1),
+    }
     for number, (name, default, carried) in names.items():
         found = fields.get(number, default)
         if found != carried:

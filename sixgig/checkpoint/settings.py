@@ -43,7 +43,9 @@ _IDLE = {
         r"temperature|top_[kp]|typical_p|\w*penalty|\w*no_repeat_ngram_size|bad_words_ids|remove_invalid_values",
         r"diversity\w*|suppress_tokens|begin_suppress_tokens|forced_\w+",
     ),
-    "layers that predict further tokens, which are left out": (r"num_nextn_predict_layers|mtp_\w+|num_mtp\w*|use_mtp",),
+    "layers that predict further tokens, which are left out": (
+        r"num_nextn_predict_layers|mtp_\w+|num_mtp\w*|use_mtp",
+    ),
     "pictures and sound, which are left out": (
         r"(vision|image|video|audio|speech|mm|projector|vit|boi|eoi|img|im)_\w+|\w*_(vision|image|video|audio)\w*",
     ),
@@ -64,6 +66,7 @@ def require_carried(recipe: Recipe, config: Config) -> None:
     Call it when everything that the recipe wants has been read. What is passed over without harm but unknown is
     noted on `config`.
     """
+    _require_kinds(recipe, config)
     settled = _EVERYWHERE | recipe.settled
     for name, value in config.values.items():
         if name in settled:
@@ -72,9 +75,13 @@ def require_carried(recipe: Recipe, config: Config) -> None:
             _require_rope(recipe, config, name)
         elif name in ROPE_BESIDE:
             _require_rope_value(recipe, config, name, value)
-        elif not (name in config.read or name == "text_config" or _says_nothing(value) or _is_idle(name, recipe)):
+        elif not (
+            name in config.read or name == "text_config" or _says_nothing(value) or _is_idle(name, recipe)
+        ):
             _require_known(recipe, name, value)
-            config.note(f"config.json: {name} is {_short(value)}, which nothing here knows; it is passed over")
+            config.note(
+                f"config.json: {name} is {_short(value)}, which nothing here knows; it is passed over"
+            )
 
 
 def _require_settled(recipe: Recipe, name: str, value: Any, wanted: Settled) -> None:
@@ -83,9 +90,22 @@ def _require_settled(recipe: Recipe, name: str, value: Any, wanted: Settled) -> 
         if name in ("quantization_config", "compression_config"):
             method = value.get("quant_method") if isinstance(value, dict) else value
             what = f"the checkpoint is quantised: config.json has {name} ({_short(method)})"
-            raise ModelFileError(what, "stored weights cannot be taken over", "use its BF16 checkpoint or a GGUF")
+            raise ModelFileError(
+                what, "stored weights cannot be taken over", "use its BF16 checkpoint or a GGUF"
+            )
         numbers = f"{name} is {_short(value)}, llama.cpp's {recipe.architecture} has {_short(allowed[0])}"
-        raise ModelFileError("config.json asks for what cannot be run", numbers, "use another checkpoint or a GGUF")
+        raise ModelFileError(
+            "config.json asks for what cannot be run", numbers, "use another checkpoint or a GGUF"
+        )
+
+
+def _require_kinds(recipe: Recipe, config: Config) -> None:
+    for kind in config.layer_kinds:
+        if kind not in recipe.kinds:
+            numbers = f"layer_types has {kind[:40]!r}, llama.cpp's {recipe.architecture} has {', '.join(recipe.kinds)}"
+            raise ModelFileError(
+                "config.json asks for layers that cannot be run", numbers, "use a GGUF of the model"
+            )
 
 
 def _as_float(value: Any) -> Any:

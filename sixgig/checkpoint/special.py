@@ -17,7 +17,16 @@ _KINDS = ("bos", "eos", "unk", "sep", "pad", "mask")
 _LONGEST_JSON_BYTES = 64 * 2**20
 # Texts of tokens at which llama.cpp stops, whatever the file says.
 _STOPS = {
-    *("<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>"),
+    *(
+        "<|eot_id|>",
+        "<|im_end|>",
+        "<|end|>",
+        "<|return|>",
+        "<|call|>",
+        "<|flush|>",
+        "<|calls|>",
+        "<end_of_turn>",
+    ),
     *("<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<eos>"),
     *("<end_of_utterance>", "<turn|>", "<|tool_response>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "[e~["),
 }
@@ -80,7 +89,13 @@ def read_special(folder: Path, config: Config, vocabulary: Vocabulary, named: di
     _note_beside(config, vocabulary.beside)
     adds = _adds(folder, settings, ids, vocabulary)
     _carry_stops(folder, ids, stops, vocabulary.tokens)
-    return Special(ids, *adds, tuple(dict.fromkeys([ids["eos"], *stops])), _templates(folder, settings, config), _sampling(generation))
+    return Special(
+        ids,
+        *adds,
+        tuple(dict.fromkeys([ids["eos"], *stops])),
+        _templates(folder, settings, config),
+        _sampling(generation),
+    )
 
 
 def _ids(folder: Path, settings: dict[str, Any], config: Config, numbers: dict[str, int]) -> dict[str, int]:
@@ -114,11 +129,15 @@ def _stops(generation: dict[str, Any], config: Config, n_tokens: int) -> list[in
 def _carry_stops(folder: Path, ids: dict[str, int], stops: list[int], tokens: list[str]) -> None:
     """Two further stop tokens have keys; others must have a name that llama.cpp stops at."""
     named = {ids.get(kind) for kind in ("eos", "eot", "eom")}
-    others = [number for number in dict.fromkeys(stops) if number not in named and tokens[number] not in _STOPS]
+    others = [
+        number for number in dict.fromkeys(stops) if number not in named and tokens[number] not in _STOPS
+    ]
     free = [kind for kind in ("eot", "eom") if kind not in ids]
     if len(others) > len(free):
         numbers = f"{len(others)} beside {tokens[ids['eos']][:40]!r}, such as {tokens[others[-1]][:40]!r}"
-        raise ModelFileError(f"{folder.name} has more stop tokens than a GGUF can name", numbers, "use a GGUF")
+        raise ModelFileError(
+            f"{folder.name} has more stop tokens than a GGUF can name", numbers, "use a GGUF"
+        )
     ids.update(zip(free, others, strict=False))
 
 
@@ -161,9 +180,13 @@ def _by_name(value: Any) -> dict[str, str]:
         return {}
     if isinstance(value, str):
         return {"default": value}
-    pairs = value.items() if isinstance(value, dict) else [
-        (one.get("name"), one.get("template")) for one in value if isinstance(one, dict)
-    ] if isinstance(value, list) else [(None, None)]
+    pairs = (
+        value.items()
+        if isinstance(value, dict)
+        else [(one.get("name"), one.get("template")) for one in value if isinstance(one, dict)]
+        if isinstance(value, list)
+        else [(None, None)]
+    )
     found = list(pairs)
     if not all(isinstance(name, str) and isinstance(text, str) for name, text in found):
         raise damaged(Path("tokenizer_config.json"), "its chat_template is no text and no named texts")
@@ -185,14 +208,18 @@ def _sampling(generation: dict[str, Any]) -> dict[str, int | float]:
 def _note_uncarried(config: Config, generation: dict[str, Any]) -> None:
     for name, nothing in _UNCARRIED.items():
         if generation.get(name) not in nothing:
-            config.note(f"generation_config.json: {name} is {str(generation[name])[:40]}; a GGUF cannot carry it")
+            config.note(
+                f"generation_config.json: {name} is {str(generation[name])[:40]}; a GGUF cannot carry it"
+            )
 
 
 def _note_beside(config: Config, beside: Beside | None) -> None:
     if beside is None:
         return
     if beside.composes:
-        config.note("tokenizer.json brings text into Unicode's form C first, llama.cpp does not: most text is in it")
+        config.note(
+            "tokenizer.json brings text into Unicode's form C first, llama.cpp does not: most text is in it"
+        )
     if beside.marks_apart:
         config.note(
             "text with combining marks (Hindi, Thai, Arabic vowels), and words that change case within and beyond "

@@ -108,7 +108,9 @@ def check_added(path: Path, entry: dict[str, Any]) -> None:
     """ModelFileError for an added token that takes up space beside it or matches whole words only."""
     for flag in ("lstrip", "rstrip", "single_word"):
         if entry.get(flag):
-            numbers = f"{flag} of {str(entry.get('content'))[:40]!r} is true; llama.cpp finds such tokens anywhere"
+            numbers = (
+                f"{flag} of {str(entry.get('content'))[:40]!r} is true; llama.cpp finds such tokens anywhere"
+            )
             raise ModelFileError(f"{path.name}: an added token cannot be carried over", numbers, _CURE)
 
 

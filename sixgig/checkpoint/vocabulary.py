@@ -89,9 +89,7 @@ def _by_bytes(
     return Vocabulary("gpt2", cutting, tokens, kinds, merges=merges, beside=beside)
 
 
-def _by_characters(
-    path: Path, content: dict[str, Any], model: dict[str, Any], n_tokens: int
-) -> Vocabulary:
+def _by_characters(path: Path, content: dict[str, Any], model: dict[str, Any], n_tokens: int) -> Vocabulary:
     """BPE over characters: as SentencePiece with scores, or where they do not say it all, by its merges."""
     vocab = model.get("vocab")
     if not isinstance(vocab, dict) or not vocab:
@@ -110,7 +108,10 @@ def _by_characters(
     prefixed = beside.prefix is not Prefix.NONE
     splits = beside.splits and any(SPACE in (left + right)[1:] for left, right in pairs)
     if isinstance(scores, dict) and not splits:
-        numbers = [scores.get(token, _ADDED_SCORE if kind != _NORMAL else 0.0) for token, kind in zip(tokens, kinds, strict=True)]
+        numbers = [
+            scores.get(token, _ADDED_SCORE if kind != _NORMAL else 0.0)
+            for token, kind in zip(tokens, kinds, strict=True)
+        ]
         return Vocabulary("llama", "default", tokens, kinds, numbers, prefixed, beside=beside)
     if prefixed or splits or not byte_fallback.cuts_lines(pairs):
         why = scores if isinstance(scores, str) else "each space begins a word"
