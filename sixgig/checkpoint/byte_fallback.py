@@ -1,9 +1,9 @@
 """Merges over characters with single bytes for the rest: LLaMA's tokenizer.json without its tokenizer.model.
 
-llama.cpp's SentencePiece tokenizer joins whatever makes a token, the best score first, and asks for no list of
-pairs. It does what merges do where every pair that makes a token is a merge, and all merges that make one token
-stand together: then a token's score is the place of its merges. Other lists go, where no space is put before
-the text, to its BPE over plain characters, which takes merges as they are.
+llama.cpp's SentencePiece tokenizer joins whatever makes a token, the best score first, and asks for no list
+of pairs. It does what merges do where every pair that makes a token is a merge, and all merges that make one
+token stand together: then a token's score is the place of its merges. Other lists go, where no space is put
+before the text, to its BPE over plain characters, which takes merges as they are.
 """
 
 import re

@@ -49,9 +49,7 @@ def with_head(config: Config, made: list[Converted]) -> list[Converted]:
         return made
     if same_bytes(head.sources[0], embedding.sources[0]):
         return [one for one in made if one is not head]
-    config.note(
-        "tie_word_embeddings is true, but lm_head.weight is not the embedding: it is kept, as transformers 5 does"
-    )
+    config.note("tie_word_embeddings is true, but lm_head.weight is another than the embedding: it is kept")
     return made
 
 

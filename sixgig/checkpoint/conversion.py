@@ -49,12 +49,13 @@ def convert(
 
     Matrices keep the checkpoint's type (BF16, F16, F32); norms, biases, routers and convolutions become
     float32, as llama.cpp wants them. `alignment` is that of every tensor's data in bytes, a power of two.
-    `progress` gets the fraction written, `tell` a line for each thing that a person should know of. `tokenizer`
-    opens the GGUF's own, of a file whose weights are still zeros, so that it is proven first. Memory: one tensor, of experts one at a time. Layers that predict
-    further tokens and vision parts are left out. A run that dies leaves nothing under `out`.
+    `progress` gets the fraction written, `tell` a line for each thing that a person should know of.
+    `tokenizer` opens the GGUF's own, of a file whose weights are still zeros: it is proven before they are
+    written. Memory: one tensor, of experts one at a time. Layers that predict further tokens and vision parts
+    are left out. A run that dies leaves nothing under `out`.
     Raises ModelFileError for a damaged or unsupported folder, naming what is supported, and for one that says
-    what a GGUF cannot carry (checkpoint.settings), BudgetError where the
-    disk is too full, ReadError where reading fails, UsageError where `out` cannot be written.
+    what a GGUF cannot carry (checkpoint.settings); BudgetError where the disk is too full, ReadError where
+    reading fails, UsageError where `out` cannot be written.
     """
     progress, tell = progress or _ignore, tell or _ignore
     if alignment < 1 or alignment.bit_count() != 1:

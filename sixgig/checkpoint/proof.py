@@ -39,8 +39,8 @@ OpenTokenizer = Callable[[Path], AbstractContextManager[EngineTokenizer]]
 
 
 def prove(folder: Path, vocabulary: Vocabulary, special: Special, engine: EngineTokenizer) -> None:
-    """ModelFileError naming the first text of which llama.cpp would make other tokens, or a stop token that it
-    would pass over."""
+    """ModelFileError naming the first text of which llama.cpp would make other tokens, or a stop token that
+    it would pass over."""
     for number in special.stops:
         if not engine.is_end(number):
             text = vocabulary.tokens[number][:40]
@@ -105,8 +105,9 @@ def _compare(
     differing = [number for number, ids in enumerate(found) if ids != wanted[number]]
     if differing:
         first = differing[0]
+        theirs, ours = (str(ids[first][:8])[:60] for ids in (wanted, found))
         numbers = (
-            f"{texts[first][:40]!r} is {str(wanted[first][:8])[:60]}, and would be {str(found[first][:8])[:60]}; "
+            f"{texts[first][:40]!r} is {theirs}, and would be {ours}; "
             f"{len(differing)} of {len(found)} texts tried differ"
         )
         what = f"{path.name}: llama.cpp would make other tokens of a text"

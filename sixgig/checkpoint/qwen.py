@@ -15,7 +15,7 @@ from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.recipe import Keys, Recipe, Settled
 
 _EVERY_LAYER: dict[str, Settled] = {"decoder_sparse_step": 1, "mlp_only_layers": ([], None)}
-_QKV = {"qkv_bias": ("attn_q.bias", "attn_k.bias", "attn_v.bias")}
+_QKV: dict[str, tuple[str, ...]] = {"qkv_bias": ("attn_q.bias", "attn_k.bias", "attn_v.bias")}
 _UNTIED = {"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 10000.0}
 _BIASED = {"tie_word_embeddings": False, "qkv_bias": True, "rope_theta": 10000.0}
 _CORE = (*outside(), *norms(), *attention())

@@ -47,7 +47,8 @@ class Recipe:
     `settled` is what llama.cpp's graph takes for granted: config.json must agree or say nothing.
     `defaults`: what transformers' class takes for values that config.json does not have. `idle`: regular
     expressions for further names in config.json that change nothing in this architecture.
-    `kinds`: what "layer_types" may call a layer. `flags`: tensors (name stems in a layer) that are there exactly where a value is true.
+    `kinds`: what "layer_types" may call a layer. `flags`: tensors (name stems in a layer) that are there
+    exactly where a value is true.
     """
 
     architecture: str

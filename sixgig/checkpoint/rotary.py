@@ -1,6 +1,6 @@
 """How positions turn queries and keys: config.json's rotary settings as llama.cpp has them, or a refusal.
 
-Source: transformers' modeling_rope_utils for what they mean; llama.cpp's context for what it makes of its keys.
+Source: transformers' modeling_rope_utils for what they mean, llama.cpp's context for what it makes of keys.
 """
 
 import math
@@ -23,8 +23,8 @@ def rotary_keys(
 ) -> Keys:
     """The base and how positions are stretched.
 
-    `theta` is the base where config.json names none; `alpha`: "dynamic" scaling with an alpha is the caller's;
-    `stretches`: the graph takes a tensor of divisors, `stretched`, for what keys cannot say.
+    `theta` is the base where config.json names none; `alpha`: "dynamic" scaling with an alpha is for the
+    caller; `stretches`: the graph takes a tensor of divisors, `stretched`, for what keys cannot say.
     """
     rope = config.rope
     keys: Keys = {"rope.freq_base": rope.number("rope_theta", default=theta)}
@@ -132,7 +132,8 @@ def _llama3(config: Config) -> NDArray[np.float32]:
     width, base = config.head_width, np.float32(rope.number("rope_theta", default=10000.0))
     waves = 2 * math.pi * base ** (np.arange(0, width, 2, dtype=np.float32) / np.float32(width))
     share = np.clip((trained / waves - low) / (high - low), 0, 1) if high != low else trained / waves > low
-    return (1 / ((1 - share) / factor + share)).astype(np.float32)
+    divisors: NDArray[np.float32] = (1 / ((1 - share) / factor + share)).astype(np.float32)
+    return divisors
 
 
 def _yarn(config: Config) -> NDArray[np.float32]:
@@ -149,4 +150,5 @@ def _yarn(config: Config) -> NDArray[np.float32]:
     first, last = max(ends[0], 0), min(ends[1], width - 1)
     last += 0.001 if first == last else 0
     stretched_share = np.clip((np.arange(width // 2) - first) / (last - first), 0, 1)
-    return (1 / (stretched_share / factor + (1 - stretched_share))).astype(np.float32)
+    divisors: NDArray[np.float32] = (1 / (stretched_share / factor + (1 - stretched_share))).astype(np.float32)
+    return divisors

@@ -1,4 +1,4 @@
-"""Whether the GGUF carries all that config.json says: each value is read, settled, known to do nothing, or told.
+"""Whether the GGUF carries all that config.json says: a value is read, settled, known to be idle, or told.
 
 A value that nobody reads and that may change what the model computes is refused by name. Source of what does
 nothing: transformers' PreTrainedConfig and the classes of the architectures that recipes know.
@@ -63,8 +63,8 @@ _CURE = "use another checkpoint or a GGUF; where the value changes nothing, take
 def require_carried(recipe: Recipe, config: Config) -> None:
     """ModelFileError naming a value of config.json that changes the function and is in no GGUF of `recipe`.
 
-    Call it when everything that the recipe wants has been read. What is passed over without harm but unknown is
-    noted on `config`.
+    Call it when everything that the recipe wants has been read. What is passed over without harm but unknown
+    is noted on `config`.
     """
     _require_kinds(recipe, config)
     settled = _EVERYWHERE | recipe.settled
@@ -102,7 +102,8 @@ def _require_settled(recipe: Recipe, name: str, value: Any, wanted: Settled) -> 
 def _require_kinds(recipe: Recipe, config: Config) -> None:
     for kind in config.layer_kinds:
         if kind not in recipe.kinds:
-            numbers = f"layer_types has {kind[:40]!r}, llama.cpp's {recipe.architecture} has {', '.join(recipe.kinds)}"
+            known = ", ".join(recipe.kinds)
+            numbers = f"layer_types has {kind[:40]!r}, llama.cpp's {recipe.architecture} has {known}"
             raise ModelFileError(
                 "config.json asks for layers that cannot be run", numbers, "use a GGUF of the model"
             )
@@ -129,7 +130,8 @@ def _require_rope(recipe: Recipe, config: Config, name: str) -> None:
         if isinstance(inner, dict) and used and inner != found.get("full_attention", inner):
             what = f"config.json: {name}.{kind} turns positions otherwise than full_attention"
             raise ModelFileError(what, _short(inner), "use a GGUF of the model")
-    flat = found.get("full_attention") if isinstance(found.get("full_attention"), dict) else found
+    inner = found.get("full_attention")
+    flat = inner if isinstance(inner, dict) else found
     for key, value in flat.items():
         if not isinstance(value, dict):
             _require_rope_value(recipe, config, key, value)

@@ -39,7 +39,7 @@ _SAMPLING = {
     "repetition_penalty": ("general.sampling.penalty_repeat", float),
 }
 # Fields that change what is generated and that no GGUF carries, with the value that does nothing.
-_UNCARRIED = {
+_UNCARRIED: dict[str, tuple[Any, ...]] = {
     "suppress_tokens": (None, []),
     "begin_suppress_tokens": (None, []),
     "bad_words_ids": (None, []),
@@ -57,7 +57,7 @@ _UNCARRIED = {
 
 @dataclass(frozen=True)
 class Special:
-    """`ids`: token by use. `adds_bos`, `adds_eos`: whether one is put around a text; None where nothing says so.
+    """`ids`: token by use. `adds_bos`, `adds_eos`: whether one is put around a text; None: nothing says so.
 
     `stops`: tokens that end an answer. `templates`: by name, "default" for the one. `sampling` by GGUF key.
     """
@@ -71,8 +71,10 @@ class Special:
 
 
 def read_special(folder: Path, config: Config, vocabulary: Vocabulary, named: dict[str, str]) -> Special:
-    """All of it; ModelFileError for damage and for what llama.cpp cannot do. `named`: tokens by use where no file
-    says so."""
+    """All of it; ModelFileError for damage and for what llama.cpp cannot do.
+
+    `named`: tokens by use where no file says so.
+    """
     settings = _json(folder / "tokenizer_config.json")
     generation = _json(folder / "generation_config.json")
     numbers = {token: number for number, token in enumerate(vocabulary.tokens)}
@@ -99,7 +101,7 @@ def read_special(folder: Path, config: Config, vocabulary: Vocabulary, named: di
 
 
 def _ids(folder: Path, settings: dict[str, Any], config: Config, numbers: dict[str, int]) -> dict[str, int]:
-    """tokenizer_config.json says which; else special_tokens_map.json; else config.json by number, -1 for none."""
+    """By tokenizer_config.json; else special_tokens_map.json; else config.json by number, -1 for none."""
     older = _json(folder / "special_tokens_map.json")
     ids: dict[str, int] = {}
     for kind in _KINDS:
@@ -144,7 +146,7 @@ def _carry_stops(folder: Path, ids: dict[str, int], stops: list[int], tokens: li
 def _adds(
     folder: Path, settings: dict[str, Any], ids: dict[str, int], vocabulary: Vocabulary
 ) -> tuple[bool | None, bool | None]:
-    """Whether BOS and EOS are put around a text: said in tokenizer_config.json, else by the post_processor."""
+    """Whether BOS and EOS are put around a text, by tokenizer_config.json, else by the post_processor."""
     said = {kind: settings.get(f"add_{kind}_token") for kind in ("bos", "eos")}
     if any(isinstance(one, bool) for one in said.values()):
         return said["bos"] is True and "bos" in ids, said["eos"] is True and "eos" in ids
@@ -154,7 +156,8 @@ def _adds(
     before, behind = frame(_json(path))
     for kind, tokens in (("bos", before), ("eos", behind)):
         if len(tokens) > 1 or (tokens and tokens[0] not in vocabulary.tokens):
-            numbers = f"post_processor puts {', '.join(tokens)[:80]} {'before' if kind == 'bos' else 'behind'} a text"
+            side = "before" if kind == "bos" else "behind"
+            numbers = f"post_processor puts {', '.join(tokens)[:80]} {side} a text"
             raise ModelFileError(f"{path.name} asks for what llama.cpp does not do", numbers, "use a GGUF")
         if tokens:
             ids[kind] = vocabulary.tokens.index(tokens[0])
@@ -222,8 +225,8 @@ def _note_beside(config: Config, beside: Beside | None) -> None:
         )
     if beside.marks_apart:
         config.note(
-            "text with combining marks (Hindi, Thai, Arabic vowels), and words that change case within and beyond "
-            "A to Z, get other tokens in llama.cpp than by tokenizer.json"
+            "text with combining marks (Hindi, Thai, Arabic vowels), and words that change case within and "
+            "beyond A to Z, get other tokens in llama.cpp than by tokenizer.json"
         )
     if beside.prefix in (Prefix.EACH_WITHOUT, Prefix.FIRST_WITHOUT):
         config.note("tokenizer.json puts no space before a text that begins with one, llama.cpp does")

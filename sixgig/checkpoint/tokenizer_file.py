@@ -27,8 +27,8 @@ class Prefix(Enum):
 
 @dataclass(frozen=True)
 class Beside:
-    """`composes`: text is brought into Unicode's form C first. `marks_apart`: llama.cpp ends words at combining
-    marks, the file does not. `prefix` and `splits` (each space begins a word) are of pieces only."""
+    """`composes`: text is brought into Unicode's form C first. `marks_apart`: llama.cpp ends words at
+    combining marks, the file does not. `prefix` and `splits` (each space begins a word): of pieces only."""
 
     composes: bool = False
     prefix: Prefix = Prefix.NONE
@@ -92,7 +92,8 @@ def frame(content: dict[str, Any]) -> tuple[list[str], list[str]]:
             found = [str(end[0]) if isinstance(end, list) and end else "" for end in ends]
             before, behind = [found[0], *before], [*behind, found[1]]
         single = one.get("single")
-        for item in single if one.get("type") == "TemplateProcessing" and isinstance(single, list) else []:
+        single = single if one.get("type") == "TemplateProcessing" and isinstance(single, list) else []
+        for item in single:
             special = item.get("SpecialToken") if isinstance(item, dict) else None
             if isinstance(special, dict):
                 _side(single, item, before, behind).append(str(special.get("id")))

@@ -1,4 +1,4 @@
-"""A Hugging Face folder becomes a GGUF, and llama.cpp itself is asked whether it is one before it is written."""
+"""A Hugging Face folder becomes a GGUF; llama.cpp is asked first whether it loads, and how it tokenizes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ def convert_checked(
     progress: Callable[[float], object] | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> None:
-    """As checkpoint.convert; refuses also what llama.cpp would not load and a tokenizer that makes other tokens."""
+    """As checkpoint.convert; refused too is what llama.cpp would not load, or would tokenize otherwise."""
 
     @contextmanager
     def tokenizer(header: Path) -> Iterator[Vocabulary]:
