@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,7 +51,7 @@ def prove(folder: Path, vocabulary: Vocabulary, special: Special, engine: Engine
     path = folder / "tokenizer.json"
     library = _open(path)
     texts = [text for text in _texts(library, vocabulary) if _is_carried(text, vocabulary.beside)]
-    wanted = [one.ids for one in library.encode_batch(texts, add_special_tokens=False)]
+    wanted = _encoded(path, library, texts)
     _compare(path, texts, wanted, [engine.tokenize(text) for text in texts])
     if special.adds_bos is not None:
         before = [special.ids["bos"]] if special.adds_bos else []
@@ -63,13 +63,27 @@ def prove(folder: Path, vocabulary: Vocabulary, special: Special, engine: Engine
 def _open(path: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
-    try:
+    with _explained(path):
         library = Tokenizer.from_str(path.read_text("utf-8"))
-    except Exception as error:  # the library has no class of its own for it
-        raise damaged(path, "the tokenizers library cannot read it", str(error)[:120]) from error
-    library.no_truncation()
-    library.no_padding()
+        library.no_truncation()
+        library.no_padding()
     return library
+
+
+def _encoded(path: Path, library: Tokenizer, texts: list[str]) -> list[list[int]]:
+    with _explained(path):
+        return [one.ids for one in library.encode_batch(texts, add_special_tokens=False)]
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """The library has no class of its own for errors, and panics of its Rust are no Exception."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise damaged(path, "the tokenizers library cannot use it", str(error)[:120]) from error
+        raise
 
 
 def _texts(library: Tokenizer, vocabulary: Vocabulary) -> Iterator[str]:

@@ -149,6 +149,6 @@ def _yarn(config: Config) -> NDArray[np.float32]:
         ends = [math.floor(ends[0]), math.ceil(ends[1])]
     first, last = max(ends[0], 0), min(ends[1], width - 1)
     last += 0.001 if first == last else 0
-    stretched_share = np.clip((np.arange(width // 2) - first) / (last - first), 0, 1)
-    divisors: NDArray[np.float32] = (1 / (stretched_share / factor + (1 - stretched_share))).astype(np.float32)
+    share = np.clip((np.arange(width // 2) - first) / (last - first), 0, 1)
+    divisors: NDArray[np.float32] = (1 / (share / factor + (1 - share))).astype(np.float32)
     return divisors

@@ -126,7 +126,7 @@ def _require_rope(recipe: Recipe, config: Config, name: str) -> None:
             raise ModelFileError("config.json: rope_scaling and rope_parameters disagree", numbers, _CURE)
     for kind in ("full_attention", "sliding_attention", "chunked_attention"):
         inner = found.get(kind)
-        used = kind in config.values.get("layer_types", [])
+        used = kind in config.layer_kinds
         if isinstance(inner, dict) and used and inner != found.get("full_attention", inner):
             what = f"config.json: {name}.{kind} turns positions otherwise than full_attention"
             raise ModelFileError(what, _short(inner), "use a GGUF of the model")

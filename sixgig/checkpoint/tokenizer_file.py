@@ -70,7 +70,7 @@ def pieces(path: Path, content: dict[str, Any]) -> Beside:
     for one in _flat(content.get("pre_tokenizer"), "pretokenizers"):
         if one.get("type") != "Metaspace" or one.get("replacement") != SPACE:
             _refuse(path, "pre_tokenizer", one, "words would be cut otherwise")
-        scheme = one.get("prepend_scheme", "always" if one.get("add_prefix_space", True) else "never")
+        scheme = str(one.get("prepend_scheme", "always" if one.get("add_prefix_space", True) else "never"))
         schemes = {"always": Prefix.EACH_WITHOUT, "first": Prefix.FIRST_WITHOUT, "never": prefix}
         if scheme not in schemes or prefix is not Prefix.NONE:
             _refuse(path, "pre_tokenizer.prepend_scheme", scheme, "other spaces would be put before the text")
@@ -131,8 +131,8 @@ def _flat(part: Any, inner: str) -> list[dict[str, Any]]:
     """The steps of a part of the file, Sequences opened."""
     if part is None:
         return []
-    if not isinstance(part, dict):
-        raise damaged(Path("tokenizer.json"), f"its {inner} are no objects", str(part)[:60])
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        raise damaged(Path("tokenizer.json"), f"its {inner} are no objects with a type", str(part)[:60])
     if part.get("type") != "Sequence":
         return [part]
     steps = part.get(inner)

@@ -19,6 +19,7 @@ _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6  #
 _UNMERGED = {"llama-bpe": "smaug-bpe"}  # the same words, of which known ones are not taken whole
 _ADDED_SCORE = -1000.0
 _LONGEST_NUMBER = 9
+_MODEL_CURE = "put the model's tokenizer.model into the folder, or use a GGUF of the model"
 _CURE = "put the model's tokenizer.json into the folder"
 
 
@@ -63,7 +64,7 @@ def read_vocabulary(folder: Path, n_tokens: int, names: dict[str, str]) -> Vocab
     if isinstance(model, dict) and by_characters:
         return _by_characters(path, content, model, n_tokens)
     if not isinstance(model, dict) or not by_bytes:
-        cure = "put the model's tokenizer.model into the folder"
+        cure = _MODEL_CURE
         raise ModelFileError(f"{path.name} is no BPE", _kind(model), cure)
     return _by_bytes(path, content, model.get("vocab"), n_tokens, names)
 
@@ -95,7 +96,7 @@ def _by_characters(path: Path, content: dict[str, Any], model: dict[str, Any], n
     if not isinstance(vocab, dict) or not vocab:
         raise damaged(path, "it has no vocabulary")
     beside = pieces(path, content)
-    added = content.get("added_tokens", [])
+    added = content.get("added_tokens")
     tokens, kinds = _tokens(path, vocab, added, n_tokens)
     for number, token in enumerate(tokens):
         if is_byte(token):
@@ -103,7 +104,7 @@ def _by_characters(path: Path, content: dict[str, Any], model: dict[str, Any], n
         elif token == model.get("unk_token"):
             kinds[number] = _UNKNOWN
     pairs = read_pairs(path, model, vocab)
-    names = {entry.get("content") for entry in added}
+    names = {entry["content"] for entry in added or []}
     scores = scores_of(pairs, {token: number for token, number in vocab.items() if token not in names})
     prefixed = beside.prefix is not Prefix.NONE
     splits = beside.splits and any(SPACE in (left + right)[1:] for left, right in pairs)
@@ -116,7 +117,7 @@ def _by_characters(path: Path, content: dict[str, Any], model: dict[str, Any], n
     if prefixed or splits or not byte_fallback.cuts_lines(pairs):
         why = scores if isinstance(scores, str) else "each space begins a word"
         what = f"{path.name} joins text in a way that llama.cpp does not"
-        raise ModelFileError(what, why, "put the model's tokenizer.model into the folder")
+        raise ModelFileError(what, why, _MODEL_CURE)
     merges = read_merges(path, model)
     return Vocabulary("gpt2", PLAIN_CUTTING, tokens, kinds, merges=merges, beside=beside)
 
@@ -174,7 +175,9 @@ def _tokens(path: Path, vocab: dict[str, Any], added: Any, n_tokens: int) -> tup
     for text, number in vocab.items():
         index = _checked(path, text, number, n_tokens)
         tokens[index], kinds[index] = text, _NORMAL
-    for entry in added if isinstance(added, list) else []:
+    if added is not None and not isinstance(added, list):
+        raise damaged(path, "its added_tokens are no list", str(added)[:60])
+    for entry in added or []:
         token = entry.get("content") if isinstance(entry, dict) else None
         if not isinstance(token, str):
             raise damaged(path, "an added token has no text")
