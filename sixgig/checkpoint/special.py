@@ -89,7 +89,7 @@ def read_special(folder: Path, config: Config, vocabulary: Vocabulary, named: di
     ids.setdefault("eos", stops[0] if stops else 0)
     _note_uncarried(config, generation)
     _note_beside(config, vocabulary.beside)
-    adds = _adds(folder, settings, ids, vocabulary)
+    adds = _adds(folder, settings, ids, vocabulary, config if "bos" in named else None)
     _carry_stops(folder, ids, stops, vocabulary.tokens)
     return Special(
         ids,
@@ -144,9 +144,16 @@ def _carry_stops(folder: Path, ids: dict[str, int], stops: list[int], tokens: li
 
 
 def _adds(
-    folder: Path, settings: dict[str, Any], ids: dict[str, int], vocabulary: Vocabulary
+    folder: Path,
+    settings: dict[str, Any],
+    ids: dict[str, int],
+    vocabulary: Vocabulary,
+    templated: Config | None,
 ) -> tuple[bool | None, bool | None]:
-    """Whether BOS and EOS are put around a text, by tokenizer_config.json, else by the post_processor."""
+    """Whether BOS and EOS are put around a text, by tokenizer_config.json, else by the post_processor.
+
+    `templated`: of a family whose beginning is several tokens, which llama.cpp cannot put; None for others.
+    """
     said = {kind: settings.get(f"add_{kind}_token") for kind in ("bos", "eos")}
     if any(isinstance(one, bool) for one in said.values()):
         return said["bos"] is True and "bos" in ids, said["eos"] is True and "eos" in ids
@@ -156,11 +163,20 @@ def _adds(
     before, behind = frame(_json(path))
     for kind, tokens in (("bos", before), ("eos", behind)):
         if len(tokens) > 1 or (tokens and tokens[0] not in vocabulary.tokens):
+            if templated and kind == "bos":
+                templated.note(
+                    f"the post_processor's {', '.join(tokens)[:80]} are put by chat templates only"
+                )
+                tokens.clear()
+                continue
             side = "before" if kind == "bos" else "behind"
             numbers = f"post_processor puts {', '.join(tokens)[:80]} {side} a text"
             raise ModelFileError(f"{path.name} asks for what llama.cpp does not do", numbers, "use a GGUF")
         if tokens:
-            ids[kind] = vocabulary.tokens.index(tokens[0])
+            number = vocabulary.tokens.index(tokens[0])
+            if kind == "eos" and ids["eos"] != number:
+                ids.setdefault("eot", ids["eos"])  # both end an answer
+            ids[kind] = number
     return bool(before), bool(behind)
 
 
