@@ -97,12 +97,35 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "LlamaForCausalLM",
         {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}},
     ),
+    "llama-biased": ("LlamaForCausalLM", {"attention_bias": True, "mlp_bias": True}),
+    "llama-yarn-factors": (
+        "LlamaForCausalLM",
+        {
+            "rope_parameters": YARN
+            | {"beta_fast": 16.0, "beta_slow": 2.0, "attention_factor": 1.3, "truncate": False}
+        },
+    ),
+    "llama-yarn-scales": (
+        "LlamaForCausalLM",
+        {"rope_parameters": YARN | {"mscale": 2.0, "mscale_all_dim": 0.5}},
+    ),
+    "llama-dynamic": (
+        "LlamaForCausalLM",
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}},
+    ),
     "llama-sentencepiece": ("LlamaForCausalLM", {"vocab_size": 420}),
     "mistral": ("MistralForCausalLM", {"sliding_window": None}),
+    "mistral-window": ("MistralForCausalLM", {"sliding_window": 32}),
     "mixtral": ("MixtralForCausalLM", LOCAL_EXPERTS),
     "qwen2": ("Qwen2ForCausalLM", {}),
+    "qwen2-yarn": ("Qwen2ForCausalLM", {"rope_parameters": YARN | {"attention_factor": 1.3}}),
+    "qwen2-window": (
+        "Qwen2ForCausalLM",
+        {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": 2},
+    ),
     "qwen2moe": ("Qwen2MoeForCausalLM", {**EXPERTS, "shared_expert_intermediate_size": 48}),
     "qwen3": ("Qwen3ForCausalLM", {"head_dim": 32}),
+    "qwen3-tied": ("Qwen3ForCausalLM", {"head_dim": 32, "tie_word_embeddings": True}),
     "qwen3moe": ("Qwen3MoeForCausalLM", {**EXPERTS, "head_dim": 32, "norm_topk_prob": True}),
     "qwen3next": (
         "Qwen3NextForCausalLM",
@@ -110,11 +133,18 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "qwen35": ("Qwen3_5ForCausalLM", {**HYBRID, "rope_parameters": PARTLY}),
     "qwen35moe": ("Qwen3_5MoeForCausalLM", {**EXPERTS, **HYBRID, "rope_parameters": PARTLY}),
-    "olmoe": ("OlmoeForCausalLM", {**EXPERTS, "num_key_value_heads": 4}),
+    "olmoe": (
+        "OlmoeForCausalLM",
+        {"num_experts": 8, "num_experts_per_tok": 2, "num_key_value_heads": 4},
+    ),
     "granitemoe": ("GraniteMoeForCausalLM", {**LOCAL_EXPERTS, **GRANITE}),
     "granitemoe-shared": (
         "GraniteMoeSharedForCausalLM",
         {**LOCAL_EXPERTS, **GRANITE, "shared_intermediate_size": 48},
+    ),
+    "granitemoe-llama3": (
+        "GraniteMoeForCausalLM",
+        {**LOCAL_EXPERTS, **GRANITE, "rope_parameters": LLAMA3_ROPE, "head_dim": 32, "hidden_size": 128},
     ),
     "gpt-oss": (
         "GptOssForCausalLM",

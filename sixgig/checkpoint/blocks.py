@@ -1,7 +1,9 @@
 """Groups of rules and keys that recipes are put together from."""
 
+from sixgig.checkpoint.attention_window import context_length
 from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.recipe import Keys, Rule
+from sixgig.checkpoint.rotary import rotary_keys
 from sixgig.checkpoint.transforms import (
     AS_IS,
     EACH_EXPERT,
@@ -10,9 +12,7 @@ from sixgig.checkpoint.transforms import (
     Transform,
     Unit,
     half,
-    require,
 )
-from sixgig.errors import ModelFileError
 
 _USED = ("num_experts_per_tok", "moe_k", "moe_topk")
 LAYER = "model.layers.{layer}."
@@ -119,25 +119,33 @@ def selection_bias(source: str = "mlp.gate.e_score_correction_bias") -> tuple[Ru
     return (Rule(f"{LAYER}{source}", "blk.{layer}.exp_probs_b.bias"),)
 
 
-def common_keys(config: Config, theta: float | None = None, *, alpha: bool = False) -> Keys:
-    """What every architecture says.
+def common_keys(
+    config: Config,
+    theta: float | None = None,
+    *,
+    alpha: bool = False,
+    stretches: bool = False,
+    slides: bool = False,
+) -> Keys:
+    """What every architecture says; `theta`, `alpha` and `stretches` as of rotary_keys.
 
-    `theta` is the rotary base where config.json need not name one; `alpha`: "dynamic" scaling is known.
+    `slides`: the architecture has a window of its own, which the caller sees to.
     """
+    length = config.integer("max_position_embeddings")
     keys: Keys = {
         "block_count": config.n_layers,
-        "context_length": config.integer("max_position_embeddings"),
+        "context_length": length if slides else context_length(config, length),
         "embedding_length": config.integer("hidden_size"),
         "attention.head_count": config.n_heads,
         "attention.head_count_kv": config.n_kv_heads,
         "attention.layer_norm_rms_epsilon": config.number("rms_norm_eps", "norm_eps"),
-        "rope.freq_base": config.rope.number("rope_theta", default=theta),
     }
     if config.has("intermediate_size"):
         keys["feed_forward_length"] = config.integer("intermediate_size")
     if config.has("head_dim"):
         keys |= {"attention.key_length": config.head_width, "attention.value_length": config.head_width}
-    return keys | expert_counts(config) | scaling_keys(config, alpha)
+    rotary = rotary_keys(config, theta, alpha=alpha, stretches=stretches)
+    return keys | expert_counts(config) | rotary
 
 
 def expert_counts(config: Config) -> Keys:
@@ -156,23 +164,6 @@ def expert_widths(config: Config) -> Keys:
     return {key: config.integer(name) for key, name in named.items() if config.has(name)}
 
 
-def scaling_keys(config: Config, alpha: bool = False) -> Keys:
-    """How rotary positions are stretched: linear or YaRN. Llama 3's way is a tensor, not a key."""
-    rope = config.rope
-    kind = rope.text("rope_type", default="default")
-    if kind in ("default", "llama3") or (alpha and kind == "dynamic" and rope.has("alpha")):
-        return {}
-    if kind not in ("linear", "yarn"):
-        raise ModelFileError(f"config.json: rotary scaling {kind[:40]!r} is not supported", cure="use a GGUF")
-    keys: Keys = {"rope.scaling.type": kind, "rope.scaling.factor": rope.number("factor")}
-    if kind == "yarn":
-        keys["rope.scaling.original_context_length"] = rope.integer("original_max_position_embeddings")
-        keys |= {
-            f"rope.scaling.yarn_{key}": rope.number(name) for key, name in _YARN.items() if rope.has(name)
-        }
-    return keys
-
-
 SIGMOID_GATE: Keys = {"expert_gating_func": 2}  # llama.cpp's LLAMA_EXPERT_GATING_FUNC_TYPE_SIGMOID
 
 
@@ -185,23 +176,7 @@ def shared_mixture_keys(config: Config) -> Keys:
         "expert_weights_scale": config.number("routed_scaling_factor", default=1.0),
         "expert_weights_norm": config.flag("norm_topk_prob", default=False),
     }
-    if config.integer("n_group", default=0) > 1:
-        keys["expert_group_count"] = config.integer("n_group")
-        keys["expert_group_used_count"] = config.integer("topk_group")
+    n_groups, n_used = config.integer("n_group", default=0), config.integer("topk_group", default=0)
+    if n_groups > 1:
+        keys |= {"expert_group_count": n_groups, "expert_group_used_count": n_used}
     return keys
-
-
-def sections(config: Config, default: list[int]) -> list[int]:
-    """The parts of rotary positions that mean time, height and width; text uses the first only."""
-    found = [*config.rope.items("mrope_section"), 0, 0, 0, 0][:4]
-    counted = all(type(part) is int and 0 <= part < 2**16 for part in found)
-    require(counted, "config.json: mrope_section is no list of counts", str(found)[:60])
-    return found if any(found) else default
-
-
-_YARN = {
-    "ext_factor": "extrapolation_factor",
-    "attn_factor": "attention_factor",
-    "beta_fast": "beta_fast",
-    "beta_slow": "beta_slow",
-}

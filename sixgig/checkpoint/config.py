@@ -7,17 +7,30 @@ from sixgig.checkpoint.safetensors import read_json
 from sixgig.errors import ModelFileError
 
 _LARGEST = 3e38  # of float32, which GGUF keeps
+ROPE_BESIDE = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 
 class Config:
-    """Values by name. A multimodal model's text_config lies over the values beside it."""
+    """Values by name. A multimodal model's text_config lies over the values beside it.
 
-    def __init__(self, values: dict[str, Any]) -> None:
+    `read` collects the name of every value that was asked for, "rope.factor" for a nested one: what nobody
+    reads is not carried into the GGUF (checkpoint.settings). `notes`: what to tell about what is carried.
+    """
+
+    def __init__(self, values: dict[str, Any], above: "Config | None" = None, prefix: str = "") -> None:
         text = values.get("text_config")
         self.values = {**values, **text} if isinstance(text, dict) else values
+        self.outer = values
+        self.read: set[str] = above.read if above else set()
+        self.notes: dict[str, None] = above.notes if above else {}
+        self._prefix = prefix
         named = values.get("architectures") or self.values.get("architectures")
         self.architecture = str(named[0])[:80] if isinstance(named, list) and named else ""
+
+    def or_else(self, defaults: dict[str, Any]) -> "Config":
+        """The same, with what transformers' class takes for values that are not there."""
+        return Config({**defaults, **self.outer}, self, self._prefix)
 
     def integer(self, *names: str, default: int | None = None) -> int:
         """The first of `names` there is, from 0 to 2**31 - 1; ModelFileError without it and a default.
@@ -71,23 +84,34 @@ class Config:
         """Whether `name` is there and not null."""
         return self.values.get(name) is not None
 
+    def note(self, line: str) -> None:
+        """Something to tell once."""
+        self.notes[line] = None
+
+    def hear(self, *names: str) -> None:
+        """Counts `names` as read: they are judged elsewhere."""
+        self.read.update(self._prefix + name for name in names)
+
     def within(self, name: str) -> "Config":
         """The values of a nested object, none where there is none."""
         value = self._first((name,), {})
         if not isinstance(value, dict):
             raise _wrong((name,), value, "an object")
-        return Config(value)
+        return Config(value, self, f"{self._prefix}{name}.")
 
     @property
     def rope(self) -> "Config":
         """Rotary settings of full attention, from wherever releases of transformers have kept them."""
         nested = self.within("rope_parameters" if self.has("rope_parameters") else "rope_scaling")
         values = dict(nested.within("full_attention").values or nested.values)
-        values.setdefault("rope_type", values.get("type"))
-        for name in ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings"):
+        if values.get("rope_type") is None:
+            values["rope_type"] = values.get("type")
+        for name in ROPE_BESIDE:
             if values.get(name) is None:
                 values[name] = self.values.get(name)
-        return Config(values)
+        if self.has("original_max_position_embeddings"):  # which wins in transformers
+            values["original_max_position_embeddings"] = self.values["original_max_position_embeddings"]
+        return Config(values, self, "rope.")
 
     @property
     def n_layers(self) -> int:
@@ -121,6 +145,7 @@ class Config:
         return value
 
     def _first(self, names: tuple[str, ...], default: Any) -> Any:
+        self.hear(*names)
         value = next((self.values[name] for name in names if self.has(name)), default)
         if value is None:
             raise ModelFileError(f"config.json has no {' or '.join(names)}", cure="fetch the folder again")

@@ -6,7 +6,7 @@ from sixgig.checkpoint.safetensors import MAX_HEADER_BYTES
 from sixgig.modelfile.content import ContentFile, files_digest
 from sixgig.modelfile.source import opened
 
-CONVERSION = 1  # raised when the same folder is converted into another file than before
+CONVERSION = 2  # raised when the same folder is converted into another file than before
 _READ = (".json", ".jinja", ".model", ".safetensors", ".txt")  # by the conversion, or by the gguf package
 
 

@@ -19,6 +19,7 @@ from sixgig.checkpoint.blocks import (
 )
 from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.recipe import Keys, Recipe
+from sixgig.checkpoint.rotary import attention_factor
 from sixgig.checkpoint.transforms import Array, Shape, Transform, require
 
 _SOFTMAX, _SIGMOID = 1, 2  # llama.cpp's LLAMA_EXPERT_GATING_FUNC_TYPE
@@ -67,13 +68,29 @@ def latent_keys(gate: int) -> Callable[[Config], Keys]:
         }
         if config.has("q_lora_rank"):
             found["attention.q_lora_rank"] = config.integer("q_lora_rank")
-        if config.rope.has("mscale_all_dim"):
-            found["rope.scaling.yarn_log_multiplier"] = 0.1 * config.rope.number("mscale_all_dim")
-        return common_keys(config) | shared_mixture_keys(config) | found
+        stretched = common_keys(config)
+        if stretched.get("rope.scaling.type") == "yarn":
+            found |= _yarn_keys(config, stretched)
+        mixture = shared_mixture_keys(config)
+        if gate == _SOFTMAX:  # "greedy", which knows no groups whatever their number
+            mixture = {key: value for key, value in mixture.items() if "group" not in key}
+        return stretched | mixture | found
 
     return keys
 
 
+def _yarn_keys(config: Config, stretched: Keys) -> Keys:
+    """Attention is scaled too where mscale_all_dim says so; llama.cpp then turns vectors unscaled."""
+    rope = config.rope
+    over, factor = rope.number("mscale_all_dim", default=0.0), attention_factor(config)
+    fits = abs(factor - 1) < 1e-6 if over else "rope.scaling.attn_factor" not in stretched
+    require(fits, "config.json: llama.cpp's deepseek2 scales YaRN otherwise", f"attention factor {factor:g}")
+    return {"rope.scaling.yarn_log_multiplier": 0.1 * over} if over else {}
+
+
+_SIZES = {"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 10000.0}
+# Sums of others, and where the routed layers are said a second time.
+_IDLE = ("qk_head_dim", "head_dim")
 _RULES = (
     *outside(),
     *norms(),
@@ -97,13 +114,29 @@ RECIPES = (
         ("DeepseekV2ForCausalLM",),
         _RULES,
         latent_keys(_SOFTMAX),
-        settled={"topk_method": "greedy"},
+        settled={
+            "topk_method": "greedy",
+            "scoring_func": "softmax",
+            "moe_layer_freq": 1,
+            "norm_topk_prob": False,
+        },
+        defaults=_SIZES,
+        idle=_IDLE,
     ),
     Recipe(
         "deepseek2",
         ("DeepseekV3ForCausalLM",),
         _RULES,
         latent_keys(_SIGMOID),
-        settled={"rope_interleave": True},
+        settled={
+            "rope_interleave": True,
+            "topk_method": "noaux_tc",
+            "scoring_func": "sigmoid",
+            "moe_layer_freq": 1,
+        },
+        defaults=_SIZES
+        | {"norm_topk_prob": True, "routed_scaling_factor": 2.5, "n_group": 8, "topk_group": 4}
+        | {"first_k_dense_replace": 3, "n_shared_experts": 1},
+        idle=_IDLE,
     ),
 )

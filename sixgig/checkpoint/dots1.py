@@ -36,5 +36,7 @@ RECIPES = (
             *feed_forward("mlp.shared_experts", "_shexp"),
         ),
         dots_keys,
+        settled={"scoring_func": ("sigmoid", "noaux_tc"), "topk_method": "noaux_tc", "moe_layer_freq": 1},
+        defaults={"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 10000.0},
     ),
 )

@@ -10,7 +10,8 @@ from sixgig.checkpoint.blocks import (
     selection_bias,
 )
 from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Keys, Recipe
+from sixgig.checkpoint.recipe import BIASES, Keys, Recipe
+from sixgig.checkpoint.transforms import require
 
 
 def ernie_keys(config: Config) -> Keys:
@@ -25,9 +26,24 @@ def ernie_keys(config: Config) -> Keys:
         "expert_feed_forward_length": width,
         "expert_shared_count": n_shared,
     }
+    last = (
+        config.integer("moe_layer_end_index", default=config.n_layers - 1)
+        if _ends(config)
+        else config.n_layers - 1
+    )
+    require(
+        last == config.n_layers - 1,
+        "config.json: the last layers are not routed",
+        f"moe_layer_end_index {last}",
+    )
     if n_shared:
         keys["expert_shared_feed_forward_length"] = width * n_shared
     return common_keys(config) | keys
+
+
+def _ends(config: Config) -> bool:
+    """Whether it says where the routed layers end; -1 means nowhere."""
+    return config.values.get("moe_layer_end_index") not in (None, -1)
 
 
 RECIPES = (
@@ -45,5 +61,10 @@ RECIPES = (
         ),
         ernie_keys,
         ignored=(r"^model\.mtp_",),
+        settled={"moe_gate": "topk", "moe_use_aux_free": (True, None), "rope_interleave": True},
+        defaults={"tie_word_embeddings": True, "use_bias": False, "moe_layer_interval": 1, "rope_theta": 5e5}
+        | {"moe_num_shared_experts": 2, "moe_layer_start_index": 1},
+        idle=("moe_norm_min", "moe_capacity", "moe_multimodal_\\w+", "moe_layer_end_index"),
+        flags={"use_bias": (*BIASES["attention_bias"], *BIASES["mlp_bias"])},
     ),
 )

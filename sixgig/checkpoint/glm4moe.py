@@ -13,7 +13,7 @@ from sixgig.checkpoint.blocks import (
     shared_mixture_keys,
 )
 from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Keys, Recipe
+from sixgig.checkpoint.recipe import BIASES, Keys, Recipe
 
 
 def glm_keys(config: Config) -> Keys:
@@ -37,6 +37,10 @@ RECIPES = (
             *feed_forward("mlp.shared_experts", "_shexp"),
         ),
         glm_keys,
+        settled={"scoring_func": "sigmoid", "topk_method": "noaux_tc"},
+        defaults={"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 10000.0}
+        | {"norm_topk_prob": True, "n_shared_experts": 1, "first_k_dense_replace": 1, "use_qk_norm": False},
+        flags=BIASES | {"use_qk_norm": ("attn_q_norm.weight", "attn_k_norm.weight")},
         cutting={"llama-bpe": "glm4"},
         special={"bos": "[gMASK]", "eot": "<|user|>", "unk": "<|endoftext|>", "eom": "<|observation|>"},
     ),

@@ -3,7 +3,7 @@
 from sixgig.checkpoint.blocks import LAYER, attention, common_keys, norms, outside, router
 from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.recipe import Keys, Recipe, Rule
-from sixgig.checkpoint.transforms import EACH_EXPERT, Array, Transform, Unit, half, transposed
+from sixgig.checkpoint.transforms import EACH_EXPERT, Array, Transform, Unit, half, require, transposed
 
 _EXPERTS = f"{LAYER}mlp.experts."
 
@@ -23,7 +23,12 @@ def _every_other_output(first: int) -> Transform:
 
 def gptoss_keys(config: Config) -> Keys:
     """With the window that every other layer looks back."""
-    return common_keys(config) | {
+    slides = [kind == "sliding_attention" for kind in config.layer_kinds]
+    alternate = [number % 2 == 0 for number in range(config.n_layers)]
+    require(
+        not slides or slides == alternate, "config.json: layer_types is another pattern", str(slides)[:60]
+    )
+    return common_keys(config, slides=True) | {
         "attention.sliding_window": config.integer("sliding_window"),
         "expert_feed_forward_length": config.integer("intermediate_size"),
     }
@@ -48,5 +53,7 @@ RECIPES = (
         ),
         gptoss_keys,
         settled={"swiglu_alpha": 1.702, "swiglu_limit": 7.0},
+        defaults={"tie_word_embeddings": False, "attention_bias": True, "sliding_window": 128},
+        idle=("initial_context_length", "experts_per_token"),
     ),
 )

@@ -10,6 +10,7 @@ from sixgig.checkpoint.blocks import (
 )
 from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.recipe import Keys, Recipe
+from sixgig.checkpoint.rotary import stretched
 from sixgig.checkpoint.transforms import Unit, half
 
 _SHARED = "shared_mlp.input_linear"
@@ -27,7 +28,7 @@ def granite_keys(config: Config) -> Keys:
     }
     if shared := config.integer("shared_intermediate_size", default=0):
         keys["expert_shared_feed_forward_length"] = shared
-    return common_keys(config) | keys
+    return common_keys(config, stretches=True) | keys
 
 
 RECIPES = (
@@ -45,5 +46,8 @@ RECIPES = (
             *weight("shared_mlp.output_linear", "ffn_down_shexp"),
         ),
         granite_keys,
+        stretched,
+        settled={"position_embedding_type": ("rope", None), "normalization_function": ("rmsnorm", None)},
+        defaults={"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 10000.0},
     ),
 )

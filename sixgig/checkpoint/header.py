@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Recipe, Value
+from sixgig.checkpoint.recipe import Keys, Recipe, Value
 from sixgig.checkpoint.safetensors import damaged
+from sixgig.checkpoint.special import Special
 from sixgig.checkpoint.target import Target
 from sixgig.checkpoint.vocabulary import Vocabulary
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What the gguf package raises over JSON that is not what it expects.
 _MISREAD = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, error)
-_SPECIAL = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+_KEYS = {"unk": "unknown", "sep": "seperator", "pad": "padding"}  # as GGUF spells them
 _FILE_TYPES = {"F32": 0, "F16": 1, "BF16": 32}  # llama.cpp's llama_ftype
 
 
@@ -27,8 +27,9 @@ def write_header(
     path: Path,
     folder: Path,
     recipe: Recipe,
-    config: Config,
+    keys: Keys,
     vocabulary: Vocabulary,
+    special: Special,
     targets: Sequence[Target],
     alignment: int,
 ) -> None:
@@ -41,12 +42,12 @@ def write_header(
     writer.add_custom_alignment(alignment)
     writer.add_quantization_version(2)
     writer.add_file_type(_file_type(targets))
-    for key, value in recipe.keys(config).items():
+    for key, value in keys.items():
         _add(writer, f"{recipe.architecture}.{key}", value)
     _add_tensors(writer, targets)
     try:
         _add_vocabulary(writer, vocabulary)
-        _add_special(writer, folder, config, vocabulary, recipe.special)
+        _add_special(writer, special)
         _write(writer, path)
     except _MISREAD as problem:
         raise damaged(folder, "its tokenizer files are damaged", str(problem)[:120]) from problem
@@ -86,32 +87,28 @@ def _add_vocabulary(writer: "GGUFWriter", vocabulary: Vocabulary) -> None:
     writer.add_tokenizer_pre(vocabulary.cutting)
     writer.add_token_list(vocabulary.tokens)
     writer.add_token_types(vocabulary.kinds)
+    if vocabulary.merges:
+        writer.add_token_merges(vocabulary.merges)
     if vocabulary.scores:
         writer.add_token_scores(vocabulary.scores)
     if vocabulary.prefixed is not None:
         writer.add_add_space_prefix(vocabulary.prefixed)
 
 
-def _add_special(
-    writer: "GGUFWriter", folder: Path, config: Config, vocabulary: Vocabulary, named: dict[str, str]
-) -> None:
-    """Merges, special tokens and the chat template as the gguf package finds them.
-
-    A negative number in config.json means that there is no such token.
-    """
-    from gguf import SpecialVocab
-
-    kinds = [kind for kind in _SPECIAL if not _is_negative(config.values.get(f"{kind}_token_id"))]
-    by_bytes, n_tokens = vocabulary.model == "gpt2", len(vocabulary.tokens)
-    special = SpecialVocab(folder, load_merges=by_bytes, special_token_types=kinds, n_vocab=n_tokens)
-    for kind, token in named.items():
-        if token in vocabulary.tokens:
-            special.special_token_ids.setdefault(kind, vocabulary.tokens.index(token))
-    special.add_to_gguf(writer, quiet=True)
-
-
-def _is_negative(number: object) -> bool:
-    return isinstance(number, int) and number < 0
+def _add_special(writer: "GGUFWriter", special: Special) -> None:
+    """Special tokens by use, what is put around a text, templates, and how to sample."""
+    for kind, number in special.ids.items():
+        writer.add_uint32(f"tokenizer.ggml.{_KEYS.get(kind, kind)}_token_id", number)
+    if special.adds_bos is not None:
+        writer.add_add_bos_token(special.adds_bos)
+    if special.adds_eos is not None:
+        writer.add_add_eos_token(special.adds_eos)
+    if special.templates:
+        writer.add_chat_template(
+            [{"name": name, "template": text} for name, text in special.templates.items()]
+        )
+    for key, value in special.sampling.items():
+        _add(writer, key, value)
 
 
 def _add_tensors(writer: "GGUFWriter", targets: Sequence[Target]) -> None:

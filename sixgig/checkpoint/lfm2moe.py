@@ -61,7 +61,15 @@ RECIPES = (
             *selection_bias("feed_forward.expert_bias"),
         ),
         lfm_keys,
-        settled={"norm_topk_prob": True, "routed_scaling_factor": 1.0, "use_expert_bias": True},
+        kinds=("full_attention", "conv", "short_conv"),
+        settled={
+            "norm_topk_prob": True,
+            "routed_scaling_factor": 1.0,
+            "use_expert_bias": True,
+            "conv_bias": False,
+        },
+        defaults={"tie_word_embeddings": True, "rope_theta": 1e6, "conv_bias": False},
+        idle=("conv_dim", "conv_dim_out", "conv_use_xavier_init", "block_\\w+", "use_pos_enc", "theta"),
         cutting={"llama-bpe": "lfm2"},
     ),
 )

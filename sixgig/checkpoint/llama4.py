@@ -2,11 +2,12 @@
 
 from sixgig.checkpoint.blocks import LAYER, attention, common_keys, feed_forward, norms, outside, weight
 from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.llama import stretched_frequencies
 from sixgig.checkpoint.recipe import Keys, Recipe, Rule
+from sixgig.checkpoint.rotary import stretched
 from sixgig.checkpoint.transforms import outputs_half, require, transposed
 
 _EXPERTS = f"{LAYER}feed_forward.experts."
+_PERIOD = 4
 _UNNORMED_EXPERTS = 128  # llama.cpp knows by this count that heads are not normed
 
 
@@ -27,7 +28,26 @@ def llama4_keys(config: Config) -> Keys:
     kinds = config.layer_kinds
     if kinds and all(kind == "full_attention" for kind in kinds):
         keys["attention.sliding_window"] = 0
-    return common_keys(config) | keys
+    _require_pattern(config, kinds)
+    return common_keys(config, stretches=True) | keys
+
+
+def _require_pattern(config: Config, kinds: list[str]) -> None:
+    """llama.cpp has every fourth layer look back without limit and without positions, or all with them."""
+    rotary, numbers = config.items("no_rope_layers"), range(1, config.n_layers + 1)
+    full = bool(kinds) and all(kind == "full_attention" for kind in kinds)
+    wanted = [full or number % _PERIOD != 0 for number in numbers]
+    chunked = ["chunked_attention" if number % _PERIOD else "full_attention" for number in numbers]
+    require(
+        not kinds or full or kinds == chunked, "config.json: layer_types is another pattern", str(kinds)[:60]
+    )
+    require(
+        not rotary or [bool(one) for one in rotary] == wanted, "config.json: no_rope_layers", str(rotary)[:60]
+    )
+    step = config.integer("interleave_moe_layer_step")
+    routed = [number - 1 for number in numbers if step and number % step == 0]
+    found = config.items("moe_layers")
+    require(not found or found == routed, "config.json: moe_layers is another pattern", str(found)[:60])
 
 
 RECIPES = (
@@ -46,9 +66,18 @@ RECIPES = (
             *feed_forward("feed_forward.shared_expert", "_shexp"),
         ),
         llama4_keys,
-        stretched_frequencies,
+        stretched,
         ignored=(r"^(vision_model|multi_modal_projector)\.",),
-        settled={"attention_chunk_size": 8192, "floor_scale": 8192, "attn_scale": 0.1},
+        settled={
+            "attention_chunk_size": 8192,
+            "floor_scale": 8192,
+            "attn_scale": 0.1,
+            "attn_temperature_tuning": (True, 4),
+            "no_rope_layer_interval": 4,
+        },
+        defaults={"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 5e5},
+        kinds=("full_attention", "chunked_attention"),
+        idle=("for_llm_compressor", "use_qk_norm"),
         cutting={"gpt-4o": "llama4"},
     ),
 )

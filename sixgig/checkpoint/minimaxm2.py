@@ -14,10 +14,13 @@ from sixgig.checkpoint.blocks import (
 )
 from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.recipe import Keys, Recipe
+from sixgig.checkpoint.transforms import require
 
 
 def minimax_keys(config: Config) -> Keys:
     """With how much of a head is turned, which config.json says in either of two ways."""
+    kinds = config.items("attn_type_list")
+    require(kinds.count(1) == len(kinds), "config.json: attn_type_list has linear layers", str(kinds)[:60])
     turned = int(config.head_width * config.rope.number("partial_rotary_factor", default=1.0))
     keys: Keys = {
         "expert_feed_forward_length": config.integer("intermediate_size"),
@@ -43,6 +46,14 @@ RECIPES = (
             *selection_bias("mlp.e_score_correction_bias"),
         ),
         minimax_keys,
+        settled={
+            "scoring_func": "sigmoid",
+            "use_qk_norm": True,
+            "qk_norm_type": "per_layer",
+            "use_routing_bias": True,
+            "shared_intermediate_size": (0, None),
+        },
+        defaults={"tie_word_embeddings": False},
         cutting={"gpt-4o": "minimax-m2"},
     ),
 )

@@ -9,6 +9,7 @@ RECIPES = (
         ("OlmoeForCausalLM",),
         (*outside(), *norms(), *attention(), *head_norms(), *MIXTURE),
         common_keys,
+        defaults={"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 10000.0},
         settled={"norm_topk_prob": False, "clip_qkv": None},
         cutting={"gpt-2": "olmo"},
     ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from sixgig.checkpoint.completeness import check_complete, with_head
 from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.recipe import Recipe, Rule, pattern_of
 from sixgig.checkpoint.safetensors import Stored
@@ -16,19 +17,25 @@ def plan_targets(recipe: Recipe, config: Config, tensors: Iterable[Stored]) -> t
     """The tensors to write in order; layers behind the last, which predict further tokens, are left out."""
     grouped: Grouped = {}
     unknown: list[str] = []
+    left_out: list[str] = []
     for tensor in tensors:
         name = tensor.name.replace(_TEXT, "")
         pattern, layer, expert = pattern_of(name)
         rules = recipe.by_source.get(pattern, [])
         if recipe.ignores(name) or (layer is not None and layer >= config.n_layers):
+            left_out += [] if recipe.calculates(name) else [tensor.name]
             continue
         if not rules:
             unknown.append(tensor.name)
         for rule in rules:
             _add(grouped, rule, tensor, layer, expert)
     _check_known(recipe, unknown)
+    if left_out:
+        config.note(f"{len(left_out)} tensors are left out, as no text comes from them: {_some(left_out)}")
     made = [_made(name, rule, sources, config) for name, (rule, sources) in grouped.items()]
     _check_layers(made, config)
+    check_complete(recipe, config, made)
+    made = with_head(config, made)
     calculated = [Calculated(name, values) for name, values in recipe.extras(config).items()]
     return tuple(sorted([*made, *calculated], key=_order))
 
@@ -45,11 +52,16 @@ def _add(grouped: Grouped, rule: Rule, tensor: Stored, layer: int | None, expert
 
 def _check_known(recipe: Recipe, unknown: list[str]) -> None:
     if unknown:
-        numbers = f"{len(unknown)} of them, such as {unknown[0][:80]!r}"
+        numbers = f"{len(unknown)} of them: {_some(unknown)}"
         cure = "it may be quantised, or of a newer kind"
         raise ModelFileError(
             f"the checkpoint has tensors that {recipe.architecture} does not know", numbers, cure
         )
+
+
+def _some(names: list[str]) -> str:
+    """The first few."""
+    return ", ".join(name[:80] for name in names[:4]) + (", ..." if len(names) > 4 else "")
 
 
 def _made(name: str, rule: Rule, sources: dict[int | None, Stored], config: Config) -> Converted:

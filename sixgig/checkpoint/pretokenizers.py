@@ -34,6 +34,8 @@ _DEEPSEEK3 = (
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
     r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 )
+# Whose expressions llama.cpp has without marks and with the cases of A to Z only.
+MARKS_APART = {"gpt-4o", "llama4", "minimax-m2", "tekken"}
 GPT2_WORDS = "gpt-2 words"
 DIGITS = "single digits"
 _NAMES: dict[tuple[str, ...], str] = {

@@ -12,9 +12,12 @@ from sixgig.checkpoint.blocks import (
     outside,
 )
 from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Keys, Recipe
+from sixgig.checkpoint.recipe import Keys, Recipe, Settled
 
-_FULL: dict[str, bool | int | float | str | None] = {"use_sliding_window": False}
+_EVERY_LAYER: dict[str, Settled] = {"decoder_sparse_step": 1, "mlp_only_layers": ([], None)}
+_QKV: dict[str, tuple[str, ...]] = {"qkv_bias": ("attn_q.bias", "attn_k.bias", "attn_v.bias")}
+_UNTIED = {"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 10000.0}
+_BIASED = {"tie_word_embeddings": False, "qkv_bias": True, "rope_theta": 10000.0}
 _CORE = (*outside(), *norms(), *attention())
 
 
@@ -30,22 +33,31 @@ def mixture_keys(config: Config) -> Keys:
 
 
 RECIPES = (
-    Recipe("qwen2", ("Qwen2ForCausalLM",), (*_CORE, *feed_forward()), common_keys, settled=_FULL),
+    Recipe(
+        "qwen2", ("Qwen2ForCausalLM",), (*_CORE, *feed_forward()), common_keys, defaults=_BIASED, flags=_QKV
+    ),
     Recipe(
         "qwen2moe",
         ("Qwen2MoeForCausalLM",),
         (*_CORE, *MIXTURE, *GATED_SHARED_EXPERT),
         mixture_keys,
-        settled=_FULL | {"norm_topk_prob": False},
+        settled=_EVERY_LAYER | {"norm_topk_prob": False},
+        defaults=_BIASED | {"use_sliding_window": False},
+        flags=_QKV,
     ),
     Recipe(
-        "qwen3", ("Qwen3ForCausalLM",), (*_CORE, *head_norms(), *feed_forward()), common_keys, settled=_FULL
+        "qwen3",
+        ("Qwen3ForCausalLM",),
+        (*_CORE, *head_norms(), *feed_forward()),
+        common_keys,
+        defaults=_UNTIED,
     ),
     Recipe(
         "qwen3moe",
         ("Qwen3MoeForCausalLM",),
         (*_CORE, *head_norms(), *MIXTURE),
         normalised_keys,
-        settled=_FULL | {"norm_topk_prob": True},
+        settled=_EVERY_LAYER | {"norm_topk_prob": True},
+        defaults=_UNTIED | {"use_sliding_window": False},
     ),
 )

@@ -13,10 +13,10 @@ from sixgig.checkpoint.blocks import (
     norms,
     outside,
     router,
-    sections,
 )
 from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.recipe import Keys, Recipe, Rule
+from sixgig.checkpoint.rotary import sections
 from sixgig.checkpoint.transforms import Array, Shape, Transform, Unit, require
 
 _EXPERTS = f"{LAYER}mlp.experts."
@@ -89,5 +89,7 @@ RECIPES = (
         ),
         vision_keys,
         ignored=(r"^(model\.)?visual\.",),
+        settled={"norm_topk_prob": (True, None), "decoder_sparse_step": 1, "mlp_only_layers": ([], None)},
+        defaults={"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 5e5},
     ),
 )

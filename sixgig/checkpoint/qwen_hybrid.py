@@ -15,11 +15,11 @@ from sixgig.checkpoint.blocks import (
     head_norms,
     norms,
     outside,
-    sections,
     weight,
 )
 from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Keys, Recipe, Rule
+from sixgig.checkpoint.recipe import Keys, Recipe, Rule, Settled
+from sixgig.checkpoint.rotary import sections
 from sixgig.checkpoint.transforms import AS_IS, PLUS_ONE, SQUEEZE
 
 _CORE = (
@@ -48,6 +48,8 @@ _GROUPED = (
     Rule(f"{LAYER}linear_attn.A_log", "blk.{layer}.ssm_a", delta_net.GROUPED_DECAY),
     Rule(f"{LAYER}linear_attn.dt_bias", "blk.{layer}.ssm_dt.bias", AS_IS),
 )
+_SETTLED: dict[str, Settled] = {"attn_output_gate": (True, None), "output_gate_type": ("swish", "silu", None)}
+_DEFAULTS = {"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 10000.0}
 _VISION_AND_PREDICTION = (r"^(model\.)?(visual|mtp)\.",)
 
 
@@ -81,7 +83,9 @@ RECIPES = (
         (*_CORE, *_GROUPED, *MIXTURE, *GATED_SHARED_EXPERT, *feed_forward()),
         hybrid_keys,
         ignored=_VISION_AND_PREDICTION,
-        settled={"norm_topk_prob": True},
+        settled=_SETTLED | {"norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": ([], None)},
+        defaults=_DEFAULTS,
+        kinds=("full_attention", "linear_attention"),
     ),
     Recipe(
         "qwen35",
@@ -89,6 +93,9 @@ RECIPES = (
         (*_CORE, *_TILED, *feed_forward()),
         sectioned_keys,
         ignored=_VISION_AND_PREDICTION,
+        settled=_SETTLED,
+        defaults=_DEFAULTS,
+        kinds=("full_attention", "linear_attention"),
     ),
     Recipe(
         "qwen35moe",
@@ -96,5 +103,9 @@ RECIPES = (
         (*_CORE, *_TILED, *MIXTURE, *GATED_SHARED_EXPERT),
         sectioned_keys,
         ignored=_VISION_AND_PREDICTION,
+        settled=_SETTLED
+        | {"norm_topk_prob": (True, None), "decoder_sparse_step": 1, "mlp_only_layers": ([], None)},
+        defaults=_DEFAULTS,
+        kinds=("full_attention", "linear_attention"),
     ),
 )

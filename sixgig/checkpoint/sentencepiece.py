@@ -35,6 +35,8 @@ def read_pieces(path: Path) -> list[Piece]:
         pieces = [_piece(value) for number, value in fields if number == 1 and isinstance(value, bytes)]
         trainer = next((value for number, value in fields if number == 2 and isinstance(value, bytes)), b"")
         algorithm = dict(_fields(trainer)).get(3, 1)
+        settings = next((value for number, value in fields if number == 3 and isinstance(value, bytes)), None)
+        normaliser = None if settings is None else dict(_fields(settings))
     except (OSError, ValueError, IndexError) as error:
         raise damaged(path, "it is no SentencePiece model", str(error)[:80]) from error
     if not pieces or algorithm != _BPE:
@@ -42,7 +44,25 @@ def read_pieces(path: Path) -> list[Piece]:
         raise ModelFileError(
             f"{path.name} is of a kind we cannot take over", numbers, "use a GGUF of the model"
         )
+    if normaliser is not None:
+        _check_normaliser(path, normaliser)
     return pieces
+
+
+def _check_normaliser(path: Path, fields: dict[int, int | bytes]) -> None:
+    """Of its settings llama.cpp has the space before the text only (field 3)."""
+    names = {
+        2: ("precompiled_charsmap", b"", b""),
+        4: ("remove_extra_whitespaces", 1, 0),
+        5: ("escape_whitespaces", 1, 1),
+    }
+    for number, (name, default, carried) in names.items():
+        found = fields.get(number, default)
+        if found != carried:
+            said = f"{len(found)} bytes" if isinstance(found, bytes) else bool(found)
+            numbers = f"normalizer_spec.{name} is {said}; text would reach the model otherwise"
+            what = f"{path.name} asks for what llama.cpp does not do"
+            raise ModelFileError(what, numbers, "use a GGUF of the model")
 
 
 def _piece(raw: bytes) -> Piece:

@@ -142,6 +142,25 @@ def converted(name: str, rule: Rule, sources: tuple[Stored, ...], stacked: bool,
     return Converted(name, rule, sources, stacked, shape, TYPE_BY_NAME[_type_name(name, first.dtype, shape)])
 
 
+def count_broken(values: Array) -> int:
+    """How many are NaN or infinite; BF16 travels as uint16."""
+    exponents = (values & 0x7F80) == 0x7F80 if values.dtype == np.uint16 else ~np.isfinite(values)
+    return int(np.count_nonzero(exponents))
+
+
+def same_bytes(one: Stored, other: Stored) -> bool:
+    """Whether two stored tensors hold the same."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    step = _step(one, Unit.ROWS)
+    rows = range(0, one.shape[0], step)
+    return all(_same_rows(one, other, first, min(step, one.shape[0] - first)) for first in rows)
+
+
+def _same_rows(one: Stored, other: Stored, first: int, count: int) -> bool:
+    return _read(one, first, count).tobytes() == _read(other, first, count).tobytes()
+
+
 def _has_elements(source: Stored) -> bool:
     return bool(source.shape) and math.prod(source.shape) > 0
 

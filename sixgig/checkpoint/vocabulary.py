@@ -5,16 +5,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sixgig.checkpoint.pretokenizers import name_of, steps
+from sixgig.checkpoint import byte_fallback
+from sixgig.checkpoint.byte_fallback import PLAIN_CUTTING, is_byte, read_merges, read_pairs, scores_of
+from sixgig.checkpoint.pretokenizers import MARKS_APART, name_of, steps
 from sixgig.checkpoint.safetensors import damaged, read_json
 from sixgig.checkpoint.sentencepiece import Piece, read_pieces
+from sixgig.checkpoint.tokenizer_file import SPACE, Beside, Prefix, byte_level, check_added, pieces
 from sixgig.checkpoint.transforms import require
 from sixgig.errors import ModelFileError
 
 MAX_TOKENS = 2**22
-_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # llama.cpp's token types
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6  # llama.cpp's token types
+_UNMERGED = {"llama-bpe": "smaug-bpe"}  # the same words, of which known ones are not taken whole
 _ADDED_SCORE = -1000.0
 _LONGEST_NUMBER = 9
+_MODEL_CURE = "put the model's tokenizer.model into the folder, or use a GGUF of the model"
 _CURE = "put the model's tokenizer.json into the folder"
 
 
@@ -22,7 +27,8 @@ _CURE = "put the model's tokenizer.json into the folder"
 class Vocabulary:
     """`model` is llama.cpp's kind of tokenizer, `cutting` its name for the way text is cut into words.
 
-    `scores` and `prefixed` (a space is put before the text) are there for SentencePiece only.
+    `scores` and `prefixed` (a space is put before the text) are there for SentencePiece only. `beside`: what
+    the tokenizer does further; None where no tokenizer.json says so.
     """
 
     model: str
@@ -31,29 +37,35 @@ class Vocabulary:
     kinds: list[int]
     scores: list[float] = field(default_factory=list)
     prefixed: bool | None = None
+    merges: list[str] = field(default_factory=list)
+    beside: Beside | None = None
 
 
 def read_vocabulary(folder: Path, n_tokens: int, names: dict[str, str]) -> Vocabulary:
     """The tokenizer of a folder, filled up to the embedding's `n_tokens`.
 
-    Byte-level BPE from tokenizer.json, else SentencePiece from tokenizer.model. `names` replaces the name of
-    a way of cutting where an architecture has its own. ModelFileError where there is no tokenizer, it is
-    damaged, or of a kind that we do not know.
+    Byte-level BPE from tokenizer.json, else SentencePiece from tokenizer.model, else BPE over characters from
+    tokenizer.json. `names` replaces the name of a way of cutting where an architecture has its own.
+    ModelFileError where there is no tokenizer, it is damaged, or does what llama.cpp does not.
     """
-    path, pieces = folder / "tokenizer.json", folder / "tokenizer.model"
+    path, model_path = folder / "tokenizer.json", folder / "tokenizer.model"
     require(n_tokens <= MAX_TOKENS, "the vocabulary is too large", f"{n_tokens} tokens, at most {MAX_TOKENS}")
     content = read_json(path) if path.is_file() else {}
     model = content.get("model")
     by_bytes = (
         isinstance(model, dict) and model.get("type", "BPE") == "BPE" and not model.get("byte_fallback")
     )
-    if not by_bytes and pieces.is_file():
-        return _by_pieces(folder, read_pieces(pieces), n_tokens)
+    by_characters = isinstance(model, dict) and model.get("type", "BPE") == "BPE" and not by_bytes
+    if not by_bytes and model_path.is_file():
+        beside = pieces(path, content) if by_characters else None
+        return _by_pieces(folder, read_pieces(model_path), n_tokens, beside)
     if not content:
         raise ModelFileError(f"{folder.name} has no tokenizer", "no tokenizer.json in it", _CURE)
+    if isinstance(model, dict) and by_characters:
+        return _by_characters(path, content, model, n_tokens)
     if not isinstance(model, dict) or not by_bytes:
-        cure = "put the model's tokenizer.model into the folder"
-        raise ModelFileError(f"{path.name} is no byte-level BPE", _kind(model), cure)
+        cure = _MODEL_CURE
+        raise ModelFileError(f"{path.name} is no BPE", _kind(model), cure)
     return _by_bytes(path, content, model.get("vocab"), n_tokens, names)
 
 
@@ -63,16 +75,54 @@ def _by_bytes(
     """Byte-level BPE."""
     if not isinstance(vocab, dict) or not vocab:
         raise damaged(path, "it has no vocabulary")
+    beside = byte_level(path, content)
     cuts = steps(content.get("pre_tokenizer"))
     found = name_of(cuts)
     if found is None:
         what = f"{path.name} cuts text in a way we do not know"
         raise ModelFileError(what, str(cuts)[:120], "use a GGUF of the model")
     tokens, kinds = _tokens(path, vocab, content.get("added_tokens", []), n_tokens)
-    return Vocabulary("gpt2", names.get(found, found), tokens, kinds)
+    cutting = names.get(found, found)
+    if not content["model"].get("ignore_merges"):
+        cutting = _UNMERGED.get(cutting, cutting)
+    beside = replace(beside, marks_apart=cutting in MARKS_APART)
+    merges = read_merges(path, content["model"])
+    return Vocabulary("gpt2", cutting, tokens, kinds, merges=merges, beside=beside)
 
 
-def _by_pieces(folder: Path, pieces: list[Piece], n_tokens: int) -> Vocabulary:
+def _by_characters(path: Path, content: dict[str, Any], model: dict[str, Any], n_tokens: int) -> Vocabulary:
+    """BPE over characters: as SentencePiece with scores, or where they do not say it all, by its merges."""
+    vocab = model.get("vocab")
+    if not isinstance(vocab, dict) or not vocab:
+        raise damaged(path, "it has no vocabulary")
+    beside = pieces(path, content)
+    added = content.get("added_tokens")
+    tokens, kinds = _tokens(path, vocab, added, n_tokens)
+    for number, token in enumerate(tokens):
+        if is_byte(token):
+            kinds[number] = _BYTE
+        elif token == model.get("unk_token"):
+            kinds[number] = _UNKNOWN
+    pairs = read_pairs(path, model, vocab)
+    names = {entry["content"] for entry in added or []}
+    scores = scores_of(pairs, {token: number for token, number in vocab.items() if token not in names})
+    prefixed = beside.prefix is not Prefix.NONE
+    splits = beside.splits and any(SPACE in (left + right)[1:] for left, right in pairs)
+    if isinstance(scores, dict) and not splits:
+        numbers = [
+            scores.get(token, _ADDED_SCORE if kind != _NORMAL else 0.0)
+            for token, kind in zip(tokens, kinds, strict=True)
+        ]
+        return Vocabulary("llama", "default", tokens, kinds, numbers, prefixed, beside=beside)
+    if prefixed or splits or not byte_fallback.cuts_lines(pairs):
+        why = scores if isinstance(scores, str) else "each space begins a word"
+        what = f"{path.name} joins text in a way that llama.cpp does not"
+        raise ModelFileError(what, why, _MODEL_CURE)
+    merges = read_merges(path, model)
+    return Vocabulary("gpt2", PLAIN_CUTTING, tokens, kinds, merges=merges, beside=beside)
+
+
+def _by_pieces(folder: Path, pieces: list[Piece], n_tokens: int, beside: Beside | None) -> Vocabulary:
     """SentencePiece, with the tokens that were added to it later."""
     path = folder / "tokenizer.model"
     require(len(pieces) <= n_tokens, f"{path.name} is too large", f"{len(pieces)} pieces, {n_tokens} tokens")
@@ -81,7 +131,8 @@ def _by_pieces(folder: Path, pieces: list[Piece], n_tokens: int) -> Vocabulary:
     for number, token in _added_later(folder, n_tokens):
         listed[number] = token
     columns = [one.text for one in listed], [one.kind for one in listed], [one.score for one in listed]
-    return Vocabulary("llama", "default", *columns, prefixed=_prefixed(folder))
+    prefixed = _prefixed(folder) if beside is None else beside.prefix is not Prefix.NONE
+    return Vocabulary("llama", "default", *columns, prefixed=prefixed, beside=beside)
 
 
 def _kept_kind(kind: int) -> int:
@@ -99,6 +150,7 @@ def _added_later(folder: Path, n_tokens: int) -> Iterator[tuple[int, Piece]]:
         content = entry.get("content") if isinstance(entry, dict) else None
         if not isinstance(content, str) or not number.isdecimal() or len(number) > _LONGEST_NUMBER:
             raise damaged(newer, "an added token has no text or no number", str(number)[:20])
+        check_added(newer, entry)
         control = bool(entry.get("special")) or looks_special(content)
         kind = _CONTROL if control else _USER_DEFINED
         piece = Piece(content if control else content.replace("\u2581", " "), _ADDED_SCORE, kind)
@@ -123,10 +175,13 @@ def _tokens(path: Path, vocab: dict[str, Any], added: Any, n_tokens: int) -> tup
     for text, number in vocab.items():
         index = _checked(path, text, number, n_tokens)
         tokens[index], kinds[index] = text, _NORMAL
-    for entry in added if isinstance(added, list) else []:
+    if added is not None and not isinstance(added, list):
+        raise damaged(path, "its added_tokens are no list", str(added)[:60])
+    for entry in added or []:
         token = entry.get("content") if isinstance(entry, dict) else None
         if not isinstance(token, str):
             raise damaged(path, "an added token has no text")
+        check_added(path, entry)
         index = _checked(path, token, entry.get("id"), n_tokens)
         control = bool(entry.get("special")) or looks_special(token)
         tokens[index] = token if control else token.replace("\u2581", " ")

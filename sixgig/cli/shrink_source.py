@@ -6,12 +6,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from sixgig.checkpoint import checkpoint_digest, convert, is_checkpoint
+from sixgig.checkpoint import checkpoint_digest, is_checkpoint
 from sixgig.cli.console import PromptBar
 from sixgig.cli.opening import fetched
-from sixgig.cli.terminal import say
+from sixgig.cli.terminal import say, warn_line
 from sixgig.compress.workfolder import WorkPlaces, place_name, taken_bytes
 from sixgig.errors import ModelFileError
+from sixgig.inference.converting import convert_checked
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.units import format_bytes
@@ -55,7 +56,7 @@ def _converted(folder: Path, made: Path, digest: str) -> ModelFile:
         say(f"{folder.name}: converted by an earlier run")
         return open_model(made)
     with PromptBar(f"converting {folder.name}", begins=True) as bar:
-        convert(folder, made, digest=digest, progress=bar)
+        convert_checked(folder, made, digest=digest, progress=bar, tell=warn_line)
     return open_model(made)
 
 

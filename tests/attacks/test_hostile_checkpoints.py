@@ -3,7 +3,7 @@
 import contextlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import pack
 from typing import Any
@@ -156,9 +156,12 @@ Change = Callable[[Tensors], object]
         (lambda t: t.update({"lm_head.weight": ("I8", np.zeros((4, 4), np.int8))}), "quantised"),
         (lambda t: t.update({"lm_head.weight": ("BF16", np.zeros((0, 4), np.uint16))}), "unusable shape"),
         (lambda t: t.update({"lm_head.weight": ("BF16", np.zeros((), np.uint16))}), "unusable shape"),
-        (lambda t: t.update({"model.layers.0.self_attn.k_proj.weight": SMALL["a"]}), "does not allow"),
+        (lambda t: t.update({"model.layers.0.self_attn.k_proj.weight": SMALL["a"]}), "different shapes"),
         (lambda t: t.update({"language_model.lm_head.weight": t["lm_head.weight"]}), "given twice"),
-        (lambda t: t.update({"model.embed_tokens.weight": ("BF16", np.zeros((8, 32), np.uint16))}), "number"),
+        (
+            lambda t: t.update({"model.embed_tokens.weight": ("BF16", np.zeros((8, 32), np.uint16))}),
+            "another shape",
+        ),
     ],
 )
 def test_tensors_that_do_not_make_a_model(tmp_path: Path, change: Change, complaint: str) -> None:
@@ -169,8 +172,15 @@ def test_tensors_that_do_not_make_a_model(tmp_path: Path, change: Change, compla
 
 def test_too_large_a_vocabulary(tmp_path: Path) -> None:
     embedding = "BF16", np.zeros((2**22 + 1, 1), np.uint16)
-    tensors = llama_tensors() | {"model.embed_tokens.weight": embedding}
-    refused(write_folder(tmp_path / "m", tensors=tensors), "vocabulary is too large")
+    tensors = llama_tensors() | {"model.embed_tokens.weight": embedding, "lm_head.weight": embedding}
+    config = CONFIG | {"vocab_size": 2**22 + 1, "hidden_size": 1, "head_dim": 8}
+    refused(write_folder(tmp_path / "m", config, tensors), "vocabulary is too large")
+
+
+def test_fewer_rows_than_the_tokenizer_has_tokens(tmp_path: Path) -> None:
+    few = "BF16", np.zeros((8, 32), np.uint16)
+    tensors = llama_tensors() | {"model.embed_tokens.weight": few, "lm_head.weight": few}
+    refused(write_folder(tmp_path / "m", CONFIG | {"vocab_size": 8}, tensors), "no usable number")
 
 
 @pytest.mark.parametrize("n_experts", [0, 11, 13, 2**31 - 1])
@@ -252,6 +262,46 @@ def test_a_tokenizer_that_cannot_be(tmp_path: Path, content: dict[str, Any]) -> 
     folder = write_folder(tmp_path / "m")
     (folder / "tokenizer.json").write_text(json.dumps(content))
     refused(folder)
+
+
+ODD: list[Any] = [None, True, -1, 7, 2**40, 1e300, float("nan"), "", "x", [], [None], {}, {"type": "NFC"}]
+
+
+def test_values_of_another_kind_give_a_model_or_an_error_of_ours(tmp_path: Path) -> None:
+    """One value of one of the files, wherever it stands, becomes another."""
+    from tests.null.test_checkpoint_tokenizers import folder_of, pieces, settings_of
+
+    dice = random.Random(7)
+    folder = folder_of(tmp_path / "m", pieces())
+    yarn = {"rope_type": "yarn", "factor": 2.0, "beta_fast": 16.0, "full_attention": None}
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"rope_scaling": yarn, "layer_types": ["full_attention"] * 2, "tie_word_embeddings": True}
+    settings = {"eos_token": {"content": "</s>"}, "add_bos_token": True, "chat_template": [{"name": "a"}]}
+    settings_of(
+        folder,
+        config=config | {"sliding_window": 4, "use_sliding_window": True},
+        tokenizer_config=settings,
+        generation_config={"eos_token_id": [2], "temperature": 0.5, "top_k": 3},
+        special_tokens_map={"eos_token": "</s>"},
+    )
+    honest = {path: path.read_text() for path in folder.glob("*.json")}
+    for _ in range(200):
+        path = dice.choice(list(honest))
+        content = json.loads(honest[path])
+        place, key = dice.choice(list(_places(content)))
+        place[key] = dice.choice(ODD)
+        path.write_text(json.dumps(content))
+        with contextlib.suppress(SixgigError):
+            convert(folder, tmp_path / "out.gguf")
+        path.write_text(honest[path])
+
+
+def _places(content: Any) -> Iterator[tuple[Any, Any]]:
+    """Of each list and object the first few places."""
+    for key in list(content if isinstance(content, dict) else range(len(content)))[:12]:
+        yield content, key
+        if isinstance(content[key], dict | list):
+            yield from _places(content[key])
 
 
 def test_bytes_changed_at_random_give_a_model_or_an_error_of_ours(tmp_path: Path) -> None:

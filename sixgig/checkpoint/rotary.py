@@ -1,0 +1,154 @@
+"""How positions turn queries and keys: config.json's rotary settings as llama.cpp has them, or a refusal.
+
+Source: transformers' modeling_rope_utils for what they mean, llama.cpp's context for what it makes of keys.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sixgig.checkpoint.config import Config
+from sixgig.checkpoint.recipe import Extra, Keys
+from sixgig.checkpoint.transforms import require
+from sixgig.errors import ModelFileError
+
+_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}  # llama.cpp's, whatever the keys say
+_FREQUENCIES = "rope_freqs.weight"
+Frequencies = NDArray[np.float64]
+
+
+def rotary_keys(
+    config: Config, theta: float | None = None, *, alpha: bool = False, stretches: bool = False
+) -> Keys:
+    """The base and how positions are stretched.
+
+    `theta` is the base where config.json names none; `alpha`: "dynamic" scaling with an alpha is for the
+    caller; `stretches`: the graph takes a tensor of divisors, `stretched`, for what keys cannot say.
+    """
+    rope = config.rope
+    keys: Keys = {"rope.freq_base": rope.number("rope_theta", default=theta)}
+    kind = rope.text("rope_type", default="default")
+    if kind in ("default", "mrope") or (kind == "llama3" and stretches):
+        return keys
+    if kind == "dynamic":
+        if not (alpha and rope.has("alpha")):
+            rope.hear("factor")
+            config.note(
+                "rope_type is dynamic: carried up to max_position_embeddings, where it changes nothing"
+            )
+        return keys
+    if kind == "linear":
+        return keys | {"rope.scaling.type": kind, "rope.scaling.factor": rope.number("factor")}
+    if kind == "yarn":
+        return keys | (_as_tensor(config) if stretches and _unsaid(rope) else _yarn_keys(config))
+    what = f"config.json: rope_type {kind[:40]!r} cannot be carried over"
+    raise ModelFileError(what, "positions would be turned by other angles", "use a GGUF of the model")
+
+
+def stretched(config: Config) -> Extra:
+    """Divisors of the rotary frequencies, one a pair, where a tensor carries them; else nothing."""
+    rope = config.rope
+    kind = rope.text("rope_type", default="default")
+    if kind == "llama3":
+        return {_FREQUENCIES: _llama3(config)}
+    if kind == "yarn" and _unsaid(rope):
+        return {_FREQUENCIES: _yarn(config)}
+    return {}
+
+
+def sections(config: Config, default: list[int]) -> list[int]:
+    """The parts of rotary positions that mean time, height and width; text uses the first only."""
+    found = [*config.rope.items("mrope_section"), 0, 0, 0, 0][:4]
+    counted = all(type(part) is int and 0 <= part < 2**16 for part in found)
+    require(counted, "config.json: mrope_section is no list of counts", str(found)[:60])
+    return found if any(found) else default
+
+
+def attention_factor(config: Config) -> float:
+    """What YaRN multiplies cosines and sines by."""
+    rope, factor = config.rope, _factor(config)
+    if rope.has("attention_factor"):
+        return rope.number("attention_factor")
+    scale, over = rope.number("mscale", default=0.0), rope.number("mscale_all_dim", default=0.0)
+    return _mscale(factor, scale) / _mscale(factor, over) if scale and over else _mscale(factor, 1.0)
+
+
+def _yarn_keys(config: Config) -> Keys:
+    """YaRN as keys. llama.cpp multiplies by 1 + ln(factor) / 10 itself."""
+    rope, factor = config.rope, _factor(config)
+    for name, value in _BETAS.items():
+        found = rope.number(name, default=value) or value
+        numbers = f"{name} is {found:g}, llama.cpp's graph of this architecture has {value:g}"
+        if found != value:
+            raise ModelFileError("config.json: YaRN asks for other angles", numbers, "use another checkpoint")
+    if not rope.flag("truncate", default=True):
+        config.note("rope_parameters.truncate is false: llama.cpp rounds YaRN's range to whole pairs, always")
+    keys: Keys = {
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": factor,
+        "rope.scaling.original_context_length": _trained(config),
+    }
+    beside = attention_factor(config) / _mscale(factor, 1.0)
+    if not math.isclose(beside, 1.0, rel_tol=1e-6) and not rope.has("mscale_all_dim"):
+        keys["rope.scaling.attn_factor"] = beside
+    return keys
+
+
+def _as_tensor(config: Config) -> Keys:
+    return {"rope.scaling.type": "none", "rope.scaling.attn_factor": attention_factor(config)}
+
+
+def _unsaid(rope: Config) -> bool:
+    """Whether YaRN has settings for which llama.cpp has no key."""
+    other = any((rope.number(name, default=value) or value) != value for name, value in _BETAS.items())
+    return other or not rope.flag("truncate", default=True) or rope.has("mscale_all_dim")
+
+
+def _factor(config: Config) -> float:
+    rope = config.rope
+    length = config.integer("max_position_embeddings")
+    said = length / max(_trained(config), 1) if "factor" in rope.values else None  # where it is null
+    factor = rope.number("factor", default=said)
+    require(factor >= 1, "config.json: YaRN's factor is less than 1", f"{factor:g}")
+    return factor
+
+
+def _trained(config: Config) -> int:
+    """Positions the model was trained with before they were stretched."""
+    default = config.integer("max_position_embeddings")
+    return config.rope.integer("original_max_position_embeddings", default=default)
+
+
+def _mscale(factor: float, scale: float) -> float:
+    return 1.0 if factor <= 1 else 0.1 * scale * math.log(factor) + 1.0
+
+
+def _llama3(config: Config) -> NDArray[np.float32]:
+    """Long waves are stretched by the factor, short ones not, those between in part."""
+    rope = config.rope
+    factor, low = rope.number("factor", default=8.0), rope.number("low_freq_factor", default=1.0)
+    high, trained = rope.number("high_freq_factor", default=4.0), _trained(config)
+    width, base = config.head_width, np.float32(rope.number("rope_theta", default=10000.0))
+    waves = 2 * math.pi * base ** (np.arange(0, width, 2, dtype=np.float32) / np.float32(width))
+    share = np.clip((trained / waves - low) / (high - low), 0, 1) if high != low else trained / waves > low
+    divisors: NDArray[np.float32] = (1 / ((1 - share) / factor + share)).astype(np.float32)
+    return divisors
+
+
+def _yarn(config: Config) -> NDArray[np.float32]:
+    """Pairs that turn often are kept, those that turn less than once divided, those between in part."""
+    rope, width, factor = config.rope, config.head_width, _factor(config)
+    base = rope.number("rope_theta", default=10000.0)
+
+    def pair_of(turns: float) -> float:
+        return width * math.log(_trained(config) / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    ends = [pair_of(rope.number(name, default=value) or value) for name, value in _BETAS.items()]
+    if rope.flag("truncate", default=True):
+        ends = [math.floor(ends[0]), math.ceil(ends[1])]
+    first, last = max(ends[0], 0), min(ends[1], width - 1)
+    last += 0.001 if first == last else 0
+    share = np.clip((np.arange(width // 2) - first) / (last - first), 0, 1)
+    divisors: NDArray[np.float32] = (1 / (share / factor + (1 - share))).astype(np.float32)
+    return divisors

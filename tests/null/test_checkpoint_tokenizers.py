@@ -1,0 +1,349 @@
+"""Tokenizer files: carried so that llama.cpp makes the same tokens, or refused by the name of the field."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gguf import GGUFReader
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from sixgig.checkpoint import convert
+from sixgig.checkpoint.byte_fallback import scores_of
+from sixgig.checkpoint.probes import probes
+from sixgig.errors import ModelFileError
+from sixgig.inference.converting import convert_checked
+from sixgig.inference.tokenizer import open_tokenizer
+from sixgig.inference.tokens import Vocabulary
+from sixgig.modelfile import open_model
+from tests.null import test_checkpoint as plain
+from tests.null.test_checkpoint import CONFIG, Random, llama_tensors, tokenizer, write_folder
+
+SPACE = "\u2581"
+ESCAPE = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+PREPEND = {"type": "Prepend", "prepend": SPACE}
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+# A word list with all that SentencePiece's merges have: each pair of tokens that makes one is a merge.
+WORDS = [f"{SPACE}{SPACE}", f"{SPACE}a", "an", "th", f"{SPACE}th", f"{SPACE}the", "he", "aa", "\u00e9t"]
+LETTERS = [SPACE, *"abcdefghijklmnopqrstuvwxyz", "\u00e9", "\n", "1", "2"]
+
+
+def pieces(**beside: Any) -> dict[str, Any]:
+    """A tokenizer.json like LLaMA's: characters, merges of `WORDS`, single bytes for the rest."""
+    tokens = ["<unk>", "<s>", "</s>", *BYTES, *LETTERS, *WORDS]
+    known = set(tokens)
+    merges = [
+        [word[:place], word[place:]]
+        for word in WORDS
+        for place in range(1, len(word))
+        if {word[:place], word[place:]} <= known
+    ]
+    added = [
+        {"id": number, "content": token, "special": True, "normalized": False}
+        | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+        for number, token in enumerate(tokens[:3])
+    ]
+    content = {
+        "version": "1.0",
+        "added_tokens": added,
+        "normalizer": {"type": "Sequence", "normalizers": [PREPEND, ESCAPE]},
+        "pre_tokenizer": None,
+        "post_processor": None,
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "model": {
+            "type": "BPE",
+            "unk_token": "<unk>",
+            "fuse_unk": True,
+            "byte_fallback": True,
+            "vocab": {token: number for number, token in enumerate(tokens)},
+            "merges": merges,
+        },
+    }
+    return content | beside
+
+
+def folder_of(folder: Path, content: dict[str, Any], **config: Any) -> Path:
+    """A model whose embedding has a row for each token."""
+    n_tokens = max(content["model"]["vocab"].values()) + 1
+    tensors = llama_tensors() | {
+        name: Random().matrix(n_tokens, plain.WIDTH)
+        for name in ("model.embed_tokens.weight", "lm_head.weight")
+    }
+    numbers = {"bos_token_id": 1, "eos_token_id": 2, "vocab_size": n_tokens}
+    write_folder(folder, CONFIG | numbers | config, tensors)
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    (folder / "tokenizer_config.json").write_text("{}")
+    return folder
+
+
+@contextmanager
+def engine_of(folder: Path) -> Iterator[Vocabulary]:
+    out = folder.parent / f"{folder.name}.gguf"
+    convert(folder, out)
+    with open_tokenizer(open_model(out)) as opened:
+        yield opened.vocabulary
+
+
+def trained(**normalizer: Any) -> dict[str, Any]:
+    """Merges that were learnt, so that pairs which make a token need be none."""
+    made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    made.normalizer = normalizers.Replace(" ", SPACE)
+    made.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    special = ["<unk>", "<s>", "</s>", *BYTES]
+    lines = [line for text in probes() for line in text.split("\n")]
+    made.train_from_iterator(
+        lines, trainers.BpeTrainer(vocab_size=900, special_tokens=special, show_progress=False)
+    )
+    content: dict[str, Any] = json.loads(made.to_str())
+    return content | {"added_tokens": content["added_tokens"][:3]} | normalizer
+
+
+TEXTS = st.text(
+    alphabet=st.one_of(st.sampled_from(" \nabehtn\u00e91"), st.characters(codec="utf-8")), max_size=24
+)
+
+
+@pytest.mark.parametrize("kind", ["prefixed", "plain", "learnt"])
+def test_byte_fallback_without_a_tokenizer_model_makes_the_same_tokens(tmp_path: Path, kind: str) -> None:
+    """Of any text: with a space before it, without one, and of merges that scores cannot say."""
+    content = {"prefixed": pieces(), "plain": pieces(normalizer=ESCAPE), "learnt": trained()}[kind]
+    folder = folder_of(tmp_path / "m", content)
+    library = Tokenizer.from_str(json.dumps(content))
+    with engine_of(folder) as engine:
+
+        @settings(max_examples=400, deadline=None, database=None)
+        @given(TEXTS)
+        def same(text: str) -> None:
+            assert engine.tokenize(text) == library.encode(text, add_special_tokens=False).ids
+
+        same()
+        for text in (*probes(), "a</s>b<s> c", "</s></s>"):
+            assert engine.tokenize(text) == library.encode(text, add_special_tokens=False).ids
+    fields = GGUFReader(tmp_path / "m.gguf").fields
+    assert fields["tokenizer.ggml.model"].contents() == ("gpt2" if kind == "learnt" else "llama")
+
+
+def test_merges_that_scores_cannot_say_are_refused_where_a_space_is_put_before() -> None:
+    pairs = [("a", "b"), ("ab", "c")]
+    vocab = {token: number for number, token in enumerate(("a", "b", "c", "ab", "bc", "abc"))}
+    assert "'b' and 'c' make a token, but are no merge" in str(scores_of(pairs, vocab))
+    assert scores_of([("b", "c"), *pairs, ("a", "bc")], vocab) == {"bc": 0.0, "ab": -1.0, "abc": -2.0}
+    apart = [("b", "c"), ("ab", "c"), ("a", "b"), ("a", "bc")]
+    assert "'abc' do not stand together" in str(scores_of(apart, vocab))
+
+
+def test_learnt_merges_behind_a_prefix_are_refused_by_name(tmp_path: Path) -> None:
+    content = trained(normalizer={"type": "Sequence", "normalizers": [PREPEND, ESCAPE]})
+    refused(folder_of(tmp_path / "m", content), "tokenizer.json", "no merge", "tokenizer.model")
+
+
+def refused(folder: Path, *words: str) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        convert(folder, folder.parent / "out.gguf")
+    for word in words:
+        assert word in str(caught.value)
+
+
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"normalizer": {"type": "Lowercase"}}, "Lowercase"),
+        ({"normalizer": {"type": "NFKC"}}, "NFKC"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Strip"}]}}, "Strip"),
+        ({"normalizer": PREPEND}, "Prepend"),
+        ({"pre_tokenizer": BYTE_LEVEL | {"add_prefix_space": True}}, "add_prefix_space"),
+        ({"pre_tokenizer": {"type": "Whitespace"}}, "Whitespace"),
+        ({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Removed"}}, "Split"),
+        ({"decoder": {"type": "WordPiece"}}, "WordPiece"),
+        ({"model": {"dropout": 0.1}}, "model.dropout"),
+        ({"model": {"end_of_word_suffix": "</w>"}}, "end_of_word_suffix"),
+        ({"added_tokens": [{"id": 0, "content": "<|end|>", "lstrip": True}]}, "lstrip of '<|end|>'"),
+        ({"added_tokens": [{"id": 0, "content": "<|end|>", "single_word": True}]}, "single_word"),
+    ],
+)
+def test_what_a_byte_level_tokenizer_does_beside_its_merges_is_refused_by_name(
+    tmp_path: Path, change: dict[str, Any], word: str
+) -> None:
+    folder = write_folder(tmp_path / "m")
+    content = tokenizer()
+    if "model" in change:
+        change = {"model": content["model"] | change["model"]}
+    (folder / "tokenizer.json").write_text(json.dumps(content | change))
+    refused(folder, "tokenizer.json", word)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"normalizer": {"type": "NFKC"}}, "NFKC"),
+        ({"normalizer": None}, "U+2581"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [ESCAPE, {"type": "Lowercase"}]}}, "Lowercase"),
+        ({"pre_tokenizer": {"type": "Digits"}}, "Digits"),
+        ({"decoder": {"type": "WordPiece"}}, "WordPiece"),
+    ],
+)
+def test_what_a_tokenizer_of_pieces_does_beside_them_is_refused_by_name(
+    tmp_path: Path, change: dict[str, Any], word: str
+) -> None:
+    refused(folder_of(tmp_path / "m", pieces(**change)), "tokenizer.json", word)
+
+
+def test_bytes_without_a_token_are_refused(tmp_path: Path) -> None:
+    content = pieces()
+    del content["model"]["vocab"]["<0x00>"]
+    refused(folder_of(tmp_path / "m", content), "1 of 256")
+
+
+def test_form_c_and_prefix_schemes_are_told(tmp_path: Path) -> None:
+    for name, change, word in (
+        ("a", {"pre_tokenizer": metaspace("first"), "normalizer": None}, "behind a special token"),
+        ("b", {"pre_tokenizer": metaspace("always"), "normalizer": None}, "begins with one"),
+    ):
+        lines: list[str] = []
+        folder = folder_of(tmp_path / name, pieces(**change))
+        convert(folder, tmp_path / "out.gguf", tell=lines.append)
+        assert any(word in line for line in lines)
+    folder, lines = write_folder(tmp_path / "c"), []
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer() | {"normalizer": {"type": "NFC"}}))
+    convert(folder, tmp_path / "out.gguf", tell=lines.append)
+    assert len(lines) == 1 and "form C" in lines[0]
+
+
+def metaspace(scheme: str) -> dict[str, Any]:
+    return {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": False}
+
+
+def byte_level() -> dict[str, Any]:
+    """A byte-level BPE in full, as the library wants it."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|end|>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator([*probes()], trainer)
+    content: dict[str, Any] = json.loads(made.to_str())
+    return content
+
+
+def test_a_conversion_is_proven_before_a_weight_is_written(tmp_path: Path) -> None:
+    """Equal tokens go through; a vocabulary in which known words are taken whole does not."""
+    content = byte_level()
+    folder = folder_of(tmp_path / "m", content)
+    convert_checked(folder, tmp_path / "m.gguf")
+    assert open_model(tmp_path / "m.gguf").n_vocab == 400
+    content["model"]["ignore_merges"] = True
+    content["model"]["merges"] = content["model"]["merges"][:20]
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ModelFileError, match=r"llama.cpp would make other tokens .* texts tried"):
+        convert_checked(folder, tmp_path / "other.gguf")
+    assert not [path for path in tmp_path.iterdir() if "other" in path.name]
+
+
+def test_a_model_that_the_engine_does_not_load_is_refused_before_a_weight_is_written(tmp_path: Path) -> None:
+    tensors = llama_tensors()
+    for layer in (0, 1):
+        del tensors[f"model.layers.{layer}.post_attention_layernorm.weight"]
+    content = byte_level()
+    folder = folder_of(tmp_path / "m", content)
+    rows = {"vocab_size": 264, "bos_token_id": 1, "eos_token_id": 2}
+    write_folder(folder, CONFIG | rows, tensors)
+    with pytest.raises(ModelFileError, match=r"m makes no model that llama.cpp loads.*ffn_norm"):
+        convert_checked(folder, tmp_path / "m.gguf")
+
+
+def fields_of(folder: Path) -> dict[str, Any]:
+    convert(folder, folder.parent / "out.gguf")
+    return {name: field.contents() for name, field in GGUFReader(folder.parent / "out.gguf").fields.items()}
+
+
+def settings_of(folder: Path, **files: Any) -> Path:
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+def template(before: list[str], behind: list[str]) -> dict[str, Any]:
+    single = [{"SpecialToken": {"id": token}} for token in before]
+    single += [{"Sequence": {"id": "A"}}, *({"SpecialToken": {"id": token}} for token in behind)]
+    return {"type": "TemplateProcessing", "single": single}
+
+
+def test_what_is_put_around_a_text_is_said_in_the_gguf(tmp_path: Path) -> None:
+    """By the post_processor, unless tokenizer_config.json says otherwise; never left to llama.cpp."""
+    for number, (processor, said, wanted) in enumerate(
+        (
+            (None, {}, (False, False)),
+            (template(["<s>"], []), {}, (True, False)),
+            (template(["<s>"], ["</s>"]), {}, (True, True)),
+            (template(["<s>"], []), {"add_bos_token": False}, (False, False)),
+            (None, {"add_bos_token": True, "bos_token": "<s>"}, (True, False)),
+            ({"type": "Sequence", "processors": [BYTE_LEVEL, template(["<s>"], [])]}, {}, (True, False)),
+        )
+    ):
+        folder = folder_of(tmp_path / f"{number}", pieces(post_processor=processor))
+        fields = fields_of(settings_of(folder, tokenizer_config=said))
+        found = tuple(fields[f"tokenizer.ggml.add_{kind}_token"] for kind in ("bos", "eos"))
+        assert found == wanted, (processor, said)
+    folder = folder_of(tmp_path / "two", pieces(post_processor=template(["<s>", "</s>"], [])))
+    refused(folder, "post_processor puts <s>, </s> before a text")
+
+
+def test_several_stop_tokens_are_carried_or_refused(tmp_path: Path) -> None:
+    content = pieces()
+    folder = folder_of(tmp_path / "m", content)
+    first = content["model"]["vocab"]["a"]
+    fields = fields_of(settings_of(folder, generation_config={"eos_token_id": [2, first, first + 1]}))
+    assert [fields[f"tokenizer.ggml.{kind}_token_id"] for kind in ("eos", "eot", "eom")] == [
+        2,
+        first,
+        first + 1,
+    ]
+    with engine_of(folder) as engine:
+        assert all(engine.is_end(token) for token in (2, first, first + 1))
+    settings_of(folder, generation_config={"eos_token_id": [2, *range(first, first + 3)]})
+    refused(folder, "more stop tokens", "3 beside '</s>'")
+
+
+def test_a_folder_without_any_stop_token_is_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "m", pieces(), eos_token_id=None)
+    refused(folder, "no token that ends a text")
+    assert fields_of(settings_of(folder, special_tokens_map={"eos_token": {"content": "</s>"}}))
+
+
+def test_chat_templates_come_from_the_files_that_transformers_takes(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "m", pieces())
+    named = [{"name": "default", "template": "one"}, {"name": "tool_use", "template": "two"}]
+    fields = fields_of(settings_of(folder, tokenizer_config={"chat_template": named}))
+    assert fields["tokenizer.chat_template"] == "one"
+    assert fields["tokenizer.chat_template.tool_use"] == "two"
+    (folder / "chat_template.jinja").write_text("three")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "rag.jinja").write_text("four")
+    lines: list[str] = []
+    convert(folder, tmp_path / "out.gguf", tell=lines.append)
+    fields = {name: field.contents() for name, field in GGUFReader(tmp_path / "out.gguf").fields.items()}
+    assert fields["tokenizer.chat_template"] == "three" and fields["tokenizer.chat_template.rag"] == "four"
+    assert "jinja" in lines[0]
+
+
+def test_how_the_makers_sample_is_carried_and_what_a_gguf_cannot_say_told(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "m", pieces())
+    generation = {"temperature": 0.6, "top_k": 20, "repetition_penalty": 1.05, "suppress_tokens": [3]}
+    lines: list[str] = []
+    convert(settings_of(folder, generation_config=generation), tmp_path / "out.gguf", tell=lines.append)
+    fields = GGUFReader(tmp_path / "out.gguf").fields
+    assert fields["general.sampling.temp"].contents() == pytest.approx(0.6)
+    assert fields["general.sampling.top_k"].contents() == 20
+    assert fields["general.sampling.penalty_repeat"].contents() == pytest.approx(1.05)
+    assert lines == ["generation_config.json: suppress_tokens is [3]; a GGUF cannot carry it"]
