@@ -18,6 +18,8 @@ from sixgig.compress.types import quantised_types
 from sixgig.evaluate.intervals import TOKENS_WANTED
 from sixgig.units import format_bytes
 
+_WIDE = 80  # columns
+
 
 def shrink_document(shrinking: Shrinking) -> dict[str, Any]:
     """`sixgig shrink --json`. baselines: other files on the same text; equal_bytes: pruned or not, within the
@@ -59,7 +61,7 @@ def show_shrink(shrinking: Shrinking) -> None:
     console = Console(file=sys.stdout, highlight=False)
     outcome = shrinking.outcome
     console.print(_heading(shrinking), markup=False, soft_wrap=True)
-    show_table(console, _table(outcome))
+    show_table(console, _table(outcome, console.width >= _WIDE))
     for line in (_plain_words(outcome), _verdict(outcome), *_remarks(shrinking)):
         console.print(line, markup=False, soft_wrap=True)
 
@@ -72,16 +74,17 @@ def _heading(shrinking: Shrinking) -> str:
     )
 
 
-def _table(outcome: Outcome) -> Table:
+def _table(outcome: Outcome, wide: bool) -> Table:
+    """wide: there is room for figures in one line."""
     figures = outcome.output.figures
     scored = f"{figures.n_tokens} tokens in {len(figures.windows)} windows"
     table = Table(
         caption=f"KL divergence from the source in nats, on {scored} that nothing was chosen by. "
-        "±: half a 95% interval; ≥: too few tokens to say more"
+        "Bits: of a weight. ±: half a 95% interval; ≥: too few tokens to say more"
     )
     table.add_column("file")
-    for name in ("size", "bits", "KLD", "99%", "99.9%", "top 1", "perplexity"):
-        table.add_column(name, justify="right")
+    for name in ("size", "KLD", "99%", "99.9%", "top 1", "perplexity"):
+        table.add_column(name, justify="right", no_wrap=wide)
     for title, row in _rows(outcome):
         table.add_row(title, *_cells(row))
     return table
@@ -102,13 +105,12 @@ def _cells(row: Row) -> tuple[str, ...]:
     """Each figure above what it is known to."""
     figures = row.figures
     return (
-        format_bytes(row.size_bytes),
-        f"{row.bits_per_weight:.2f}",
+        f"{format_bytes(row.size_bytes)}\n{row.bits_per_weight:.2f} bits",
         _cell(figures, "kld_mean", ".4f"),
         _cell(figures, "kld_p99", ".3f"),
         _cell(figures, "kld_p999", ".3f"),
         _cell(figures, "same_top1", ".1%"),
-        _cell(figures, "perplexity", ".3f"),
+        _cell(figures, "perplexity", "#.4g"),
     )
 
 
@@ -124,7 +126,7 @@ def _plain_words(outcome: Outcome) -> str:
     made, plain = outcome.output, outcome.plain
     if plain is None:
         return "No plain file is as small as this one: none to compare with."
-    size = f"{1 - plain.size_bytes / made.size_bytes:.1%} smaller than this file"
+    size = f"{1 - plain.size_bytes / made.size_bytes:.2%} smaller than this file"
     return (
         f"Plain quantisation ({plain.label}): {format_bytes(plain.size_bytes)}, {size}{_ratio(made, plain)}."
     )

@@ -38,7 +38,7 @@ class PlainFile:
 
 def plain_file(weights: Weights, size_bytes: int, header_bytes: int) -> PlainFile | None:
     """The plain file nearest below a size: the largest type that fits everywhere, and the next larger one in
-    as many tensors as fit besides, in file order. None where even the smallest type is too large.
+    tensors that fit besides, those that grow most first. None where even the smallest type is too large.
 
     The recipe's size counts the header.
     """
@@ -66,13 +66,16 @@ def _mixed(
 ) -> PlainFile:
     """The lower types, of `size` bytes, with the upper ones where they fit."""
     (name, below), (above_name, above) = lower, upper
-    types, changed, matrices = dict(below), 0, 0
-    for info in weights.tensors:
-        grown = stored_bytes(info, above[info.name]) - stored_bytes(info, below[info.name])
-        matrices += info.n_elements if can_be_quantised(info) else 0
-        if 0 < grown <= most - size:
+    types, changed = dict(below), 0
+    matrices = sum(info.n_elements for info in weights.tensors if can_be_quantised(info))
+    grown = {
+        info.name: stored_bytes(info, above[info.name]) - stored_bytes(info, below[info.name])
+        for info in weights.tensors
+    }
+    for info in sorted(weights.tensors, key=lambda info: -grown[info.name]):  # the small ones fill up
+        if 0 < grown[info.name] <= most - size:
             types[info.name] = above[info.name]
-            size, changed = size + grown, changed + info.n_elements
+            size, changed = size + grown[info.name], changed + info.n_elements
     share = f", {changed / matrices:.0%} of the weights {above_name}" if changed else ""
     recipe = Recipe({key: kind.name for key, kind in types.items()}, size, 0.0)
     return PlainFile(f"all {name}{share}", recipe)
