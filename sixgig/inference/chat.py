@@ -179,6 +179,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols]
     )
     environment.filters["tojson"] = _to_json
+    environment.filters["safe"] = str  # nothing is escaped, so nothing is to be kept from it
     environment.globals["raise_exception"] = _raise_exception
     return environment
 

@@ -32,6 +32,7 @@ CASES: dict[str, tuple[str, tuple[list[dict[str, Any]], ...]]] = {
     "no tools": (NO_TOOLS, PLAIN_CHATS),
     "calls": (templates.CALLS, CALLS),
     "calls of text": (templates.CALLS_OF_TEXT, CALLS),
+    "calls marked safe": (templates.CALLS.replace("'<call>' +", "'<call>' | safe +"), CALLS),
     "calls alone": (templates.CALLS_ALONE, CALLS),
 }
 

@@ -53,15 +53,14 @@ def taught(example, source, vocabulary):
     """(what goes before, what is learnt) of each document and run of learnt tokens."""
     found = []
     for document in render(example, template(source, vocabulary), vocabulary):
-        edges = np.flatnonzero(np.diff(document.learn.astype(int), prepend=0, append=0)).reshape(-1, 2)
-        for start, end in edges:
-            assert vocabulary.is_end(int(document.tokens[end - 1]))
-            found.append(
-                tuple(
-                    vocabulary.text(document.tokens[part].tolist(), special=True)
-                    for part in (slice(start), slice(start, end))
-                )
-            )
+        start = 0
+        for at in np.flatnonzero(document.learn).tolist():
+            start = at if not document.learn[at - 1] else start
+            if vocabulary.is_end(int(document.tokens[at])):  # answers may follow one another with no prompt
+                parts = document.tokens[:start].tolist(), document.tokens[start : at + 1].tolist()
+                found.append(tuple(vocabulary.text(part, special=True) for part in parts))
+                start = at + 1
+        assert start == len(document.tokens)  # each run is ended
     return found
 
 
