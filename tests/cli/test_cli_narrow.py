@@ -80,7 +80,7 @@ def test_the_tables_of_a_verb_are_whole(
         "plan": ["--machine", MACHINE],
     }[verb]
     words = {
-        "score": ["perplexity", "±"],
+        "score": ["perplexity", " to ", "95% intervals"],
         "plan": ["> Q3_K_M", "  first token: ", "  size: 15 M"],
     }[verb]
     out = told(capsys, verb, *more)

@@ -37,6 +37,12 @@ def begin(source: Path, text: Path, tmp_path: Path) -> list[str]:
     return [str(source), "--text", str(text), "-o", str(tmp_path / "out.gguf")]
 
 
+def instead(begin: list[str], *arguments: str) -> list[str]:
+    """`begin` with these arguments, without what it has of the options among them."""
+    usual = zip(begin[1::2], begin[2::2], strict=True)
+    return [begin[0], *(word for pair in usual if pair[0] not in arguments for word in pair), *arguments]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -65,7 +71,7 @@ def test_bad_options_are_refused_and_leave_nothing(
         for word in arguments
     ]
     status = 1 if words.startswith(("cannot become as small", "none.txt", "no weights fit")) else 2
-    assert words in refused(capsys, tmp_path, *begin, *filled, status=status)
+    assert words in refused(capsys, tmp_path, *instead(begin, *filled), status=status)
 
 
 def test_the_smallest_size_named_is_possible(capsys: Capture, begin: list[str], tmp_path: Path) -> None:
@@ -123,7 +129,7 @@ def test_too_short_a_text_is_refused_and_a_longer_one_then_taken(
     capsys: Capture, begin: list[str], tmp_path: Path, content: str
 ) -> None:
     (tmp_path / "short.txt").write_text(content)
-    line = refused(capsys, tmp_path, *begin, "--size", "1M", "--text", str(tmp_path / "short.txt"))
+    line = refused(capsys, tmp_path, *instead(begin, "--size", "1M", "--text", str(tmp_path / "short.txt")))
     assert "too short" in line
 
 
@@ -139,7 +145,7 @@ def test_too_short_a_judging_text_leaves_nothing_in_the_way(
 
 def test_a_text_that_is_no_text_is_refused(capsys: Capture, begin: list[str], tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 400)
-    line = refused(capsys, tmp_path, *begin, "--size", "1M", "--text", str(tmp_path / "binary.txt"))
+    line = refused(capsys, tmp_path, *instead(begin, "--size", "1M", "--text", str(tmp_path / "binary.txt")))
     assert "not UTF-8" in line
 
 
@@ -196,7 +202,7 @@ def test_findings_of_another_text_are_not_taken(
     capsys.readouterr()
     (tmp_path / "other.txt").write_text(written_text(3, 130))
     other = ["--text", str(tmp_path / "other.txt"), "-o", str(tmp_path / "new.gguf")]
-    assert "belongs to another run" in refused(capsys, tmp_path, *begin, *work, *other)
+    assert "belongs to another run" in refused(capsys, tmp_path, *instead(begin, *work, *other))
 
 
 def test_a_folder_with_other_things_is_no_work_folder(

@@ -61,19 +61,19 @@ def test_bytes_that_are_no_text_are_named(asked, arguments):
     _, status, errors = asked(LATIN_1, *arguments)
     last = errors.splitlines()[-1]
     where, at = ("stdin (line 2)", 3) if not arguments else ("stdin", 11)
-    assert status == 1 and last.startswith(f"error: {where} is not UTF-8 text; 0xe9 at byte {at}; ")
+    assert status == 2 and last.startswith(f"error: {where} is not UTF-8 text; 0xe9 at byte {at}; ")
 
 
 def test_an_argument_that_is_no_text_is_named(asked):
     _, status, errors = asked(b"", "-p", "caf\udce9")
-    assert status == 1 and "error: the prompt is not utf-8 text; 0xe9 at character 3" in errors
+    assert status == 2 and "error: the prompt is not utf-8 text; 0xe9 at character 3" in errors
 
 
 @pytest.mark.parametrize("arguments", [["-p", "-"], ["-p", "Where?"], []])
 def test_a_text_longer_than_any_context_is_refused_before_it_fills_memory(asked, arguments, monkeypatch):
     monkeypatch.setattr("sixgig.cli.stdin.MOST_BYTES", 1000)
     _, status, errors = asked(b"x" * 1001, *arguments)
-    assert status == 1 and "longer than any context" in errors.splitlines()[-1]
+    assert status == 2 and "longer than any context" in errors.splitlines()[-1]
 
 
 def test_an_empty_pipe_is_a_chat_in_which_nothing_was_asked(asked):
@@ -84,7 +84,7 @@ def test_an_empty_pipe_is_a_chat_in_which_nothing_was_asked(asked):
 @pytest.mark.parametrize(("how", "words"), [("-p -", "there is no prompt"), ("", "there is nobody to ")])
 def test_a_closed_stdin_is_said(how, words):
     done = _shell(f"run {how} <&-")
-    assert done.returncode == 1 and f"error: {words}" in done.stderr
+    assert done.returncode == 2 and f"error: {words}" in done.stderr
     assert "; stdin is closed; " in done.stderr and done.stderr.count("\n") == 1
 
 

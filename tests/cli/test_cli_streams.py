@@ -131,14 +131,14 @@ def test_quiet_leaves_what_the_system_allows_less_of(
     "words",
     [
         "bench --tokens 4 --prompt-tokens 8 -q",
-        "score --context 64 --windows 1 -q --text TEXT",
+        "score --context 256 -q --text TEXT",
         "plan --machine cpu-box-2c-24g -q",
     ],
 )
 def test_quiet_is_silent_on_stderr_where_all_is_well(
     words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "text").write_text("This PEP describes a change to the language. " * 60)
+    (tmp_path / "text").write_text("This PEP describes a change to the language. " * 800)
     arguments = [str(tmp_path / "text") if word == "TEXT" else word for word in words.split()]
     assert main(arguments) == 0
     captured = capsys.readouterr()
