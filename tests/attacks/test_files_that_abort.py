@@ -45,8 +45,8 @@ PLAIN, PLAIN_TYPES = SPECIAL + words(N - 3), [UNKNOWN, CONTROL, CONTROL] + [NORM
 
 def vocabulary(
     kind: str, texts: list[str], types: list[int] | None = None, **more: Any
-) -> Callable[[GGUFWriter], None]:
-    def add(writer: GGUFWriter) -> None:
+) -> Callable[[GGUFWriter, int], None]:
+    def add(writer: GGUFWriter, n_vocab: int) -> None:
         writer.add_tokenizer_model(kind)
         writer.add_token_list(texts)
         writer.add_token_scores([0.0] * len(texts))
@@ -82,7 +82,7 @@ FATAL = {
 }  # fmt: skip
 
 
-def built(folder: Path, add: Callable[[GGUFWriter], None], monkeypatch: pytest.MonkeyPatch) -> Path:
+def built(folder: Path, add: Callable[[GGUFWriter, int], None], monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sheet, "add_vocabulary", add)
     return models.build("qwen3", folder / "model.gguf", "Q8_0", n_layers=1)
 

@@ -164,4 +164,4 @@ def test_a_command_that_is_none_ends_a_piped_chat():
     """Nobody is there to read the hint: a script must not lose a line in silence."""
     with start("run", "-n", "2", stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         _, errors = process.communicate(b"/hlep\n", PATIENCE_S)
-    assert process.returncode == 1 and "error: '/hlep' is no command" in errors.decode()
+    assert process.returncode == 2 and "error: '/hlep' is no command" in errors.decode()

@@ -206,7 +206,7 @@ def test_a_memory_to_run_in_stands_for_a_size(
     capsys: Capture, source: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shrinking, "room_for_weights", lambda model, task, budgets: 1500 << 10)
-    command = ["shrink", str(source), "-o", str(tmp_path / "o.gguf"), "--ram", "900M", "--text", str(text)]
+    command = ["shrink", str(source), "-o", str(tmp_path / "o.gguf"), "--ram", "4G", "--text", str(text)]
     assert main([*command, "--json", "--no-prune"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["budget_bytes"] == 1500 << 10

@@ -95,7 +95,7 @@ stage = sys.argv[1]
 quicken(pytest.MonkeyPatch())
 
 class Bar:
-    def __init__(self, label):
+    def __init__(self, label, begins=False):
         self.label = label
     def __enter__(self):
         return self
@@ -139,7 +139,7 @@ def test_a_repaired_folder_is_converted_anew(
     for name in (WEIGHTS, "tokenizer.json", "config.json"):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[: len(content) // 2])
-        refused(capsys, tmp_path / "out", *words[1:])
+        refused(capsys, tmp_path / "out", *words[1:], status=1)
         (folder / name).write_bytes(content)
     assert main(words) == 0
     assert (tmp_path / "out" / "o.gguf").read_bytes() == right["a"]
@@ -149,15 +149,16 @@ def test_a_folder_that_changes_while_it_is_converted_is_refused(
     capsys: Capture, folders: dict[str, Path], text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "out").mkdir()
-    folder, real = tmp_path / "model", shrink_source.convert
+    folder, real = tmp_path / "model", shrink_source.convert_checked
     shutil.copytree(folders["a"], folder)
 
     def meanwhile(source: Path, out: Path, **options: Any) -> None:
         shutil.copy2(folders["b"] / WEIGHTS, folder / WEIGHTS)
         real(source, out, **options)
 
-    monkeypatch.setattr(shrink_source, "convert", meanwhile)
-    line = refused(capsys, tmp_path / "out", *command(folder, tmp_path / "out" / "o.gguf", text)[1:])
+    monkeypatch.setattr(shrink_source, "convert_checked", meanwhile)
+    words = command(folder, tmp_path / "out" / "o.gguf", text)[1:]
+    line = refused(capsys, tmp_path / "out", *words, status=1)
     assert "model changed while it was converted" in line
 
 
@@ -168,7 +169,7 @@ def test_a_file_that_changes_while_it_is_shrunk_is_refused(
     digests = iter(["0" * 64])
     monkeypatch.setattr(shrink_source, "model_digest", lambda model: next(digests, None) or real(model))
     words = [str(path), "-o", str(tmp_path / "o.gguf"), "--size", "1M", "--text", str(text), "--no-prune"]
-    assert "changed while it was shrunk" in refused(capsys, tmp_path, *words)
+    assert "changed while it was shrunk" in refused(capsys, tmp_path, *words, status=1)
 
 
 def test_an_output_that_somebody_replaced_is_neither_taken_nor_overwritten(

@@ -30,7 +30,7 @@ CONFIG: dict[str, Any] = {
     "bos_token_id": 0,
     "eos_token_id": 0,
 }
-BYTE_CUTTING = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+BYTE_CUTTING = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
 def bf16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -115,11 +115,12 @@ def tokenizer(n_bytes: int = 256, cutting: Any = BYTE_CUTTING) -> dict[str, Any]
         chr(256 + number) for number in range(256 - len(printable))
     ]
     words = ["<|end|>", *symbols[:n_bytes], "th", "the"]
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return {
         "added_tokens": [
-            {"id": 0, "content": "<|end|>", "special": False},
-            {"id": len(words), "content": "<tool>", "special": False},
-            {"id": len(words) + 1, "content": "[x]", "special": True},
+            {"id": 0, "content": "<|end|>", "special": False, **plain},
+            {"id": len(words), "content": "<tool>", "special": False, **plain},
+            {"id": len(words) + 1, "content": "[x]", "special": True, **plain},
         ],
         "pre_tokenizer": cutting,
         "model": {

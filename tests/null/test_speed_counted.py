@@ -29,7 +29,7 @@ class Work:
     def __init__(self, clock: Clock, tokens: Sequence[int]) -> None:
         self._clock, self._tokens, self.room = clock, list(tokens), 1000
         self.vocabulary = SimpleNamespace(is_end=lambda token: token == END)
-        self.ended, self.ubatch, self.pager = False, 64, None
+        self.ended, self.ubatch, self.pager, self.reasoning = False, 64, None, ""
 
     def prefill(self, prompt: Sequence[int], progress: Any) -> int:
         self._clock.now += PREFILL_S
