@@ -8,6 +8,7 @@ from sixgig.errors import UsageError
 _BINARY = "BKMGTP"
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:([KMGT])(I?B)?|B)?", re.ASCII)
 _MAX_BYTES = 2**63 - 1
+_LEAST_MEMORY = 10**6
 _CURE = "write a size such as 6G, 512M or 1.5GiB"
 
 
@@ -24,6 +25,14 @@ def parse_size(text: str) -> int:
     size_bytes = _scale(digits, base, _BINARY.index(prefix or "B"))
     if size_bytes > _MAX_BYTES:
         raise UsageError(f"{text[:40]!r} is larger than any memory", f"at most {_MAX_BYTES} bytes", _CURE)
+    return size_bytes
+
+
+def parse_memory(text: str) -> int:
+    """As parse_size, of a budget. Raises UsageError too for less than a megabyte, which "8" for "8G" is."""
+    size_bytes = parse_size(text)
+    if size_bytes < _LEAST_MEMORY:
+        raise UsageError(f"{text[:40]!r} of memory is too little", f"{size_bytes} bytes", _CURE)
     return size_bytes
 
 

@@ -23,9 +23,10 @@ from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import CachePolicy
 from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, Tier, anatomy
 from sixgig.plan.context import checkpoint_bytes
-from sixgig.units import format_bytes, format_number, parse_size
+from sixgig.units import format_bytes, format_number, parse_memory, parse_size
 
 DEMO_MODEL = "pep-moe-31m.gguf"
+ADAPTER = "adapter.gguf"  # in the folder that `tune` writes
 DEFAULT_CONTEXT = 4096
 MOST_COUNT = 2**31 - 1  # of tokens, steps, windows: the engine counts in 32 bits
 _POLICIES = {Policy.LRU: CachePolicy.LRU, Policy.DECAYED: CachePolicy.DECAYED_FREQUENCY}
@@ -133,7 +134,7 @@ class Opening:
 
     @property
     def _asked_bytes(self) -> int | None:
-        return None if self.ram is None else parse_size(self.ram)
+        return None if self.ram is None else parse_memory(self.ram)
 
     @property
     def thread_count(self) -> int:
@@ -192,8 +193,12 @@ def fetched(name: str) -> Path:
 
 
 def find_adapter(name: str | None, model: ModelFile) -> Adapter | None:
-    """The adapter named, checked against the model; None where none was named."""
-    return None if name is None else Adapter.open(Path(name), model)
+    """The adapter named, or that in a folder of `tune`, checked against the model; None where none was."""
+    if name is None:
+        return None
+    path = Path(name)
+    inside = path / ADAPTER
+    return Adapter.open(inside if inside.is_file() else path, model)
 
 
 def demo_path() -> Path:

@@ -38,7 +38,7 @@ from sixgig.plan import (
     usable_gpu,
 )
 from sixgig.plan.task import TaskKind
-from sixgig.units import parse_size
+from sixgig.units import parse_memory, parse_size
 
 LARGEST_LOSS = 0.3  # nats per token: a file known to lose more is not recommended where another runs
 FAST_ENOUGH = 0.5  # of the fastest acceptable one: among those the one that loses least is recommended
@@ -224,7 +224,7 @@ class Planning:
 
     def _budgets(self) -> Budgets:
         ram, memory = self.request.ram, self.machine.memory
-        ram_bytes = default_budget(memory.available_bytes) if ram is None else parse_size(ram)
+        ram_bytes = default_budget(memory.available_bytes) if ram is None else parse_memory(ram)
         if self.is_here and ram is not None:
             from sixgig.inference.room import allowed
 

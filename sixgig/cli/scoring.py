@@ -36,7 +36,7 @@ from sixgig.inference import Adapter, Engine, Vocabulary, abort_on_interrupt
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import Counters
-from sixgig.units import format_bytes, parse_size
+from sixgig.units import format_bytes, parse_memory
 
 DEFAULT_CONTEXT = 512
 MOST_UBATCH, FEWEST_UBATCH = 512, 16
@@ -199,7 +199,7 @@ class Scoring:
     def _opening(self, model: ModelFile, context: int, adapter: Adapter | None = None) -> Opening:
         """With extra buffer types off: the figures do not depend on whether the model had to be paged."""
         request = self._request
-        budget = allowed(None if request.ram is None else parse_size(request.ram)).ram_bytes
+        budget = allowed(None if request.ram is None else parse_memory(request.ram)).ram_bytes
         ubatch = min(request.ubatch or fitting_ubatch(context, model.n_vocab, budget), context)
         return Opening(
             model,

@@ -22,7 +22,7 @@ from sixgig.compress.outcome import Outcome, require_new, require_possible, shri
 from sixgig.compress.shrinker import Shrinker
 from sixgig.compress.texts import Texts, divide
 from sixgig.compress.types import quantised_types
-from sixgig.compress.workfolder import WorkFolder, WorkPlaces
+from sixgig.compress.workfolder import WorkFolder, WorkPlaces, taken_bytes
 from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.hardware import usable_cores
@@ -32,7 +32,7 @@ from sixgig.modelfile import ModelFile
 from sixgig.modelfile.imatrix import write_imatrix
 from sixgig.plan import Budgets, Task
 from sixgig.plan.sizing import room_for_weights
-from sixgig.units import format_bytes, parse_size
+from sixgig.units import format_bytes, parse_memory, parse_size
 
 # How many changes of the recipe are tried, by the source's size: each writes and measures a file.
 _ROUNDS = ((1 << 30, 24), (8 << 30, 8))
@@ -82,7 +82,13 @@ class Shrinking:
         self._note(texts.notices)
         places = WorkPlaces(request.work or out.with_name(out.name + ".work"))
         with places.held():
-            self._run(texts, places, out)
+            try:
+                self._run(texts, places, out)
+            except BaseException:
+                if kept := taken_bytes(places.folder):
+                    what = f"what was found so far, {format_bytes(kept)}, is kept in {places.folder}"
+                    warn(f"{what}: the same command goes on from there")
+                raise
             if request.work is None:
                 places.remove()
 
@@ -132,7 +138,7 @@ class Shrinking:
         assert request.ram is not None, "_require_sense saw to it"
         context = request.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
         vram_bytes = 0 if request.vram is None else parse_size(request.vram)
-        budgets = Budgets(parse_size(request.ram), vram_bytes)
+        budgets = Budgets(parse_memory(request.ram), vram_bytes)
         room = room_for_weights(model, Task(context=context), budgets)
         say(f"{format_bytes(room)} are left for weights at a context of {context}")
         return room
@@ -152,7 +158,7 @@ class BudgetedEngines:
     @property
     def ram_bytes(self) -> int:
         """The budget."""
-        return allowed(None if self._ram is None else parse_size(self._ram)).ram_bytes
+        return allowed(None if self._ram is None else parse_memory(self._ram)).ram_bytes
 
     @contextmanager
     def open(

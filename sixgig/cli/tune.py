@@ -205,9 +205,9 @@ def _require_room(ram: str | None) -> None:
     """Refuse where not even PyTorch can be imported: the system would end the process over it."""
     from sixgig.inference.room import allowed
     from sixgig.plan import Refusal
-    from sixgig.units import format_bytes, parse_size
+    from sixgig.units import format_bytes, parse_memory
 
-    allowance = allowed(None if ram is None else parse_size(ram))
+    allowance = allowed(None if ram is None else parse_memory(ram))
     if allowance.limit is not None and allowance.limit.reachable_bytes < PYTORCH_BYTES:
         what = f"no model can be tuned in {format_bytes(allowance.ram_bytes)} of memory"
         with allowance.explaining():

@@ -9,11 +9,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from sixgig.atomic import replace_file
 from sixgig.checkpoint.peft import write_peft
 from sixgig.cli.console import PromptBar
 from sixgig.cli.loss_picture import draw_losses
+from sixgig.cli.opening import ADAPTER
 from sixgig.compress.merge import merge
 from sixgig.errors import BudgetError, UsageError
 from sixgig.finetune.state import Progress, State, load_state
@@ -21,7 +23,7 @@ from sixgig.modelfile import ModelFile
 from sixgig.modelfile.lora import Lora, write_lora
 from sixgig.units import format_bytes
 
-STATE, ADAPTER, LOSSES, PICTURE = "state.safetensors", "adapter.gguf", "loss.json", "loss.svg"
+STATE, LOSSES, PICTURE = "state.safetensors", "loss.json", "loss.svg"
 _FILES = (ADAPTER, "adapter_model.safetensors", "adapter_config.json", LOSSES, PICTURE)
 _OTHER = "name another folder with -o"
 
@@ -40,7 +42,8 @@ class OutputFolder:
                 raise UsageError(f"{self.path} holds a run that is not finished", cure=cure)
             return load_state(self.state_path)
         if self.adapter_path.exists():
-            raise UsageError(f"{self.path} holds a finished adapter", cure=_OTHER)
+            cure = f"run it: --adapter {quote(str(self.adapter_path))}" if resume else _OTHER
+            raise UsageError(f"{self.path} holds a finished adapter", cure=cure)
         if resume:
             raise UsageError(f"{self.path} holds no run to go on with", cure="leave --resume out")
         for name in _FILES:

@@ -12,7 +12,7 @@ from sixgig.errors import UsageError
 from sixgig.finetune.adapter import Part
 from sixgig.finetune.optimisers import LEARNING_RATES, LEAST_RATE, MOST_RATE
 from sixgig.finetune.schedule import BATCH_TOKENS, EPOCHS, batch_tokens
-from sixgig.units import format_number, parse_size
+from sixgig.units import format_number, parse_memory, parse_size
 
 MICRO_TOKENS = 1024
 MOST, MOST_EPOCHS, MOST_THREADS = 1 << 30, 1000, 512
@@ -50,8 +50,10 @@ class Request:
 
     def __post_init__(self) -> None:
         """Refuse before anything is read."""
-        for size in filter(None, (self.ram, self.vram)):
-            parse_size(size)
+        if self.ram is not None:
+            parse_memory(self.ram)
+        if self.vram is not None:
+            parse_size(self.vram)
         self._check_numbers()
         if self.output.exists() and not self.output.is_dir():
             raise UsageError(f"cannot write into {self.output}", "it is no folder", "name another with -o")

@@ -36,7 +36,7 @@ from sixgig.modelfile.content import model_digest
 from sixgig.modelfile.lora import merged_adapters
 from sixgig.plan import Allowance, ProcessBytes, Refusal, anatomy
 from sixgig.plan.tuning import STATE_BYTES, Batch, TuningPlan, plan_tuning
-from sixgig.units import format_bytes, parse_size
+from sixgig.units import format_bytes, parse_memory
 from sixgig.weights.stored import StoredWeights, not_finite
 
 WARMUP_SHARE, CLIP, PATIENCE, EVALUATIONS = 0.05, 1.0, 3, 10
@@ -100,7 +100,7 @@ class Tuning:
 
     @cached_property
     def _allowance(self) -> Allowance:
-        found = allowed(None if self.request.ram is None else parse_size(self.request.ram))
+        found = allowed(None if self.request.ram is None else parse_memory(self.request.ram))
         if found.remark:
             warn(found.remark)
         return found

@@ -74,7 +74,7 @@ class Lesson:
     def explain(self) -> str:
         """One line; what it rests on."""
         if not self.n_runs:
-            return "no run on this machine has been recorded yet: speeds are uncorrected"
+            return "no calm run since this machine was measured is recorded yet: speeds are uncorrected"
         of = "this model" if self.same_model else "other models"
         told = f"corrected by {self.n_runs} runs of {of} here (decode x{1 / self.decode_factor:.2f})"
         if self.typical_error is not None:

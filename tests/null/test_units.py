@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sixgig.errors import UsageError
-from sixgig.units import format_bytes, format_rate, format_seconds, parse_size
+from sixgig.units import format_bytes, format_rate, format_seconds, parse_memory, parse_size
 
 POWERS = {
     "": 1,
@@ -124,3 +124,9 @@ def test_seconds_never_show_sixty(seconds: float) -> None:
     words = format_seconds(seconds).split()
     sexagesimal = words[2:3] if "h" in words else words[0:3:2]
     assert "60" not in sexagesimal or words[1] in ("ms", "µs")
+
+
+def test_a_budget_whose_unit_was_forgotten_is_refused_with_what_it_means() -> None:
+    with pytest.raises(UsageError, match="'8' of memory is too little; 8 bytes; write a size such as 6G"):
+        parse_memory("8")
+    assert parse_memory("1M") == 1 << 20
