@@ -38,7 +38,7 @@ def test_tool_calls_that_the_template_does_not_write_are_refused_by_name(smollm2
     )
     command = [sys.executable, "-m", "sixgig", "tune", str(smollm2), str(data), "-o", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1 and not (tmp_path / "out").exists()
+    assert done.returncode == 2 and not (tmp_path / "out").exists()
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "calls.jsonl, line 1, message 2 (assistant): the chat template leaves out its tool call" in error
     assert "write the call as text in the content" in error
