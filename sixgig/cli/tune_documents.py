@@ -16,6 +16,7 @@ from sixgig.finetune.rendering import Document, render
 from sixgig.inference.chat import ChatTemplate
 from sixgig.inference.tokenizer import open_tokenizer
 from sixgig.modelfile import ModelFile
+from sixgig.units import counted
 
 HELD_OUT_SHARE, MOST_HELD_OUT_SHARE = 0.05, 0.15
 HELD_OUT_DOCUMENTS = 8  # fewer have no error bar worth the name
@@ -92,6 +93,6 @@ def _rendered(
 
 def _mixed(kinds: Mapping[type[Example], int], path: Path) -> str:
     """What a file holds that holds more than one kind; a misspelt key makes one of another."""
-    names = {Conversation: "conversations", Completion: "prompts with completions", Text: "texts"}
-    counted = ", ".join(f"{kinds[each]} {name}" for each, name in names.items() if kinds.get(each))
-    return f"{path.name} mixes {counted}" if len(kinds) > 1 else ""
+    names = {Conversation: "conversation", Completion: "prompt-completion pair", Text: "text"}
+    found = ", ".join(counted(kinds[each], name) for each, name in names.items() if kinds.get(each))
+    return f"{path.name} mixes {found}" if len(kinds) > 1 else ""

@@ -36,7 +36,7 @@ from sixgig.modelfile.content import model_digest
 from sixgig.modelfile.lora import merged_adapters
 from sixgig.plan import Allowance, ProcessBytes, Refusal, anatomy
 from sixgig.plan.tuning import STATE_BYTES, Batch, TuningPlan, plan_tuning
-from sixgig.units import format_bytes, parse_memory
+from sixgig.units import counted, format_bytes, parse_memory
 from sixgig.weights.stored import StoredWeights, not_finite
 
 WARMUP_SHARE, CLIP, PATIENCE, EVALUATIONS = 0.05, 1.0, 3, 10
@@ -200,21 +200,22 @@ class Tuning:
         request, recipe = self.request, self.recipe
         n_tokens, n_learnt = (sum(counts) for counts in zip(*map(_counts, documents.learnt), strict=True))
         say_plan(f"{self.model.name}: {self.plan.explain()}")
+        matrices = "1 matrix" if len(wanted) == 1 else f"{len(wanted)} matrices"
         say(
-            f"adapter of rank {request.rank}, alpha {request.scaling:g}, on {len(wanted)} matrices: "
+            f"adapter of rank {request.rank}, alpha {request.scaling:g}, on {matrices}: "
             f"{n_weights / 1e6:.2f} million weights"
         )
         rows = len(documents.learnt)
         say(
-            f"{rows} documents with {n_tokens} tokens, {n_learnt} of them learnt; "
-            f"{len(documents.judged)} held out: {recipe.steps} steps of about "
+            f"{counted(rows, 'document')} with {counted(n_tokens, 'token')}, {n_learnt} of them learnt; "
+            f"{len(documents.judged)} held out: {counted(recipe.steps, 'step')} of about "
             f"{rows * self.n_epochs / recipe.steps:.3g} documents, at most {request.step_tokens} tokens; "
             f"{self.n_epochs:.3g} epochs"
         )
         say(
-            f"{recipe.optimiser}, learning rate {recipe.learning_rate:g} after {recipe.warmup_steps} steps, "
-            f"then a cosine; gradient clipped at {recipe.clip:g}; stops after {recipe.patience} held-out "
-            "losses that are not the lowest"
+            f"{recipe.optimiser}, learning rate {recipe.learning_rate:g} after "
+            f"{counted(recipe.warmup_steps, 'step')}, then a cosine; gradient clipped at {recipe.clip:g}; "
+            f"stops after {recipe.patience} held-out losses that are not the lowest"
         )
         for _, name in merged_adapters(self.model.metadata):
             say(f"{self.model.name} has an adapter merged in already: {name}")
@@ -252,7 +253,8 @@ class Tuning:
         cure = f"lower --learning-rate to a tenth or less and begin again, in {self.folder.path} if you like"
         if has_best:
             step, loss = run.best
-            rate += f"; as after {step} steps (held-out loss {loss:.4f}) the adapter is in {self.folder.path}"
+            rate += f"; as after {counted(step, 'step')} (held-out loss {loss:.4f}) "
+            rate += f"the adapter is in {self.folder.path}"
             cure = "for another --learning-rate name another folder with -o"
         return DivergedError(error.what, rate, cure)
 
