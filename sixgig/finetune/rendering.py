@@ -18,7 +18,7 @@ from sixgig.finetune.examples import Completion, Conversation, Example, Text, co
 from sixgig.finetune.room import BOUNDLESS, Room
 from sixgig.finetune.turns import Template, Turn, learnt_turns, whole
 
-BLOCK_CHARACTERS = 1 << 17
+BLOCK_CHARACTERS, MOST_BLOCKS = 1 << 17, 8
 # Memory by that of a text: while it is tokenised whole, at worst (a token a byte), and for each message of a
 # conversation (each answer is rendered with all before it); while it is digested, of ASCII alone and else.
 # By a token: of a text in blocks, beside these. As measured: tests/tune/test_reading_memory.py.
@@ -168,11 +168,12 @@ def _text(example: Text, tokenizer: Tokenizer, room: Room) -> tuple[Ids, Marks]:
 
 
 def _blocks(text: str) -> Iterator[str]:
-    """Of BLOCK_CHARACTERS to twice as many."""
+    """Of BLOCK_CHARACTERS to MOST_BLOCKS times as many; lines longer than that are divided at a space, or
+    within a word longer than a block."""
     start = 0
     while start < len(text):
         least, most = start + BLOCK_CHARACTERS, start + 2 * BLOCK_CHARACTERS
-        if border := _WORD_AFTER_NEWLINE.search(text, least, most):
+        if border := _WORD_AFTER_NEWLINE.search(text, least, start + MOST_BLOCKS * BLOCK_CHARACTERS):
             end = border.end()
         elif border := _SPACE_BEFORE_WORD.search(text, least, most):
             end = border.start()

@@ -11,7 +11,7 @@ from sixgig.cli.tune_extent import Extent, extent_of
 from sixgig.cli.tune_request import Request
 from sixgig.errors import BudgetError
 from sixgig.finetune.examples import Completion, Conversation, Example, Text, read_examples
-from sixgig.finetune.rendering import BLOCK_CHARACTERS, _blocks, render
+from sixgig.finetune.rendering import BLOCK_CHARACTERS, MOST_BLOCKS, _blocks, render
 from sixgig.finetune.room import Room
 from sixgig.hardware import process_memory
 
@@ -77,7 +77,7 @@ def test_an_array_too_large_for_the_budget_is_refused_before_it_is_read(tmp_path
 def test_a_text_is_tokenised_in_blocks_of_bounded_size(text: str) -> None:
     blocks = list(_blocks(text))
     assert "".join(blocks) == text
-    assert all(len(block) <= 2 * BLOCK_CHARACTERS for block in blocks)
+    assert all(len(block) <= MOST_BLOCKS * BLOCK_CHARACTERS for block in blocks)
     assert all(len(block) >= BLOCK_CHARACTERS for block in blocks[:-1])
 
 
