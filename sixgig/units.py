@@ -1,7 +1,10 @@
-"""Bytes and seconds as people write and read them."""
+"""Bytes, seconds and counts as people write and read them, and in what two settings differ."""
 
 import math
 import re
+from collections.abc import Mapping
+from itertools import takewhile
+from typing import Any
 
 from sixgig.errors import UsageError
 
@@ -9,6 +12,7 @@ _BINARY = "BKMGTP"
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?:([KMGT])(I?B)?|B)?", re.ASCII)
 _MAX_BYTES = 2**63 - 1
 _LEAST_MEMORY = 10**6
+_SHOWN, _BEFORE = 60, 20  # characters of a value that differs, of these before the difference
 _CURE = "write a size such as 6G, 512M or 1.5GiB"
 
 
@@ -60,6 +64,30 @@ def format_number(value: float) -> str:
     """A number that someone typed, in a length that a line bears, whatever its size."""
     digits = str(value)
     return digits if len(digits) <= 40 else f"{digits[:12]}... ({len(digits)} digits)"
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 step", "2 steps"; of nouns that add an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def first_difference(then: Mapping[str, Any], now: Mapping[str, Any], asked: str = "now") -> str:
+    """The innermost field that differs first, "steps: 40 there, 41 now"; "" where none does.
+
+    Of long values the part where they differ is shown.
+    """
+    for key in {**now, **then}:
+        old, new = then.get(key), now.get(key)
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            return first_difference(old, new, asked)
+        texts = str(old), str(new)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False)))
+        start = same - _BEFORE if same + _BEFORE > _SHOWN else 0
+        shown = (("..." if start else "") + text[start : start + _SHOWN] for text in texts)
+        return f"{key}: {next(shown)} there, {next(shown)} {asked}"
+    return ""
 
 
 def format_rate(bytes_per_s: float) -> str:

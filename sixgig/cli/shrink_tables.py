@@ -16,7 +16,7 @@ from sixgig.compress.measuring import Figures
 from sixgig.compress.outcome import Outcome, Row
 from sixgig.compress.types import quantised_types
 from sixgig.evaluate.intervals import TOKENS_WANTED
-from sixgig.units import format_bytes
+from sixgig.units import counted, format_bytes
 
 _WIDE = 80  # columns
 
@@ -77,7 +77,7 @@ def _heading(shrinking: Shrinking) -> str:
 def _table(outcome: Outcome, wide: bool) -> Table:
     """wide: there is room for figures in one line."""
     figures = outcome.output.figures
-    scored = f"{figures.n_tokens} tokens in {len(figures.windows)} windows"
+    scored = f"{figures.n_tokens} tokens in {counted(len(figures.windows), 'window')}"
     table = Table(
         caption=f"KL divergence from the source in nats, on {scored} that nothing was chosen by. "
         "Bits: of a weight. ±: half a 95% interval; ≥: too few tokens to say more"

@@ -12,7 +12,7 @@ from sixgig.finetune.state import Progress as Run
 from sixgig.finetune.train import Stepped
 from sixgig.hardware import Absent
 from sixgig.hardware.energy import joules_between, read_energy
-from sixgig.units import format_seconds
+from sixgig.units import counted, format_seconds
 
 _STEPS_BEFORE_FORECAST = 2
 
@@ -65,7 +65,7 @@ class TuningBar:
         """As train.Listener."""
         step, loss = run.held_out[-1]
         mark = "" if run.best[0] != step or step == 0 else ", the lowest so far"
-        self._progress.console.print(f"after {step} steps: held-out loss {loss:.4f}{mark}")
+        self._progress.console.print(f"after {counted(step, 'step')}: held-out loss {loss:.4f}{mark}")
 
     def _forecast(self, run: Run) -> None:
         """Once, from steps that have nothing to begin any more."""

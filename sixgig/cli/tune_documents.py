@@ -13,9 +13,11 @@ from sixgig.cli.tune_request import Request
 from sixgig.finetune.examples import Completion, Conversation, Example, Text, read_examples
 from sixgig.finetune.packing import cut, require_apart, sample, split_held_out
 from sixgig.finetune.rendering import Document, render
+from sixgig.finetune.room import Room
 from sixgig.inference.chat import ChatTemplate
 from sixgig.inference.tokenizer import open_tokenizer
 from sixgig.modelfile import ModelFile
+from sixgig.units import counted
 
 HELD_OUT_SHARE, MOST_HELD_OUT_SHARE = 0.05, 0.15
 HELD_OUT_DOCUMENTS = 8  # fewer have no error bar worth the name
@@ -54,14 +56,15 @@ class Documents:
     notices: tuple[str, ...]
 
 
-def read_documents(model: ModelFile, request: Request, today: datetime) -> Documents:
-    """Raises UsageError, with the line, for what cannot be learnt from."""
-    documents, notices = _rendered(model, request, request.data, today)
+def read_documents(model: ModelFile, request: Request, today: datetime, room: Room) -> Documents:
+    """Raises UsageError, with the line, for what cannot be learnt from; BudgetError, before it is taken, for
+    memory that `room` has not."""
+    documents, notices = _rendered(model, request, request.data, today, room)
     most = MOST_HELD_OUT * request.step_tokens
     if request.held_out is None:
         share = held_out_share(len(documents))
         return Documents(*split_held_out(documents, share, request.seed, most), tuple(notices))
-    others, more = _rendered(model, request, request.held_out, today)
+    others, more = _rendered(model, request, request.held_out, today, room)
     judged = sample(others, request.seed, most)
     require_apart(documents, judged)
     return Documents(documents, judged, tuple(dict.fromkeys((*notices, *more))))
@@ -73,14 +76,14 @@ def held_out_share(n_documents: int) -> float:
 
 
 def _rendered(
-    model: ModelFile, request: Request, path: Path, today: datetime
+    model: ModelFile, request: Request, path: Path, today: datetime, room: Room
 ) -> tuple[Sequence[Document], list[str]]:
     with open_tokenizer(model) as tokenizer:
         template = DatedTemplate(tokenizer.template, today)
         documents, kinds = list[Document](), Counter[type[Example]]()
-        for example in read_examples(path):
+        for example in read_examples(path, room):
             kinds[type(example)] += 1
-            documents += render(example, template, tokenizer.vocabulary, request.train_on_all)
+            documents += render(example, template, tokenizer.vocabulary, request.train_on_all, room)
     fitting = cut(documents, request.context)
     notices = (
         tokenizer.template.notice if Conversation in kinds else "",
@@ -92,6 +95,6 @@ def _rendered(
 
 def _mixed(kinds: Mapping[type[Example], int], path: Path) -> str:
     """What a file holds that holds more than one kind; a misspelt key makes one of another."""
-    names = {Conversation: "conversations", Completion: "prompts with completions", Text: "texts"}
-    counted = ", ".join(f"{kinds[each]} {name}" for each, name in names.items() if kinds.get(each))
-    return f"{path.name} mixes {counted}" if len(kinds) > 1 else ""
+    names = {Conversation: "conversation", Completion: "prompt-completion pair", Text: "text"}
+    found = ", ".join(counted(kinds[each], name) for each, name in names.items() if kinds.get(each))
+    return f"{path.name} mixes {found}" if len(kinds) > 1 else ""

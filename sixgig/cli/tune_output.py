@@ -21,7 +21,7 @@ from sixgig.errors import BudgetError, UsageError
 from sixgig.finetune.state import Progress, State, load_state
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.lora import Lora, write_lora
-from sixgig.units import format_bytes
+from sixgig.units import counted, format_bytes
 
 STATE, LOSSES, PICTURE = "state.safetensors", "loss.json", "loss.svg"
 _FILES = (ADAPTER, "adapter_model.safetensors", "adapter_config.json", LOSSES, PICTURE)
@@ -101,8 +101,8 @@ def merged_into(path: Path, model: ModelFile, lora: Lora, threads: int, folder: 
     if not grown:
         return f"merged into {path}, {size}"
     types = ", ".join(sorted({kind.name for kind in grown.values()}))
-    why = "since their own types would round the change away"
-    return f"merged into {path}, {size}; {len(grown)} tensors are in {types} now, {why}"
+    why, verb = "since their own types would round the change away", "is" if len(grown) == 1 else "are"
+    return f"merged into {path}, {size}; {counted(len(grown), 'tensor')} {verb} in {types} now, {why}"
 
 
 def _require_room(path: Path, needed: int) -> None:

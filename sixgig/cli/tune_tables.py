@@ -10,7 +10,7 @@ from sixgig import __version__
 from sixgig.cli.terminal import say, warn
 from sixgig.cli.tuning import Tuning
 from sixgig.hardware import Absent
-from sixgig.units import format_bytes, format_seconds
+from sixgig.units import counted, format_bytes, format_seconds
 
 
 def show_tuning(tuning: Tuning) -> None:
@@ -21,13 +21,12 @@ def show_tuning(tuning: Tuning) -> None:
     error = "" if verdict.error is None else f", 95% within {verdict.error:.4f}"
     say(
         f"held-out loss {before:.4f} -> {best:.4f} nats a token ({verdict.gain:.4f} lower{error}; "
-        f"{len(run.judged)} documents), after {best_step} of {run.step} steps"
+        f"{counted(len(run.judged), 'document')}), after {best_step} of {counted(run.step, 'step')}"
     )
     if run.step < planned:
-        lasted = (
-            f"stopped after {run.step} of {planned} steps: {tuning.recipe.patience} held-out losses in a row"
-        )
-        say(f"{lasted} were not the lowest; the adapter is the one after step {best_step}")
+        lasted = f"stopped after {run.step} of {counted(planned, 'step')}"
+        worse = f"{tuning.recipe.patience} held-out losses in a row were not the lowest"
+        say(f"{lasted}: {worse}; the adapter is the one after step {best_step}")
     pace = f"{format_seconds(_seconds_per_step(tuning))} a step, {format_seconds(run.seconds)} in all"
     say(pace + _energy(tuning))
     say(

@@ -16,6 +16,7 @@ from sixgig.cli.opening import fetched
 from sixgig.cli.terminal import say, say_plan, warn
 from sixgig.cli.tune_bar import TuningBar
 from sixgig.cli.tune_documents import Documents, read_documents
+from sixgig.cli.tune_extent import extent_of
 from sixgig.cli.tune_output import OutputFolder, merged_into
 from sixgig.cli.tune_request import Request
 from sixgig.errors import BudgetError, DivergedError, ReadError, TrainingError, UsageError
@@ -24,24 +25,25 @@ from sixgig.finetune.footing import find_footing
 from sixgig.finetune.net import Net, build_net
 from sixgig.finetune.packing import Steps, digest, pack
 from sixgig.finetune.rendering import Document
+from sixgig.finetune.room import Room
 from sixgig.finetune.schedule import epochs_for
 from sixgig.finetune.session import Setup, device_of, open_trainer
 from sixgig.finetune.state import Progress, State, require_same
 from sixgig.finetune.train import Corpus, Recipe, Trainer, batches
 from sixgig.finetune.verdict import Outcome, Verdict, judge
 from sixgig.hardware import Peak, PeakSampler, process_memory, usable_cores
+from sixgig.hardware.memory import give_back
 from sixgig.inference.room import LIBRARY_BYTES, LIBRARY_FILE_BYTES, allowed
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.modelfile.lora import merged_adapters
 from sixgig.plan import Allowance, ProcessBytes, Refusal, anatomy
 from sixgig.plan.tuning import STATE_BYTES, Batch, TuningPlan, plan_tuning
-from sixgig.units import format_bytes, parse_memory
+from sixgig.units import counted, format_bytes, parse_memory
 from sixgig.weights.stored import StoredWeights, not_finite
 
 WARMUP_SHARE, CLIP, PATIENCE, EVALUATIONS = 0.05, 1.0, 3, 10
 
-TOKEN_BYTES = 2  # a document in tokens takes, for each byte of DATA, at most
 NOTHING = ProcessBytes(0, 0, "none")
 
 
@@ -83,7 +85,8 @@ class Tuning:
         self._refuse_early(n_weights)
         documents = self._read(state)
         corpus = self._corpus(documents)
-        self.plan = self._plan(n_weights)
+        batch = Batch(self.request.step_tokens, self.request.micro_tokens, n_weights)
+        self.plan = self._plan(batch).with_peak(process_memory().peak_bytes)
         self.folder.require_room(2 * STATE_BYTES * n_weights, self.request.merge, self.model.size_bytes)
         job = self._job(documents)
         if state is not None:
@@ -118,11 +121,12 @@ class Tuning:
         now = datetime.now().replace(microsecond=0)
         self._today = now if state is None else datetime.fromisoformat(state.job["date"])
         with PromptBar(f"reading {self.request.data.name}"):
-            documents = read_documents(self.model, self.request, self._today)
+            documents = read_documents(self.model, self.request, self._today, Room(self._budget_bytes))
         self.notices = documents.notices
         if (peak := process_memory().peak_bytes) > self._budget_bytes:
             numbers = f"{format_bytes(peak)} taken, {format_bytes(self._budget_bytes)} allowed"
             raise BudgetError("reading DATA takes too much memory", numbers, "raise --ram or divide DATA")
+        give_back()
         return documents
 
     def _corpus(self, documents: Documents) -> Corpus:
@@ -152,21 +156,24 @@ class Tuning:
         )
 
     def _refuse_early(self, n_weights: int) -> None:
-        """What cannot fit is refused before DATA is read, with a budget that holds what reading leaves."""
+        """What cannot fit, however little DATA may be, is refused before it is read, with a budget that
+        holds the most it may be."""
+        extents = [extent_of(path) for path in (self.request.data, self.request.held_out) if path]
         try:
-            self._plan(n_weights)
+            least = extents[0].least_batch(self.request, n_weights)
+            self._plan(least, ProcessBytes(sum(e.least_bytes for e in extents), 0, "estimated"))
         except Refusal:
-            tokens = TOKEN_BYTES * self.request.data.stat().st_size if self.request.data.is_file() else 0
-            self._plan(n_weights, ProcessBytes(LIBRARY_BYTES + tokens, LIBRARY_FILE_BYTES, "estimated"))
+            taken = LIBRARY_BYTES + sum(e.most_bytes for e in extents)
+            most = extents[0].most_batch(self.request, n_weights)
+            self._plan(most, ProcessBytes(taken, LIBRARY_FILE_BYTES, "estimated"))
 
-    def _plan(self, n_weights: int, more: ProcessBytes = NOTHING) -> TuningPlan:
+    def _plan(self, batch: Batch, more: ProcessBytes = NOTHING) -> TuningPlan:
         """With this process as it is now, everything imported and the data in tokens, and `more`."""
         request = self.request
         find_footing(self.threads, device_of(request.vram_bytes))
         held = process_memory()
         owned = held.anonymous_bytes + held.shared_bytes + more.anonymous_bytes
         process = ProcessBytes(owned, held.file_bytes + more.file_bytes, "measured")
-        batch = Batch(request.step_tokens, request.micro_tokens, n_weights)
         with self._allowance.explaining():
             return plan_tuning(anatomy(self.model), batch, process, self._budget_bytes, request.vram_bytes)
 
@@ -200,21 +207,22 @@ class Tuning:
         request, recipe = self.request, self.recipe
         n_tokens, n_learnt = (sum(counts) for counts in zip(*map(_counts, documents.learnt), strict=True))
         say_plan(f"{self.model.name}: {self.plan.explain()}")
+        matrices = "1 matrix" if len(wanted) == 1 else f"{len(wanted)} matrices"
         say(
-            f"adapter of rank {request.rank}, alpha {request.scaling:g}, on {len(wanted)} matrices: "
+            f"adapter of rank {request.rank}, alpha {request.scaling:g}, on {matrices}: "
             f"{n_weights / 1e6:.2f} million weights"
         )
         rows = len(documents.learnt)
         say(
-            f"{rows} documents with {n_tokens} tokens, {n_learnt} of them learnt; "
-            f"{len(documents.judged)} held out: {recipe.steps} steps of about "
+            f"{counted(rows, 'document')} with {counted(n_tokens, 'token')}, {n_learnt} of them learnt; "
+            f"{len(documents.judged)} held out: {counted(recipe.steps, 'step')} of about "
             f"{rows * self.n_epochs / recipe.steps:.3g} documents, at most {request.step_tokens} tokens; "
             f"{self.n_epochs:.3g} epochs"
         )
         say(
-            f"{recipe.optimiser}, learning rate {recipe.learning_rate:g} after {recipe.warmup_steps} steps, "
-            f"then a cosine; gradient clipped at {recipe.clip:g}; stops after {recipe.patience} held-out "
-            "losses that are not the lowest"
+            f"{recipe.optimiser}, learning rate {recipe.learning_rate:g} after "
+            f"{counted(recipe.warmup_steps, 'step')}, then a cosine; gradient clipped at {recipe.clip:g}; "
+            f"stops after {recipe.patience} held-out losses that are not the lowest"
         )
         for _, name in merged_adapters(self.model.metadata):
             say(f"{self.model.name} has an adapter merged in already: {name}")
@@ -252,7 +260,8 @@ class Tuning:
         cure = f"lower --learning-rate to a tenth or less and begin again, in {self.folder.path} if you like"
         if has_best:
             step, loss = run.best
-            rate += f"; as after {step} steps (held-out loss {loss:.4f}) the adapter is in {self.folder.path}"
+            rate += f"; as after {counted(step, 'step')} (held-out loss {loss:.4f}) "
+            rate += f"the adapter is in {self.folder.path}"
             cure = "for another --learning-rate name another folder with -o"
         return DivergedError(error.what, rate, cure)
 

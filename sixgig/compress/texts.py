@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sixgig.errors import UsageError
 from sixgig.evaluate import Rest, rest
+from sixgig.units import counted
 
 SEPARATOR = "<|endoftext|>"
 BLOCK_CHARACTERS = 4096
@@ -37,7 +38,7 @@ def divide(text: str, held_out: str | None) -> Texts:
     blocks = list(_blocks(text))
     if len(blocks) < _CYCLE:
         numbers = (
-            f"{len(text)} characters give {len(blocks)} passages, {_CYCLE} needed; "
+            f"{len(text)} characters give {counted(len(blocks), 'passage')}, {_CYCLE} needed; "
             f"one has {BLOCK_CHARACTERS} characters or more and ends with an empty line"
         )
         raise UsageError("the calibration text is too short", numbers, "name a longer one with --text")
@@ -75,7 +76,7 @@ def _require_enough(use: str, found: Rest, cure: str) -> None:
     if not found.n_dropped or len(found.text) >= FEWEST_CHARACTERS:
         return
     numbers = (
-        f"{found.n_dropped} of its {found.n_words} words in {found.n_passages} passages, such as "
+        f"{found.n_dropped} of its {found.n_words} words in {counted(found.n_passages, 'passage')}, such as "
         f'"{found.example[:80]}"; {len(found.text)} characters are left, {FEWEST_CHARACTERS} needed'
     )
     raise UsageError(f"the text to {use} on is part of the calibration text", numbers, cure)
@@ -87,8 +88,8 @@ def _dropped(use: str, found: Rest) -> str:
         return ""
     return (
         f"left out of the text to {use} on: {found.n_dropped} of its {found.n_words} words "
-        f"({found.n_dropped / found.n_words:.1%}), {found.n_passages} passages that stand in the "
-        f'calibration text too, such as "{found.example[:60]}"'
+        f"({found.n_dropped / found.n_words:.1%}), {counted(found.n_passages, 'passage')} of the "
+        f'calibration text, such as "{found.example[:60]}"'
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from sixgig.atomic import replace_file
 from sixgig.errors import UsageError
+from sixgig.units import first_difference
 
 _PLACE = re.compile(r"[^.].{,49}-[0-9a-f]{16}", re.DOTALL)
 
@@ -134,7 +135,5 @@ def _difference(known: Any, wanted: Mapping[str, Any]) -> str:
     """What differs first."""
     if not isinstance(known, dict):
         return "its job cannot be read"
-    for key, value in wanted.items():
-        if known.get(key) != value:
-            return f"{key}: {str(known.get(key))[:60]} there, {str(value)[:60]} asked for"
-    return "it has more in it"
+    found = {key: value for key, value in known.items() if key in wanted}
+    return first_difference(found, wanted, "asked for") or "it has more in it"

@@ -31,6 +31,7 @@ from pathlib import Path
 from sixgig.datafile import ANSWERS, EXTRA, QUESTIONS, Kind
 from sixgig.errors import UsageError
 from sixgig.finetune.messages import Record, kind, read_messages, read_tools, refuse
+from sixgig.finetune.room import BOUNDLESS, Room
 from sixgig.finetune.rows import Lines, open_lines, read_rows
 
 SEPARATOR = "<|endoftext|>"
@@ -77,13 +78,13 @@ def content_digest(example: Example) -> str:
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def read_examples(path: Path) -> Iterator[Example]:
+def read_examples(path: Path, room: Room = BOUNDLESS) -> Iterator[Example]:
     """The file's examples in order; what it is, is told by its name and its beginning (sixgig.datafile).
 
     Raises UsageError, with the line's number, at the first one that cannot be read, and for a file without
-    any.
+    any; BudgetError before a line takes memory that `room` has not.
     """
-    kind, lines = open_lines(path)
+    kind, lines = open_lines(path, room)
     first = next((line for line in lines if line[1].strip()), None)
     if first is None:
         raise UsageError(f"{path} has no examples", "it is empty", _SHAPES)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sixgig.errors import UsageError
 from sixgig.finetune.rendering import Document, Ids, Marks
+from sixgig.units import counted
 
 MOST_HELD_OUT_TOKENS = 200_000
 NO_TARGET = -1
@@ -52,7 +53,7 @@ class Cut:
         """What was lost, "" when nothing was."""
         if not self.n_truncated:
             return ""
-        lost = f"too long: {self.n_truncated} lose their ends, {self.n_lost} tokens"
+        lost = f"too long: {self.n_truncated} lose their ends, {counted(self.n_lost, 'token')}"
         dropped = (
             f"; {self.n_dropped} of these have no answer left and are left out" if self.n_dropped else ""
         )
@@ -71,7 +72,7 @@ def cut(documents: Iterable[Document], most_tokens: int) -> Cut:
     kept = tuple(piece for _, pieces in fitted for piece in pieces)
     if not kept:
         shortest = min((len(document) for document, _ in fitted), default=0)
-        numbers = f"{len(fitted)} examples, the shortest of {shortest} tokens, {most_tokens} fit"
+        numbers = f"{counted(len(fitted), 'example')}, the shortest of {shortest} tokens, {most_tokens} fit"
         raise UsageError("no answer is left: the examples are too long", numbers, "raise --context")
     long = [pair for pair in fitted if len(pair[0]) > most_tokens]
     short = [(document, pieces) for document, pieces in long if not document.divisible]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from sys import getsizeof
 from typing import Protocol
 
 import numpy as np
@@ -14,10 +15,16 @@ from numpy.typing import NDArray
 
 from sixgig.errors import UsageError
 from sixgig.finetune.examples import Completion, Conversation, Example, Text, content_digest
+from sixgig.finetune.room import BOUNDLESS, Room
 from sixgig.finetune.turns import Template, Turn, learnt_turns, whole
 
-BLOCK_CHARACTERS = 1 << 20
+BLOCK_CHARACTERS, MOST_BLOCKS = 1 << 17, 8
+# Memory by that of a text: while it is tokenised whole, at worst (a token a byte), and for each message of a
+# conversation (each answer is rendered with all before it); while it is digested, of ASCII alone and else.
+# By a token: of a text in blocks, beside these. As measured: tests/tune/test_reading_memory.py.
+WHOLE_TIMES, MESSAGE_TIMES, DIGEST_TIMES, WIDE_DIGEST_TIMES, TOKEN_BYTES = 100, 2, 3, 12, 8
 _WORD_AFTER_NEWLINE = re.compile(r"(?<=\S)\n(?=[A-Za-z])")  # a border of tokens in every tokenizer we know
+_SPACE_BEFORE_WORD = re.compile(r"(?<=\S) (?=[A-Za-z])")  # nearly so
 Ids = NDArray[np.int32]
 Marks = NDArray[np.bool_]
 _CONTEXT_CHARACTERS, _CONTEXT_TOKENS = 128, 8
@@ -42,7 +49,7 @@ class Tokenizer(Protocol):
         """Does this token end a generation?"""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Document:
     """Tokens that attend to one another and to nothing else.
 
@@ -61,7 +68,11 @@ class Document:
 
 
 def render(
-    example: Example, template: Template, tokenizer: Tokenizer, train_on_all: bool = False
+    example: Example,
+    template: Template,
+    tokenizer: Tokenizer,
+    train_on_all: bool = False,
+    room: Room = BOUNDLESS,
 ) -> list[Document]:
     """The documents of an example: one, but for some conversations. Learnt, unless it is all of them:
 
@@ -75,11 +86,12 @@ def render(
     before the next: then each answer has a document of its own, the conversation up to there.
     Which answers are learnt: turns.learnt_turns. Messages after the last of them are left out.
     Raises UsageError, with the example's place, when the template refuses it or leaves out a text of it, or
-    nothing in it is learnt.
+    nothing in it is learnt; BudgetError, before it is taken, for memory that `room` has not.
     """
+    _require(example, room)
     begin, _ = tokenizer.frame
     if isinstance(example, Text):
-        parts = [_text(example, tokenizer)]
+        parts = [_text(example, tokenizer, room)]
     elif isinstance(example, Completion):
         parts = [_spans([(example.prompt, train_on_all), (example.completion, True)], tokenizer, begin)[:2]]
     elif train_on_all:
@@ -91,6 +103,26 @@ def render(
     if not documents or not all(document.learn.any() for document in documents):
         raise _nothing(example)
     return documents
+
+
+def _require(example: Example, room: Room) -> None:
+    """Memory for what is not done block by block."""
+    texts = list(_strings({name: value for name, value in vars(example).items() if name != "place"}))
+    size = sum(map(getsizeof, texts))
+    times = DIGEST_TIMES if all(map(str.isascii, texts)) else WIDE_DIGEST_TIMES
+    if not isinstance(example, Text):
+        n_messages = len(example.messages) if isinstance(example, Conversation) else 1
+        times += WHOLE_TIMES + MESSAGE_TIMES * n_messages
+    room.require(example.place, size, times * size)
+
+
+def _strings(value: object) -> Iterator[str]:
+    """All in it."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from _strings(member)
 
 
 def _conversation(
@@ -116,25 +148,37 @@ def _ended(tokens: Ids, learn: Marks, tokenizer: Tokenizer) -> tuple[Ids, Marks]
     return tokens, learn
 
 
-def _text(example: Text, tokenizer: Tokenizer) -> tuple[Ids, Marks]:
+def _text(example: Text, tokenizer: Tokenizer, room: Room) -> tuple[Ids, Marks]:
     """Block by block: Python's lists of a whole book's tokens would be many times its size."""
     tokenize = partial(tokenizer.tokenize, parse_special=example.special)
     start, _ = tokenizer.frame
     blocks = [np.array(start, np.int32)]
+    size = getsizeof(example.text)
     for block in _blocks(example.text):
+        room.require(example.place, size, WHOLE_TIMES * getsizeof(block))
         ids = tokenize(block) if len(blocks) == 1 else _continuing(block, tokenize)
         if len(blocks) == 1 and ids[: len(start)] == start:  # the text itself names the token that begins it
             ids = ids[len(start) :]
         blocks.append(np.array(ids, np.int32))
+    room.require(example.place, size, TOKEN_BYTES * sum(map(len, blocks)))
     tokens = np.concatenate(blocks)
-    return tokens, np.arange(len(tokens)) >= len(start)
+    learn = np.ones(len(tokens), np.bool_)
+    learn[: len(start)] = False
+    return tokens, learn
 
 
 def _blocks(text: str) -> Iterator[str]:
+    """Of BLOCK_CHARACTERS to MOST_BLOCKS times as many; lines longer than that are divided at a space, or
+    within a word longer than a block."""
     start = 0
     while start < len(text):
-        border = _WORD_AFTER_NEWLINE.search(text, start + BLOCK_CHARACTERS)
-        end = border.end() if border else len(text)
+        least, most = start + BLOCK_CHARACTERS, start + 2 * BLOCK_CHARACTERS
+        if border := _WORD_AFTER_NEWLINE.search(text, least, start + MOST_BLOCKS * BLOCK_CHARACTERS):
+            end = border.end()
+        elif border := _SPACE_BEFORE_WORD.search(text, least, most):
+            end = border.start()
+        else:
+            end = min(most, len(text))
         yield text[start:end]
         start = end
 

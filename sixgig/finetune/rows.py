@@ -7,14 +7,19 @@ import json
 import re
 from collections.abc import Iterator
 from io import BufferedReader
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from sixgig.datafile import QUESTIONS, ROWS, SEPARATORS, Kind, kind_of, separator_of, utf8_cure
 from sixgig.errors import UsageError
+from sixgig.finetune.room import BOUNDLESS, Room
 
 LONGEST_FIELD = 1 << 28  # characters of one field of a table
+PIECE_BYTES = 1 << 20
+# Memory of text while it is read, by its bytes: encoded, decoded (a wide character makes all of them wide),
+# as a value, and copies of these. As measured.
+LINE_TIMES, ARRAY_TIMES = 6, 4
 _BOM = b"\xef\xbb\xbf"
 _NOT_SPACE = re.compile(r"\S")
 _CURE = "write one JSON object on each line (jq -c . makes them so)"
@@ -23,11 +28,11 @@ Record = dict[str, Any]
 Lines = Iterator[tuple[int, str]]
 
 
-def open_lines(path: Path) -> tuple[Kind, Lines]:
+def open_lines(path: Path, room: Room = BOUNDLESS) -> tuple[Kind, Lines]:
     """What the file is, and its lines with numbers from 1, ends as "\\n", without a byte order mark.
 
     Raises UsageError for what cannot be read or is no kind of data that is read here, the lines for what is
-    no text.
+    no text, and BudgetError for what `room` does not hold.
     """
     try:
         file = path.open("rb")
@@ -43,7 +48,10 @@ def open_lines(path: Path) -> tuple[Kind, Lines]:
     except UsageError:
         file.close()
         raise
-    return kind, _lines(file, path)
+    if kind is Kind.ARRAY and path.is_file():
+        size = path.stat().st_size
+        room.require(str(path), size, ARRAY_TIMES * size)
+    return kind, _lines(file, path, room)
 
 
 def read_rows(kind: Kind, lines: Lines, path: Path) -> Iterator[tuple[str, Record]]:
@@ -61,15 +69,38 @@ def _another(path: Path) -> str:
     return "name one of the files in it" + (f", such as {path / inside[0]}" if inside else "")
 
 
-def _lines(file: BufferedReader, path: Path) -> Lines:
+def _lines(file: BufferedReader, path: Path, room: Room) -> Lines:
     start = 0
     with file:
         try:
-            for number, raw in enumerate(file, 1):
+            for number in count(1):
+                if not (raw := _line(file, f"{path}, line {number}", room)):
+                    break
                 yield number, _decoded(raw, start, path).replace("\r\n", "\n")
                 start += len(raw)
         except OSError as error:
             raise UsageError(f"cannot read {path}", str(error.strerror), "name a file of examples") from error
+
+
+def _line(file: BufferedReader, place: str, room: Room) -> bytes:
+    """The next, with its end; of a long one the length is found first, where the file allows it."""
+    raw = file.readline(PIECE_BYTES)
+    if len(raw) < PIECE_BYTES or raw.endswith(b"\n"):
+        return raw
+    size = len(raw)
+    if file.seekable():
+        at = file.tell()
+        while more := file.readline(PIECE_BYTES):
+            size += len(more)
+            if more.endswith(b"\n"):
+                break
+        file.seek(at)
+    pieces = [raw]
+    room.require(place, size, LINE_TIMES * size)
+    while not raw.endswith(b"\n") and (raw := file.readline(PIECE_BYTES)):
+        pieces.append(raw)
+        room.require(place, max(size, PIECE_BYTES * len(pieces)), LINE_TIMES * len(raw))
+    return b"".join(pieces)
 
 
 def _decoded(raw: bytes, start: int, path: Path) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sixgig.atomic import sync
 from sixgig.errors import TrainingError
+from sixgig.units import first_difference
 
 
 @dataclass
@@ -108,10 +109,8 @@ def _unusable(path: Path, error: Exception) -> TrainingError:
 def require_same(state: State, job: Mapping[str, Any], path: Path) -> None:
     """TrainingError that names the first difference between the saved run and the one asked for."""
     wanted = json.loads(json.dumps(job))
-    for key in {**wanted, **state.job}:
-        if state.job.get(key) != wanted.get(key):
-            if key == "model":
-                raise TrainingError("the model file has changed", cure="name another folder with -o")
-            numbers = f"{key}: {str(state.job.get(key))[:60]} there, {str(wanted.get(key))[:60]} now"
-            cure = "ask for the same, or name another folder with -o"
-            raise TrainingError(f"{path} belongs to another run", numbers, cure)
+    if state.job.get("model") != wanted.get("model"):
+        raise TrainingError("the model file has changed", cure="name another folder with -o")
+    if different := first_difference(state.job, wanted):
+        cure = "ask for the same, or name another folder with -o"
+        raise TrainingError(f"{path} belongs to another run", different, cure)

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from sixgig.finetune.schedule import FEWEST_STEPS
 from sixgig.finetune.state import Progress
+from sixgig.units import counted
 
 Z_95 = 1.96
 LEAST_GAIN, LEAST_FALL, OVER = 0.02, 0.05, 0.05  # shares of the loss before, or of the lowest
@@ -87,13 +88,14 @@ def _hardly(run: Progress, gain: float, error: float | None, fall: float) -> str
     about = "" if error is None else f" within an error of {error:.4f}"
     losses = f"the held-out loss fell by {gain:.4f}{about}, the training loss by {fall:.4f}"
     cure = "try more --epochs, a smaller --batch or a higher --learning-rate"
-    return f"hardly anything was learnt in {run.step} steps: {losses}; {cure}"
+    return f"hardly anything was learnt in {counted(run.step, 'step')}: {losses}; {cure}"
 
 
 def _few(run: Progress) -> str:
+    verb = "was" if run.step == 1 else "were"
     return (
-        f"only {run.step} steps were taken, {FEWEST_STEPS} are usual: if the answers have not changed, give "
-        "more --epochs or a smaller --batch"
+        f"only {counted(run.step, 'step')} {verb} taken, {FEWEST_STEPS} are usual: "
+        "if the answers have not changed, give more --epochs or a smaller --batch"
     )
 
 

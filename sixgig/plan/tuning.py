@@ -7,7 +7,7 @@ each visit, and the adapter; the rest of the budget keeps weights that are then 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
@@ -68,6 +68,11 @@ class TuningPlan:
     def peak_bytes(self) -> int:
         """All tiers together."""
         return sum(tier.size_bytes for tier in self.tiers)
+
+    def with_peak(self, taken_bytes: int) -> TuningPlan:
+        """With what was taken at once before, where it is more than will be."""
+        more = taken_bytes - self.peak_bytes
+        return replace(self, tiers=(*self.tiers, Tier("reading DATA", more))) if more > 0 else self
 
     def explain(self) -> str:
         """A line of summary, then one per tier."""

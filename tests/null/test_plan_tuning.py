@@ -103,3 +103,10 @@ def test_scattered_numbers_are_all_numbers_and_begin_evenly_spread(count: int) -
     assert sorted(numbers) == list(range(count))
     quarter = sorted(numbers[: max(1, count // 4)])
     assert max((b - a for a, b in pairwise(quarter)), default=0) <= max(8, count // 3)
+
+
+def test_what_was_taken_before_tuning_counts_where_it_is_more() -> None:
+    plan = plan_tuning(_anatomy("llama-8b"), _batch(_anatomy("llama-8b")), PROCESS, 64 * GIB)
+    assert plan.with_peak(plan.peak_bytes - 1) is plan
+    more = plan.with_peak(plan.peak_bytes + 9)
+    assert more.peak_bytes == plan.peak_bytes + 9 and "reading DATA" in more.explain()

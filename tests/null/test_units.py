@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sixgig.errors import UsageError
-from sixgig.units import format_bytes, format_rate, format_seconds, parse_memory, parse_size
+from sixgig.units import counted, format_bytes, format_rate, format_seconds, parse_memory, parse_size
 
 POWERS = {
     "": 1,
@@ -130,3 +130,7 @@ def test_a_budget_whose_unit_was_forgotten_is_refused_with_what_it_means() -> No
     with pytest.raises(UsageError, match="'8' of memory is too little; 8 bytes; write a size such as 6G"):
         parse_memory("8")
     assert parse_memory("1M") == 1 << 20
+
+
+def test_one_of_a_kind_is_no_plural() -> None:
+    assert [counted(count, "step") for count in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]

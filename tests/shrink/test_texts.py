@@ -73,7 +73,7 @@ def test_a_judging_text_loses_what_was_calibrated_on_and_nothing_else(share: flo
     texts = divide(text, held_out)
     assert texts.held_out.split() == "".join(own).upper().split()
     assert (texts.held_out == held_out) == (share == 0)
-    words = [f"{40 * len(shared)} of its 8000 words ({share:.1%}), 1 passages"] if share else []
+    words = [f"{40 * len(shared)} of its 8000 words ({share:.1%}), 1 passage of"] if share else []
     assert [notice for notice in texts.notices if "left out" in notice] == [
         notice for notice in texts.notices if words and words[0] in notice and "judge" in notice
     ]
@@ -148,7 +148,7 @@ def test_a_text_shorter_than_advised_is_taken_with_a_warning_and_the_numbers(
 )
 def test_too_short_a_text_is_refused_with_the_numbers(text: str, passages: int) -> None:
     """Also a long one without paragraphs: there is nowhere to divide it."""
-    numbers = rf"{len(text)} characters give {passages} passages, 8 needed; .*empty line"
+    numbers = rf"{len(text)} characters give {passages} passages?, 8 needed; .*empty line"
     with pytest.raises(UsageError, match=rf"too short; {numbers}; .*--text"):
         divide(text, None)
 

@@ -75,7 +75,7 @@ def test_a_resumed_run_must_be_the_same_run(data: Path, tmp_path: Path, capsys: 
     process.communicate()
     state = (tmp_path / "out" / "state.safetensors").read_bytes()
     for more, named in (
-        (("--steps", "301"), "recipe"),
+        (("--steps", "301"), "steps: 300 there, 301 now"),
         (("--steps", "300", "--seed", "1"), "data"),
         (("--steps", "300", "--rank", "8"), "rank"),
         (("--steps", "300", "--threads", "1"), "threads"),

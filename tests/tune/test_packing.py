@@ -146,7 +146,7 @@ def test_long_conversations_keep_their_beginnings_and_losses_are_told():
 
 
 def test_nothing_left_to_learn_is_refused():
-    with pytest.raises(UsageError, match="1 examples, the shortest of 9 tokens, 4 fit"):
+    with pytest.raises(UsageError, match="1 example, the shortest of 9 tokens, 4 fit"):
         cut([document(range(9), [False] * 8 + [True])], 4)
     with pytest.raises(UsageError, match="from 1 tokens at a time"):
         cut([document(range(9))], 1)

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from sixgig.errors import TrainingError
 from sixgig.finetune.state import Progress, load_state, require_same, save_state
+from sixgig.units import first_difference
 
 JOB = {"date": "2026-11-25T10:00:00", "model": [[1, 2]], "rank": 4}
 
@@ -33,6 +34,17 @@ def test_another_run_is_refused_by_what_differs(tmp_path: Path, key: str, value:
     _saved(path := tmp_path / "state.safetensors")
     with pytest.raises(TrainingError, match=named):
         require_same(load_state(path), JOB | {key: value}, path)
+
+
+def test_a_field_inside_that_differs_is_named_alone() -> None:
+    recipe = {"optimiser": "adamw", "learning_rate": 2e-4, "weight_decay": 0.0, "steps": 40}
+    then, now = {"rank": 4, "recipe": recipe}, {"rank": 4, "recipe": recipe | {"steps": 41}}
+    assert first_difference(then, now) == "steps: 40 there, 41 now"
+    long = [[number, "x" * 9] for number in range(40)]
+    shown = first_difference({"model": long}, {"model": [*long[:-1], [39, "y"]]})
+    there, here = shown.removeprefix("model: ").removesuffix(" now").split(" there, ")
+    assert there != here and max(len(there), len(here)) <= 63
+    assert first_difference(then, then) == ""
 
 
 @pytest.mark.parametrize(
