@@ -57,12 +57,31 @@ def stretched(config: Config) -> Extra:
     return {}
 
 
-def sections(config: Config, default: list[int]) -> list[int]:
-    """The parts of rotary positions that mean time, height and width; text uses the first only."""
-    found = [*config.rope.items("mrope_section"), 0, 0, 0, 0][:4]
-    counted = all(type(part) is int and 0 <= part < 2**16 for part in found)
-    require(counted, "config.json: mrope_section is no list of counts", str(found)[:60])
-    return found if any(found) else default
+def sections(config: Config, n_rotary: int, default: list[int]) -> list[int]:
+    """Counts of the pairs that mean time, height, width and nothing, for a head with `n_rotary` channels.
+
+    transformers turns every pair by the position of text, whatever the counts; llama.cpp's interleaved kernel
+    leaves pair p still unless p < 3 * counts[p % 3]. Counts are raised to that, or made anew where the model
+    takes no pictures; of one that does, those that do not add up are refused.
+    """
+    paired = n_rotary > 0 and n_rotary % 2 == 0 and n_rotary <= config.head_width
+    require(
+        paired, "config.json: rotary channels are no pairs", f"{n_rotary} of {config.head_width} in a head"
+    )
+    said = config.rope.items("mrope_section")
+    counted = len(said) <= 4 and all(type(part) is int and 0 <= part < 2**16 for part in said)
+    require(counted, "config.json: mrope_section is no list of counts", str(said)[:60])
+    n_pairs = n_rotary // 2
+    found = [*(said if any(said) else default), 0, 0, 0, 0][:4]
+    needed = [*((n_pairs - first + 2) // 3 for first in range(3)), 0]
+    fits = sum(found) == n_pairs
+    if any(said) and not fits:
+        numbers = f"mrope_section is {said}, sum {sum(said)}, of {n_pairs} pairs of rotary channels"
+        if isinstance(config.outer.get("vision_config"), dict):
+            what = "config.json: the sections of rotary positions do not add up"
+            raise ModelFileError(what, numbers, "use another checkpoint or a GGUF")
+        config.note(f"config.json: {numbers}; text has no use for it, and {needed[:3]} is written")
+    return [max(pair) for pair in zip(found, needed, strict=True)] if fits else needed
 
 
 def attention_factor(config: Config) -> float:

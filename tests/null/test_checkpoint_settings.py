@@ -11,6 +11,7 @@ from gguf import GGUFReader
 from sixgig.checkpoint import convert
 from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.recipes import RECIPES
+from sixgig.checkpoint.rotary import sections
 from sixgig.checkpoint.settings import require_carried
 from sixgig.errors import ModelFileError
 from tests.null.test_checkpoint import (
@@ -249,3 +250,53 @@ def test_what_stays_away_in_config_json_does_so_in_text_config(tmp_path: Path) -
     folder = write_folder(tmp_path / "m", config | {"vision_config": {"depth": 2}, "image_token_id": 7})
     assert told(folder)[0] == []
     assert json.loads((folder / "config.json").read_text())["vision_config"]
+
+
+def sectioned(said: Any, n_rotary: int, **outer: Any) -> tuple[list[int], list[str]]:
+    config = Config(
+        {"hidden_size": n_rotary * 2, "num_attention_heads": 1, "rope_parameters": {"mrope_section": said}}
+        | outer
+    )
+    return sections(config, n_rotary, [11, 11, 10]), list(config.notes)
+
+
+@pytest.mark.parametrize("vision", [{}, {"vision_config": {}}])
+@pytest.mark.parametrize(
+    ("said", "n_rotary"),
+    [
+        (None, 16),
+        (None, 64),
+        (None, 256),
+        ([3, 3, 2], 16),
+        ([2, 3, 3], 16),
+        ([8, 0, 0], 16),
+        ([0, 0, 0, 8], 16),
+        ([11, 11, 10], 64),
+        ([24, 20, 20], 128),
+        ([0, 0, 1], 2),
+    ],
+)
+def test_sections_of_rotary_positions_turn_every_pair_of_a_text(
+    said: Any, n_rotary: int, vision: dict[str, Any]
+) -> None:
+    """By the rule of llama.cpp's kernel, whose assertion on their sum holds; those that do stay."""
+    found, notes = sectioned(said, n_rotary, **vision)
+    assert sum(found) <= n_rotary and notes == []
+    assert all(
+        pair % sum(found) < 3 * found[pair % sum(found) % 3] and pair < sum(found)
+        for pair in range(n_rotary // 2)
+    )
+    if said in ([3, 3, 2], [11, 11, 10]):
+        assert found == [*said, 0]
+
+
+def test_sections_that_do_not_add_up_are_told_of_text_and_refused_of_pictures() -> None:
+    found, notes = sectioned([11, 11, 10], 16)
+    assert found == [3, 3, 2, 0] and "sum 32, of 8 pairs" in notes[0]
+    with pytest.raises(ModelFileError, match=r"mrope_section is \[2, 3, 2\], sum 7, of 8 pairs"):
+        sectioned([2, 3, 2], 16, vision_config={})
+    for said in ([1, 2, 3, 4, 5], ["3", 3, 2], [-1, 5, 4]):
+        with pytest.raises(ModelFileError, match="no list of counts"):
+            sectioned(said, 16)
+    with pytest.raises(ModelFileError, match="rotary channels are no pairs; 15 of 30"):
+        sectioned(None, 15)
