@@ -1,6 +1,6 @@
-"""Special tokens, stop tokens, chat templates and sampling settings, from wherever a folder keeps them.
+"""Special tokens, stop tokens and chat templates, from wherever a folder keeps them.
 
-Source: transformers' tokenizers and GenerationConfig for which file counts.
+Source: transformers' tokenizers for which file counts.
 """
 
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sixgig.checkpoint.config import Config
+from sixgig.checkpoint.generation import sampling, stop_tokens
 from sixgig.checkpoint.safetensors import damaged, read_json
 from sixgig.checkpoint.tokenizer_file import Beside, Prefix, frame
 from sixgig.checkpoint.vocabulary import Vocabulary
@@ -29,29 +30,6 @@ _STOPS = {
     ),
     *("<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<eos>"),
     *("<end_of_utterance>", "<turn|>", "<|tool_response>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "[e~["),
-}
-# Of generation_config.json, as llama.cpp has them; what is not here is no property of the model.
-_SAMPLING = {
-    "temperature": ("general.sampling.temp", float),
-    "top_p": ("general.sampling.top_p", float),
-    "min_p": ("general.sampling.min_p", float),
-    "top_k": ("general.sampling.top_k", int),
-    "repetition_penalty": ("general.sampling.penalty_repeat", float),
-}
-# Fields that change what is generated and that no GGUF carries, with the value that does nothing.
-_UNCARRIED: dict[str, tuple[Any, ...]] = {
-    "suppress_tokens": (None, []),
-    "begin_suppress_tokens": (None, []),
-    "bad_words_ids": (None, []),
-    "forced_bos_token_id": (None,),
-    "forced_eos_token_id": (None,),
-    "no_repeat_ngram_size": (None, 0),
-    "sequence_bias": (None, {}),
-    "typical_p": (None, 1, 1.0),
-    "epsilon_cutoff": (None, 0, 0.0),
-    "eta_cutoff": (None, 0, 0.0),
-    "guidance_scale": (None, 1, 1.0),
-    "num_beams": (None, 1),
 }
 
 
@@ -82,12 +60,11 @@ def read_special(folder: Path, config: Config, vocabulary: Vocabulary, named: di
     for kind, token in named.items():
         if token in numbers:
             ids.setdefault(kind, numbers[token])
-    stops = _stops(generation, config, len(vocabulary.tokens))
+    stops = stop_tokens(generation, config, len(vocabulary.tokens))
     if "eos" not in ids and not stops:
         what = f"{folder.name} names no token that ends a text, and llama.cpp would take one of its own"
         raise ModelFileError(what, "no eos_token, no eos_token_id", "put it into tokenizer_config.json")
     ids.setdefault("eos", stops[0] if stops else 0)
-    _note_uncarried(config, generation)
     _note_beside(config, vocabulary.beside)
     adds = _adds(folder, settings, ids, vocabulary, config if "bos" in named else None)
     _carry_stops(folder, ids, stops, vocabulary.tokens)
@@ -96,7 +73,7 @@ def read_special(folder: Path, config: Config, vocabulary: Vocabulary, named: di
         *adds,
         tuple(dict.fromkeys([ids["eos"], *stops])),
         _templates(folder, settings, config),
-        _sampling(generation),
+        sampling(generation, config),
     )
 
 
@@ -118,14 +95,6 @@ def _ids(folder: Path, settings: dict[str, Any], config: Config, numbers: dict[s
         if text and text not in numbers:
             config.note(f"tokenizer_config.json: {kind}_token is {text[:40]!r}, which is no token")
     return ids
-
-
-def _stops(generation: dict[str, Any], config: Config, n_tokens: int) -> list[int]:
-    """Those that transformers stops at: of generation_config.json, else of config.json; one or several."""
-    said = generation.get("eos_token_id")
-    said = config.values.get("eos_token_id") if said is None else said
-    listed = said if isinstance(said, list) else [said]
-    return [number for number in listed if type(number) is int and 0 <= number < n_tokens]
 
 
 def _carry_stops(folder: Path, ids: dict[str, int], stops: list[int], tokens: list[str]) -> None:
@@ -210,26 +179,6 @@ def _by_name(value: Any) -> dict[str, str]:
     if not all(isinstance(name, str) and isinstance(text, str) for name, text in found):
         raise damaged(Path("tokenizer_config.json"), "its chat_template is no text and no named texts")
     return dict(found)
-
-
-def _sampling(generation: dict[str, Any]) -> dict[str, int | float]:
-    """What the model's makers sample with; nothing where they take the likeliest token."""
-    if generation.get("do_sample") is False:
-        return {}
-    found: dict[str, int | float] = {}
-    for name, (key, kind) in _SAMPLING.items():
-        value = generation.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**31:
-            found[key] = kind(value)
-    return found
-
-
-def _note_uncarried(config: Config, generation: dict[str, Any]) -> None:
-    for name, nothing in _UNCARRIED.items():
-        if generation.get(name) not in nothing:
-            config.note(
-                f"generation_config.json: {name} is {str(generation[name])[:40]}; a GGUF cannot carry it"
-            )
 
 
 def _note_beside(config: Config, beside: Beside | None) -> None:
