@@ -11,6 +11,7 @@ from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.generation import sampling, stop_tokens
 from sixgig.checkpoint.safetensors import damaged, read_json
 from sixgig.checkpoint.tokenizer_file import Beside, Prefix, frame
+from sixgig.checkpoint.tokenizer_settings import check_settings
 from sixgig.checkpoint.vocabulary import Vocabulary
 from sixgig.errors import ModelFileError
 
@@ -54,6 +55,7 @@ def read_special(folder: Path, config: Config, vocabulary: Vocabulary, named: di
     `named`: tokens by use where no file says so.
     """
     settings = _json(folder / "tokenizer_config.json")
+    check_settings(folder / "tokenizer_config.json", settings, vocabulary, config)
     generation = _json(folder / "generation_config.json")
     numbers = {token: number for number, token in enumerate(vocabulary.tokens)}
     ids = _ids(folder, settings, config, numbers)

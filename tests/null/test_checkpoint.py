@@ -123,6 +123,7 @@ def tokenizer(n_bytes: int = 256, cutting: Any = BYTE_CUTTING) -> dict[str, Any]
             {"id": len(words) + 1, "content": "[x]", "special": True, **plain},
         ],
         "pre_tokenizer": cutting,
+        "decoder": BYTE_CUTTING,
         "model": {
             "type": "BPE",
             "vocab": {word: number for number, word in enumerate(words)},
