@@ -61,9 +61,9 @@ def sections(config: Config, n_rotary: int, default: list[int]) -> list[int]:
     """Counts of the pairs that mean time, height, width and nothing, for a head with `n_rotary` channels.
 
     transformers turns every pair by the position of text, whatever the counts; llama.cpp's interleaved kernel
-    leaves pair p still unless p < 3 * counts[p % 3], and wants at most as many as channels in a head. Counts
-    that would do so are raised, or replaced where they do not add up; of a model that takes pictures, to
-    which they mean something, those are refused.
+    leaves pair p still unless p < 3 * counts[p % 3], and takes at most as many as channels in a head. Counts
+    that leave one still are raised, or replaced where they do not add up; of a model that takes pictures, to
+    which they mean something, those that do not add up are refused.
     """
     paired = n_rotary > 0 and n_rotary % 2 == 0 and n_rotary <= config.head_width
     require(

@@ -84,19 +84,32 @@ def _ids(folder: Path, settings: dict[str, Any], config: Config, numbers: dict[s
     older = _json(folder / "special_tokens_map.json")
     ids: dict[str, int] = {}
     for kind in _KINDS:
-        by_number = config.values.get(f"{kind}_token_id")
-        if type(by_number) is int and by_number < 0:
+        by_number = _number(config, f"{kind}_token_id", len(numbers))
+        if by_number is not None and by_number < 0:
             continue
         text = _text(settings.get(f"{kind}_token")) or _text(older.get(f"{kind}_token"))
         if text in numbers:
             ids[kind] = numbers[text]
-        elif isinstance(by_number, list) and by_number:
-            by_number = by_number[0]
-        if kind not in ids and type(by_number) is int and 0 <= by_number < len(numbers):
+        elif by_number is not None:
             ids[kind] = by_number
         if text and text not in numbers:
             config.note(f"tokenizer_config.json: {kind}_token is {text[:40]!r}, which is no token")
     return ids
+
+
+def _number(config: Config, name: str, n_tokens: int) -> int | None:
+    """A token's number, the first of a list; below 0 for none, None where nothing usable is said."""
+    said = config.values.get(name)
+    first = said[0] if isinstance(said, list) and said else said
+    if first in (None, []):
+        return None
+    if type(first) is not int:
+        what, cure = f"config.json: {name} is no number of a token", "correct it, or take it out"
+        raise ModelFileError(what, repr(said)[:60], cure)
+    if first >= n_tokens:
+        config.note(f"config.json: {name} is {first}, of {n_tokens} tokens; it is passed over")
+        return None
+    return first
 
 
 def _carry_stops(folder: Path, ids: dict[str, int], stops: list[int], tokens: list[str]) -> None:
@@ -213,6 +226,10 @@ def _read_text(path: Path) -> str:
 
 
 def _text(token: Any) -> str:
-    """A special token is a text, or an object with one."""
+    """A special token is a text, or an object with one; nothing or false where there is none."""
     found = token.get("content") if isinstance(token, dict) else token
-    return found if isinstance(found, str) else ""
+    if found is None or found is False:
+        return ""
+    if not isinstance(found, str):
+        raise damaged(Path("tokenizer_config.json"), "a special token is no text", str(token)[:60])
+    return found

@@ -16,10 +16,12 @@ _CLEAN_UP = (
     "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
 )
 
+_FLAGS = ("add_prefix_space", "add_bos_token", "add_eos_token", "split_special_tokens", *_CLEAN_UP)
+
 
 def check_settings(path: Path, settings: dict[str, Any], vocabulary: Vocabulary, config: Config) -> None:
     """ModelFileError for what llama.cpp does not do; what differs without harm is noted on `config`."""
-    flags = {name: settings.get(name) for name in ("add_prefix_space", "split_special_tokens", *_CLEAN_UP)}
+    flags = {name: settings.get(name) for name in _FLAGS}
     for name, value in flags.items():
         if value is not None and not isinstance(value, bool):
             raise damaged(path, f"its {name} is neither true nor false", repr(value)[:60])

@@ -206,6 +206,8 @@ CLEAN_UP = ("", "_for_bpe_even_though_it_will_corrupt_output")
     [
         ({"add_prefix_space": True}, "add_prefix_space is True; no space would be put before the text"),
         ({"add_prefix_space": "yes"}, "its add_prefix_space is neither true nor false"),
+        ({"add_bos_token": "yes"}, "its add_bos_token is neither true nor false"),
+        ({"bos_token": 7}, "a special token is no text"),
         ({"split_special_tokens": True}, "split_special_tokens is True"),
         ({f"clean_up_tokenization_spaces{end}": True for end in CLEAN_UP}, "answers would be spelled"),
     ],
@@ -379,6 +381,15 @@ def test_several_stop_tokens_are_carried_or_refused(tmp_path: Path) -> None:
         assert all(engine.is_end(token) for token in (2, first, first + 1))
     settings_of(folder, generation_config={"eos_token_id": [2, *range(first, first + 3)]})
     refused(folder, "more stop tokens", "3 beside '</s>'")
+
+
+def test_a_number_of_a_special_token_that_is_none_is_refused_or_told(tmp_path: Path) -> None:
+    for number, value in enumerate(("0", 1.0, True, ["x"], {})):
+        folder = folder_of(tmp_path / f"{number}", pieces(), bos_token_id=value)
+        refused(folder, "config.json: bos_token_id is no number of a token")
+    lines: list[str] = []
+    convert(folder_of(tmp_path / "m", pieces(), pad_token_id=99999), tmp_path / "m.gguf", tell=lines.append)
+    assert len(lines) == 1 and lines[0].startswith("config.json: pad_token_id is 99999, of ")
 
 
 def test_a_folder_without_any_stop_token_is_refused(tmp_path: Path) -> None:
