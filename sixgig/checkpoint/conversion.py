@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from sixgig.checkpoint.config import Config, read_config
 from sixgig.checkpoint.content import checkpoint_digest
-from sixgig.checkpoint.folder import INDEX, read_tensors, shard_names
+from sixgig.checkpoint.folder import read_tensors
 from sixgig.checkpoint.header import write_header
 from sixgig.checkpoint.planning import plan_targets
 from sixgig.checkpoint.proof import OpenTokenizer, prove
@@ -26,15 +26,6 @@ from sixgig.units import format_bytes
 
 Progress = Callable[[float], object]
 Tell = Callable[[str], object]
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether `path` is a folder with a config.json and safetensors weights."""
-    return (
-        path.is_dir()
-        and (path / "config.json").is_file()
-        and bool(shard_names(path) or (path / INDEX).is_file())
-    )
 
 
 def convert(

@@ -5,15 +5,10 @@ from pathlib import Path
 
 from sixgig.checkpoint.safetensors import Stored, damaged, first_repeated, read_json, read_stored
 from sixgig.errors import ModelFileError
+from sixgig.modelfile.checkpoint_folder import INDEX, shard_names
 
-INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"model-([0-9]{5})-of-([0-9]{5})\.safetensors", re.ASCII)
 _CURE = "fetch all files of the repository into one folder"
-
-
-def shard_names(folder: Path) -> list[str]:
-    """The weight files of the folder by name, whether or not an index names them."""
-    return sorted(path.name for path in folder.glob("model*.safetensors") if path.is_file())
 
 
 def read_tensors(folder: Path) -> dict[str, Stored]:

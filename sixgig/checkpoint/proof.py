@@ -119,10 +119,17 @@ def _compare(
     differing = [number for number, ids in enumerate(found) if ids != wanted[number]]
     if differing:
         first = differing[0]
-        theirs, ours = (str(ids[first][:8])[:60] for ids in (wanted, found))
+        theirs, ours = wanted[first], found[first]
+        pairs = enumerate(zip(theirs, ours, strict=False))
+        same = next((at for at, (one, other) in pairs if one != other), min(len(theirs), len(ours)))
+        behind = f" from token {same + 1} on" if same else ""
         numbers = (
-            f"{texts[first][:40]!r} is {theirs}, and would be {ours}; "
+            f"{texts[first][:40]!r} is {_shown(theirs[same:])}, and would be {_shown(ours[same:])}{behind}; "
             f"{len(differing)} of {len(found)} texts tried differ"
         )
         what = f"{path.name}: llama.cpp would make other tokens of a text"
         raise ModelFileError(what, numbers, "use a GGUF of the model")
+
+
+def _shown(ids: list[int]) -> str:
+    return str(ids) if len(ids) <= 8 else f"[{', '.join(map(str, ids[:8]))}, ...]"

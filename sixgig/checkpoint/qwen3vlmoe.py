@@ -62,7 +62,7 @@ def vision_keys(config: Config) -> Keys:
     """With the sections of rotary positions, and how many layers would take up pictures."""
     deep = config.within("vision_config").items("deepstack_visual_indexes")
     keys: Keys = {
-        "rope.dimension_sections": sections(config, [24, 20, 20, 0]),
+        "rope.dimension_sections": sections(config, config.head_width, [24, 20, 20]),
         "n_deepstack_layers": len(deep),
     }
     return common_keys(config) | expert_widths(config) | keys

@@ -53,10 +53,13 @@ _DEFAULTS = {"tie_word_embeddings": False, "attention_bias": False, "rope_theta"
 _VISION_AND_PREDICTION = (r"^(model\.)?(visual|mtp)\.",)
 
 
+def _n_rotary(config: Config) -> int:
+    return int(config.head_width * config.rope.number("partial_rotary_factor", default=0.25))
+
+
 def hybrid_keys(config: Config) -> Keys:
     """With the DeltaNet's sizes and which layers it is in."""
     n_values = config.integer("linear_num_value_heads")
-    turned = config.head_width * config.rope.number("partial_rotary_factor", default=0.25)
     keys: Keys = {
         "ssm.conv_kernel": config.integer("linear_conv_kernel_dim", default=4),
         "ssm.state_size": config.integer("linear_key_head_dim"),
@@ -64,7 +67,7 @@ def hybrid_keys(config: Config) -> Keys:
         "ssm.time_step_rank": n_values,
         "ssm.inner_size": config.integer("linear_value_head_dim") * n_values,
         "full_attention_interval": config.integer("full_attention_interval", default=4),
-        "rope.dimension_count": int(turned),
+        "rope.dimension_count": _n_rotary(config),
     }
     if kinds := config.layer_kinds:
         keys["attention.recurrent_layers"] = [kind == "linear_attention" for kind in kinds]
@@ -73,7 +76,8 @@ def hybrid_keys(config: Config) -> Keys:
 
 def sectioned_keys(config: Config) -> Keys:
     """With the sections of rotary positions in time, height and width; text uses the first only."""
-    return hybrid_keys(config) | {"rope.dimension_sections": sections(config, [11, 11, 10, 0])}
+    found = sections(config, _n_rotary(config), [11, 11, 10])
+    return hybrid_keys(config) | {"rope.dimension_sections": found}
 
 
 RECIPES = (

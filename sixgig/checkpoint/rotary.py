@@ -57,12 +57,36 @@ def stretched(config: Config) -> Extra:
     return {}
 
 
-def sections(config: Config, default: list[int]) -> list[int]:
-    """The parts of rotary positions that mean time, height and width; text uses the first only."""
-    found = [*config.rope.items("mrope_section"), 0, 0, 0, 0][:4]
-    counted = all(type(part) is int and 0 <= part < 2**16 for part in found)
-    require(counted, "config.json: mrope_section is no list of counts", str(found)[:60])
-    return found if any(found) else default
+def sections(config: Config, n_rotary: int, default: list[int]) -> list[int]:
+    """Counts of the pairs that mean time, height, width and nothing, for a head with `n_rotary` channels.
+
+    transformers turns every pair by the position of text, whatever the counts; llama.cpp's interleaved kernel
+    leaves pair p still unless p < 3 * counts[p % 3], and takes at most as many as channels in a head. Counts
+    that leave one still are raised, or replaced where they do not add up; of a model that takes pictures, to
+    which they mean something, those that do not add up are refused.
+    """
+    paired = n_rotary > 0 and n_rotary % 2 == 0 and n_rotary <= config.head_width
+    require(
+        paired, "config.json: rotary channels are no pairs", f"{n_rotary} of {config.head_width} in a head"
+    )
+    said = config.rope.items("mrope_section")
+    counted = len(said) <= 4 and all(type(part) is int and 0 <= part < 2**16 for part in said)
+    require(counted, "config.json: mrope_section is no list of counts", str(said)[:60])
+    n_pairs, total = n_rotary // 2, sum(said)
+    if any(said) and total != n_pairs and isinstance(config.outer.get("vision_config"), dict):
+        what = "config.json: the sections of rotary positions do not add up"
+        numbers = f"mrope_section is {said}, sum {total}, of {n_pairs} pairs of rotary channels"
+        raise ModelFileError(what, numbers, "use another checkpoint or a GGUF")
+    found = [*(said if any(said) else default), 0, 0, 0, 0][:4]
+    if sum(found) <= config.head_width and _turn_all(found, n_pairs):
+        return found
+    needed = [*((n_pairs - first + 2) // 3 for first in range(3)), 0]
+    return [max(pair) for pair in zip(found, needed, strict=True)] if total == n_pairs else needed
+
+
+def _turn_all(counts: list[int], n_pairs: int) -> bool:
+    sectors = [pair % sum(counts) for pair in range(n_pairs)]
+    return all(sector < 3 * counts[sector % 3] for sector in sectors)
 
 
 def attention_factor(config: Config) -> float:

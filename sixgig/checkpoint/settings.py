@@ -17,6 +17,7 @@ _EVERYWHERE: dict[str, Settled] = {
     "hidden_activation": ("silu", "swish", None),
     "is_encoder_decoder": (False, None),
     "add_cross_attention": (False, None),
+    "is_causal": (True, None),
     "pruned_heads": ({}, None),
     "quantization_config": (None,),
     "compression_config": (None,),
@@ -54,7 +55,7 @@ _IDLE_ROPE = r"type|extrapolation_factor|mrope_interleaved|mrope_section|finetun
 _PLAUSIBLE = re.compile(
     r"act|attn|attention|head|rope|rotary|position|scal|factor|multiplier|norm|eps|bias|expert|moe|router|gate|gating"
     r"|top_?k|group|layer|block|window|sparse|cap|clip|residual|parallel|alibi|mlp|ffn|hidden|intermediate|embed"
-    r"|logit|temper|qk|kv|ssm|conv|mamba|linear|recurr|sink|chunk|alpha|beta|rank|lora|quant|share|dim|size|mask",
+    r"|logit|temper|qk|kv|ssm|conv|mamba|linear|recurr|sink|chunk|alpha|beta|rank|lora|quant|share|dim|size|mask|scor|func|causal",
     re.IGNORECASE,
 )
 _CURE = "use another checkpoint or a GGUF; where the value changes nothing, take it out of config.json"

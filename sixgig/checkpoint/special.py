@@ -1,6 +1,6 @@
-"""Special tokens, stop tokens, chat templates and sampling settings, from wherever a folder keeps them.
+"""Special tokens, stop tokens and chat templates, from wherever a folder keeps them.
 
-Source: transformers' tokenizers and GenerationConfig for which file counts.
+Source: transformers' tokenizers for which file counts.
 """
 
 from dataclasses import dataclass, field
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sixgig.checkpoint.config import Config
+from sixgig.checkpoint.generation import sampling, stop_tokens
 from sixgig.checkpoint.safetensors import damaged, read_json
 from sixgig.checkpoint.tokenizer_file import Beside, Prefix, frame
+from sixgig.checkpoint.tokenizer_settings import check_settings
 from sixgig.checkpoint.vocabulary import Vocabulary
 from sixgig.errors import ModelFileError
 
@@ -29,29 +31,6 @@ _STOPS = {
     ),
     *("<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<eos>"),
     *("<end_of_utterance>", "<turn|>", "<|tool_response>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "[e~["),
-}
-# Of generation_config.json, as llama.cpp has them; what is not here is no property of the model.
-_SAMPLING = {
-    "temperature": ("general.sampling.temp", float),
-    "top_p": ("general.sampling.top_p", float),
-    "min_p": ("general.sampling.min_p", float),
-    "top_k": ("general.sampling.top_k", int),
-    "repetition_penalty": ("general.sampling.penalty_repeat", float),
-}
-# Fields that change what is generated and that no GGUF carries, with the value that does nothing.
-_UNCARRIED: dict[str, tuple[Any, ...]] = {
-    "suppress_tokens": (None, []),
-    "begin_suppress_tokens": (None, []),
-    "bad_words_ids": (None, []),
-    "forced_bos_token_id": (None,),
-    "forced_eos_token_id": (None,),
-    "no_repeat_ngram_size": (None, 0),
-    "sequence_bias": (None, {}),
-    "typical_p": (None, 1, 1.0),
-    "epsilon_cutoff": (None, 0, 0.0),
-    "eta_cutoff": (None, 0, 0.0),
-    "guidance_scale": (None, 1, 1.0),
-    "num_beams": (None, 1),
 }
 
 
@@ -76,18 +55,18 @@ def read_special(folder: Path, config: Config, vocabulary: Vocabulary, named: di
     `named`: tokens by use where no file says so.
     """
     settings = _json(folder / "tokenizer_config.json")
+    check_settings(folder / "tokenizer_config.json", settings, vocabulary, config)
     generation = _json(folder / "generation_config.json")
     numbers = {token: number for number, token in enumerate(vocabulary.tokens)}
     ids = _ids(folder, settings, config, numbers)
     for kind, token in named.items():
         if token in numbers:
             ids.setdefault(kind, numbers[token])
-    stops = _stops(generation, config, len(vocabulary.tokens))
+    stops = stop_tokens(generation, config, len(vocabulary.tokens))
     if "eos" not in ids and not stops:
         what = f"{folder.name} names no token that ends a text, and llama.cpp would take one of its own"
         raise ModelFileError(what, "no eos_token, no eos_token_id", "put it into tokenizer_config.json")
     ids.setdefault("eos", stops[0] if stops else 0)
-    _note_uncarried(config, generation)
     _note_beside(config, vocabulary.beside)
     adds = _adds(folder, settings, ids, vocabulary, config if "bos" in named else None)
     _carry_stops(folder, ids, stops, vocabulary.tokens)
@@ -96,7 +75,7 @@ def read_special(folder: Path, config: Config, vocabulary: Vocabulary, named: di
         *adds,
         tuple(dict.fromkeys([ids["eos"], *stops])),
         _templates(folder, settings, config),
-        _sampling(generation),
+        sampling(generation, config),
     )
 
 
@@ -105,27 +84,32 @@ def _ids(folder: Path, settings: dict[str, Any], config: Config, numbers: dict[s
     older = _json(folder / "special_tokens_map.json")
     ids: dict[str, int] = {}
     for kind in _KINDS:
-        by_number = config.values.get(f"{kind}_token_id")
-        if type(by_number) is int and by_number < 0:
+        by_number = _number(config, f"{kind}_token_id", len(numbers))
+        if by_number is not None and by_number < 0:
             continue
         text = _text(settings.get(f"{kind}_token")) or _text(older.get(f"{kind}_token"))
         if text in numbers:
             ids[kind] = numbers[text]
-        elif isinstance(by_number, list) and by_number:
-            by_number = by_number[0]
-        if kind not in ids and type(by_number) is int and 0 <= by_number < len(numbers):
+        elif by_number is not None:
             ids[kind] = by_number
         if text and text not in numbers:
             config.note(f"tokenizer_config.json: {kind}_token is {text[:40]!r}, which is no token")
     return ids
 
 
-def _stops(generation: dict[str, Any], config: Config, n_tokens: int) -> list[int]:
-    """Those that transformers stops at: of generation_config.json, else of config.json; one or several."""
-    said = generation.get("eos_token_id")
-    said = config.values.get("eos_token_id") if said is None else said
-    listed = said if isinstance(said, list) else [said]
-    return [number for number in listed if type(number) is int and 0 <= number < n_tokens]
+def _number(config: Config, name: str, n_tokens: int) -> int | None:
+    """A token's number, the first of a list; below 0 for none, None where nothing usable is said."""
+    said = config.values.get(name)
+    first = said[0] if isinstance(said, list) and said else said
+    if first in (None, []):
+        return None
+    if type(first) is not int:
+        what, cure = f"config.json: {name} is no number of a token", "correct it, or take it out"
+        raise ModelFileError(what, repr(said)[:60], cure)
+    if first >= n_tokens:
+        config.note(f"config.json: {name} is {first}, of {n_tokens} tokens; it is passed over")
+        return None
+    return first
 
 
 def _carry_stops(folder: Path, ids: dict[str, int], stops: list[int], tokens: list[str]) -> None:
@@ -212,26 +196,6 @@ def _by_name(value: Any) -> dict[str, str]:
     return dict(found)
 
 
-def _sampling(generation: dict[str, Any]) -> dict[str, int | float]:
-    """What the model's makers sample with; nothing where they take the likeliest token."""
-    if generation.get("do_sample") is False:
-        return {}
-    found: dict[str, int | float] = {}
-    for name, (key, kind) in _SAMPLING.items():
-        value = generation.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**31:
-            found[key] = kind(value)
-    return found
-
-
-def _note_uncarried(config: Config, generation: dict[str, Any]) -> None:
-    for name, nothing in _UNCARRIED.items():
-        if generation.get(name) not in nothing:
-            config.note(
-                f"generation_config.json: {name} is {str(generation[name])[:40]}; a GGUF cannot carry it"
-            )
-
-
 def _note_beside(config: Config, beside: Beside | None) -> None:
     if beside is None:
         return
@@ -262,6 +226,10 @@ def _read_text(path: Path) -> str:
 
 
 def _text(token: Any) -> str:
-    """A special token is a text, or an object with one."""
+    """A special token is a text, or an object with one; nothing or false where there is none."""
     found = token.get("content") if isinstance(token, dict) else token
-    return found if isinstance(found, str) else ""
+    if found is None or found is False:
+        return ""
+    if not isinstance(found, str):
+        raise damaged(Path("tokenizer_config.json"), "a special token is no text", str(token)[:60])
+    return found

@@ -6,7 +6,7 @@ Source: the tokenizers library for what each part means, llama.cpp's llama-vocab
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sixgig.checkpoint.safetensors import damaged
 from sixgig.errors import ModelFileError
@@ -28,12 +28,14 @@ class Prefix(Enum):
 @dataclass(frozen=True)
 class Beside:
     """`composes`: text is brought into Unicode's form C first. `marks_apart`: llama.cpp ends words at
-    combining marks, the file does not. `prefix` and `splits` (each space begins a word): of pieces only."""
+    combining marks, the file does not. `prefix` and `splits` (each space begins a word): of pieces only.
+    `by_bytes`: a byte-level BPE."""
 
     composes: bool = False
     prefix: Prefix = Prefix.NONE
     splits: bool = False
     marks_apart: bool = False
+    by_bytes: bool = False
 
 
 def byte_level(path: Path, content: dict[str, Any]) -> Beside:
@@ -41,16 +43,15 @@ def byte_level(path: Path, content: dict[str, Any]) -> Beside:
     _check_model(path, content)
     normalizers = _flat(content.get("normalizer"), "normalizers")
     if others := [one for one in normalizers if one.get("type") != "NFC"]:
-        _refuse(path, "normalizer", others[0], "text would reach the model unchanged")
+        refuse(path, "normalizer", others[0], "text would reach the model unchanged")
     for one in _flat(content.get("pre_tokenizer"), "pretokenizers"):
         kind = one.get("type")
         if kind == "ByteLevel" and one.get("add_prefix_space", True):
-            _refuse(path, "pre_tokenizer.add_prefix_space", True, "no space would be put before the text")
+            refuse(path, "pre_tokenizer.add_prefix_space", True, "no space would be put before the text")
         if kind == "Split" and not _keeps_all(one):
-            _refuse(path, "pre_tokenizer", one, "words would be cut otherwise")
-    if others := [one for one in _flat(content.get("decoder"), "decoders") if one.get("type") != "ByteLevel"]:
-        _refuse(path, "decoder", others[0], "answers would be spelled otherwise")
-    return Beside(composes=bool(normalizers))
+            refuse(path, "pre_tokenizer", one, "words would be cut otherwise")
+    _check_decoder(path, content, {"ByteLevel"})
+    return Beside(composes=bool(normalizers), by_bytes=True)
 
 
 def pieces(path: Path, content: dict[str, Any]) -> Beside:
@@ -66,20 +67,18 @@ def pieces(path: Path, content: dict[str, Any]) -> Beside:
         elif kind == "NFC":
             composes = True
         else:
-            _refuse(path, "normalizer", one, "text would reach the model unchanged")
+            refuse(path, "normalizer", one, "text would reach the model unchanged")
     for one in _flat(content.get("pre_tokenizer"), "pretokenizers"):
         if one.get("type") != "Metaspace" or one.get("replacement") != SPACE:
-            _refuse(path, "pre_tokenizer", one, "words would be cut otherwise")
+            refuse(path, "pre_tokenizer", one, "words would be cut otherwise")
         scheme = str(one.get("prepend_scheme", "always" if one.get("add_prefix_space", True) else "never"))
         schemes = {"always": Prefix.EACH_WITHOUT, "first": Prefix.FIRST_WITHOUT, "never": prefix}
         if scheme not in schemes or prefix is not Prefix.NONE:
-            _refuse(path, "pre_tokenizer.prepend_scheme", scheme, "other spaces would be put before the text")
+            refuse(path, "pre_tokenizer.prepend_scheme", scheme, "other spaces would be put before the text")
         prefix, splits, escapes = schemes[scheme], bool(one.get("split", True)), True
     if not escapes:
-        _refuse(path, "normalizer", content.get("normalizer"), "spaces would be written as U+2581")
-    for one in _flat(content.get("decoder"), "decoders"):
-        if one.get("type") not in _DECODERS_OF_PIECES:
-            _refuse(path, "decoder", one, "answers would be spelled otherwise")
+        refuse(path, "normalizer", content.get("normalizer"), "spaces would be written as U+2581")
+    _check_decoder(path, content, _DECODERS_OF_PIECES)
     return Beside(composes, prefix, splits)
 
 
@@ -119,7 +118,15 @@ def _check_model(path: Path, content: dict[str, Any]) -> None:
     model = content.get("model")
     for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if isinstance(model, dict) and model.get(name):
-            _refuse(path, f"model.{name}", model[name], "words would be put together otherwise")
+            refuse(path, f"model.{name}", model[name], "words would be put together otherwise")
+
+
+def _check_decoder(path: Path, content: dict[str, Any], known: set[str]) -> None:
+    """Without one, tokens are put together with spaces between them."""
+    steps = _flat(content.get("decoder"), "decoders")
+    others = [one for one in steps if one.get("type") not in known]
+    if others or not steps:
+        refuse(path, "decoder", others[0] if others else None, "answers would be spelled otherwise")
 
 
 def _keeps_all(split: dict[str, Any]) -> bool:
@@ -141,6 +148,7 @@ def _flat(part: Any, inner: str) -> list[dict[str, Any]]:
     return [step for one in steps for step in _flat(one, inner)]
 
 
-def _refuse(path: Path, field: str, value: Any, effect: str) -> None:
+def refuse(path: Path, field: str, value: Any, effect: str) -> NoReturn:
+    """ModelFileError that a file asks for what llama.cpp does not do, with the effect that it would have."""
     numbers = f"{field} is {str(value)[:80]}; {effect}"
     raise ModelFileError(f"{path.name} asks for what llama.cpp does not do", numbers, _CURE)

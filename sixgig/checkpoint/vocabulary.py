@@ -40,6 +40,11 @@ class Vocabulary:
     merges: list[str] = field(default_factory=list)
     beside: Beside | None = None
 
+    def taken_whole(self) -> set[str]:
+        """Texts that are one token wherever they stand, as added tokens are; U+2581 as a space."""
+        kinds = zip(self.tokens, self.kinds, strict=True)
+        return {token.replace(SPACE, " ") for token, kind in kinds if kind in (_CONTROL, _USER_DEFINED)}
+
 
 def read_vocabulary(folder: Path, n_tokens: int, names: dict[str, str]) -> Vocabulary:
     """The tokenizer of a folder, filled up to the embedding's `n_tokens`.

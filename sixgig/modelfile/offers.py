@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sixgig.errors import ModelFileError, SixgigError
+from sixgig.modelfile.checkpoint_folder import is_checkpoint, unconverted
 from sixgig.modelfile.header import Header, read_header
 from sixgig.modelfile.hub import choose, is_here, nothing_in
 from sixgig.modelfile.known import KnownArrays
@@ -138,6 +139,8 @@ def _in_folder(folder: Path) -> tuple[Offer, ...]:
         if _may_be_model(header):
             word = spelling(sets, name)
             offered.append(_local(name, word, [paths[file] for file in files], header))
+    if not offered and is_checkpoint(folder):
+        raise unconverted(folder)
     if not offered:
         raise ModelFileError(
             f"{folder} holds no GGUF model", f"{len(paths)} {ENDING} files", "name another folder"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sixgig.errors import ModelFileError
+from sixgig.modelfile.checkpoint_folder import is_checkpoint, unconverted
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,26 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 def _regular(path: Path, status: os.stat_result) -> Fingerprint:
     if stat.S_ISDIR(status.st_mode):
-        raise ModelFileError(f"{path} is a directory", cure="name the .gguf file in it")
+        raise _directory(path)
     if not stat.S_ISREG(status.st_mode):
         raise ModelFileError(f"{path} is not a regular file", cure="name a .gguf file")
     return Fingerprint(status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
 
 
+def _directory(path: Path) -> ModelFileError:
+    holds = next(path.glob("*.gguf"), None) is not None
+    if not holds and is_checkpoint(path):
+        return unconverted(path)
+    cure = "name the .gguf file in it" if holds else "it holds no .gguf file: name one"
+    return ModelFileError(f"{path} is a directory", cure=cure)
+
+
 def _unreadable(path: Path, error: OSError | ValueError) -> ModelFileError:
     if isinstance(error, FileNotFoundError):
+        for link in (path, *path.parents):
+            if link.is_symlink() and not link.exists():
+                what = f"{link} is a link that leads nowhere"
+                return ModelFileError(what, f"to {os.readlink(link)}", "link it to a file that is there")
         return ModelFileError(f"{path} does not exist", cure="check the path, or name hf:owner/repo:quant")
     reason = error.strerror if isinstance(error, OSError) else str(error)
     number = f"errno {error.errno}" if isinstance(error, OSError) else ""

@@ -13,7 +13,9 @@ from gguf import GGUFReader
 from numpy.typing import NDArray
 
 from sixgig.checkpoint import convert, is_checkpoint
+from sixgig.errors import ModelFileError
 from sixgig.modelfile import open_model, read_tensor
+from sixgig.modelfile.offers import offers
 
 N_TOKENS, WIDTH, HIDDEN, N_HEADS, N_KV_HEADS, HEAD = 264, 32, 48, 4, 2, 8
 Tensors = dict[str, tuple[str, NDArray[Any]]]
@@ -123,6 +125,7 @@ def tokenizer(n_bytes: int = 256, cutting: Any = BYTE_CUTTING) -> dict[str, Any]
             {"id": len(words) + 1, "content": "[x]", "special": True, **plain},
         ],
         "pre_tokenizer": cutting,
+        "decoder": BYTE_CUTTING,
         "model": {
             "type": "BPE",
             "vocab": {word: number for number, word in enumerate(words)},
@@ -331,3 +334,30 @@ def test_memory_stays_at_one_expert(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < n_experts * width * WIDTH * 2, "a whole stack of experts was in memory"
+
+
+def test_a_folder_where_a_gguf_is_wanted_is_told_what_it_is_and_how_to_convert_it(tmp_path: Path) -> None:
+    """To run and to plan; a folder with a GGUF file in it is told to name that."""
+    folder = write_folder(tmp_path / "my model")
+    for ask in (open_model, lambda path: offers(str(path))):
+        with pytest.raises(ModelFileError) as caught:
+            ask(folder)
+        for words in ("is a Hugging Face folder", f"sixgig shrink '{folder}' -o NAME.gguf --size"):
+            assert words in str(caught.value)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelFileError, match=r"is a directory; it holds no \.gguf file"):
+        open_model(tmp_path / "empty")
+    convert(folder, folder / "a.gguf")
+    with pytest.raises(ModelFileError, match=r"is a directory; name the \.gguf file in it"):
+        open_model(folder)
+    assert [offer.name for offer in offers(str(folder))] == ["a"]
+
+
+def test_a_link_that_leads_nowhere_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").symlink_to("gone.gguf")
+    (tmp_path / "models").symlink_to("gone")
+    for name, there in (("a.gguf", "gone.gguf"), ("models/b.gguf", "gone")):
+        with pytest.raises(ModelFileError, match=f"is a link that leads nowhere; to {there};"):
+            open_model(tmp_path / name)
+    with pytest.raises(ModelFileError, match=r"a\.gguf is a link that leads nowhere"):
+        offers(str(tmp_path / "a.gguf"))

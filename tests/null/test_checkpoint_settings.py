@@ -11,6 +11,7 @@ from gguf import GGUFReader
 from sixgig.checkpoint import convert
 from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.recipes import RECIPES
+from sixgig.checkpoint.rotary import sections
 from sixgig.checkpoint.settings import require_carried
 from sixgig.errors import ModelFileError
 from tests.null.test_checkpoint import (
@@ -73,6 +74,11 @@ def refused(folder: Path, *words: str) -> None:
         ({"quantization_config": {"quant_method": "fp8"}}, ("quantization_config (fp8)",)),
         ({"vocab_size": N_TOKENS + 8}, ("model.embed_tokens.weight has (264, 32)", "(272, 32)")),
         ({"clip_qkv": 8.0}, ("clip_qkv",)),
+        ({"is_causal": False}, ("is_causal is False", "has True")),
+        ({"scoring_func": "sigmoid"}, ("scoring_func is sigmoid", "no place")),
+        ({"router_scores": "sigmoid"}, ("router_scores",)),
+        ({"activation_function": "gelu"}, ("activation_function",)),
+        ({"causal_mask": False}, ("causal_mask",)),
         ({"alibi": True}, ("alibi",)),
     ],
 )
@@ -97,7 +103,13 @@ def test_a_value_that_no_gguf_of_llama_carries_is_refused_by_name(
             "pretraining_tp": 2,
             "output_hidden_states": False,
         },
-        {"attention_bias": False, "mlp_bias": False, "hidden_act": "silu", "head_dim": HEAD},
+        {
+            "attention_bias": False,
+            "mlp_bias": False,
+            "hidden_act": "silu",
+            "head_dim": HEAD,
+            "is_causal": True,
+        },
         {"rope_scaling": None, "sliding_window": None, "quantization_config": None, "clip_qkv": None},
         {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}},
         {"id2label": {"0": "LABEL_0"}, "temperature": 0.6, "top_p": 0.9, "auto_map": {"AutoConfig": "x"}},
@@ -249,3 +261,52 @@ def test_what_stays_away_in_config_json_does_so_in_text_config(tmp_path: Path) -
     folder = write_folder(tmp_path / "m", config | {"vision_config": {"depth": 2}, "image_token_id": 7})
     assert told(folder)[0] == []
     assert json.loads((folder / "config.json").read_text())["vision_config"]
+
+
+def sectioned(said: Any, n_rotary: int, **outer: Any) -> list[int]:
+    config = Config(
+        {"hidden_size": n_rotary * 2, "num_attention_heads": 1, "rope_parameters": {"mrope_section": said}}
+        | outer
+    )
+    return sections(config, n_rotary, [11, 11, 10])
+
+
+@pytest.mark.parametrize("vision", [{}, {"vision_config": {}}])
+@pytest.mark.parametrize(
+    ("said", "n_rotary"),
+    [
+        (None, 16),
+        (None, 64),
+        (None, 256),
+        ([3, 3, 2], 16),
+        ([2, 3, 3], 16),
+        ([8, 0, 0], 16),
+        ([0, 0, 0, 8], 16),
+        ([11, 11, 10], 64),
+        ([24, 20, 20], 128),
+        ([0, 0, 1], 2),
+    ],
+)
+def test_sections_of_rotary_positions_turn_every_pair_of_a_text(
+    said: Any, n_rotary: int, vision: dict[str, Any]
+) -> None:
+    """By the rule of llama.cpp's kernel, whose assertion on their sum holds; those that do stay."""
+    found = sectioned(said, n_rotary, **vision)
+    assert sum(found) <= 2 * n_rotary
+    sectors = [pair % sum(found) for pair in range(n_rotary // 2)]
+    assert all(sector < 3 * found[sector % 3] for sector in sectors)
+    if said in ([3, 3, 2], [11, 11, 10]):
+        assert found == [*said, 0]
+
+
+def test_sections_that_do_not_add_up_serve_text_and_are_refused_of_pictures() -> None:
+    """Of text they mean nothing as long as every pair turns; where one would not, others are written."""
+    assert sectioned([11, 11, 10], 16) == [11, 11, 10, 0]
+    assert sectioned([2, 3, 2], 16) == sectioned([99, 0, 0], 16) == [3, 3, 2, 0]
+    with pytest.raises(ModelFileError, match=r"mrope_section is \[2, 3, 2\], sum 7, of 8 pairs"):
+        sectioned([2, 3, 2], 16, vision_config={})
+    for said in ([1, 2, 3, 4, 5], ["3", 3, 2], [-1, 5, 4]):
+        with pytest.raises(ModelFileError, match="no list of counts"):
+            sectioned(said, 16)
+    with pytest.raises(ModelFileError, match="rotary channels are no pairs; 15 of 30"):
+        sectioned(None, 15)

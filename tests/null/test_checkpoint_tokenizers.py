@@ -162,6 +162,8 @@ BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
         ({"pre_tokenizer": {"type": "Whitespace"}}, "Whitespace"),
         ({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Removed"}}, "Split"),
         ({"decoder": {"type": "WordPiece"}}, "WordPiece"),
+        ({"decoder": None}, "decoder is None; answers would be spelled otherwise"),
+        ({"decoder": {"type": "Sequence", "decoders": []}}, "decoder is None"),
         ({"model": {"dropout": 0.1}}, "model.dropout"),
         ({"model": {"end_of_word_suffix": "</w>"}}, "end_of_word_suffix"),
         ({"added_tokens": [{"id": 0, "content": "<|end|>", "lstrip": True}]}, "lstrip of '<|end|>'"),
@@ -187,12 +189,78 @@ def test_what_a_byte_level_tokenizer_does_beside_its_merges_is_refused_by_name(
         ({"normalizer": {"type": "Sequence", "normalizers": [ESCAPE, {"type": "Lowercase"}]}}, "Lowercase"),
         ({"pre_tokenizer": {"type": "Digits"}}, "Digits"),
         ({"decoder": {"type": "WordPiece"}}, "WordPiece"),
+        ({"decoder": None}, "decoder is None"),
     ],
 )
 def test_what_a_tokenizer_of_pieces_does_beside_them_is_refused_by_name(
     tmp_path: Path, change: dict[str, Any], word: str
 ) -> None:
     refused(folder_of(tmp_path / "m", pieces(**change)), "tokenizer.json", word)
+
+
+CLEAN_UP = ("", "_for_bpe_even_though_it_will_corrupt_output")
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ({"add_prefix_space": True}, "add_prefix_space is True; no space would be put before the text"),
+        ({"add_prefix_space": "yes"}, "its add_prefix_space is neither true nor false"),
+        ({"add_bos_token": "yes"}, "its add_bos_token is neither true nor false"),
+        ({"bos_token": 7}, "a special token is no text"),
+        ({"split_special_tokens": True}, "split_special_tokens is True"),
+        ({f"clean_up_tokenization_spaces{end}": True for end in CLEAN_UP}, "answers would be spelled"),
+    ],
+)
+def test_what_wins_over_tokenizer_json_is_refused_by_name(
+    tmp_path: Path, said: dict[str, Any], word: str
+) -> None:
+    """As the same value of tokenizer.json is; transformers itself makes other tokens of it."""
+    folder = write_folder(tmp_path / "m")
+    refused(settings_of(folder, tokenizer_config={"eos_token": "<|end|>"} | said), "tokenizer_config", word)
+
+
+def test_what_tokenizer_config_json_says_without_effect_goes_through_in_silence(tmp_path: Path) -> None:
+    folder, lines = write_folder(tmp_path / "m"), list[str]()
+    idle = {"add_prefix_space": False, "clean_up_tokenization_spaces": True, "legacy": False, "errors": "x"}
+    known = {"additional_special_tokens": ["[x]"], "added_tokens_decoder": {"0": {"content": "<|end|>"}}}
+    settings_of(folder, tokenizer_config={"eos_token": "<|end|>"} | idle | known)
+    convert(folder, tmp_path / "out.gguf", tell=lines.append)
+    assert lines == []
+
+
+def test_tokens_and_prefixes_that_only_tokenizer_config_json_has_are_told(tmp_path: Path) -> None:
+    folder, lines = write_folder(tmp_path / "m"), list[str]()
+    for name, value in (
+        ("extra_special_tokens", ["the"]),
+        ("additional_special_tokens", [{"content": "<new>"}]),
+        ("added_tokens_decoder", {"7": {"content": "<new>"}}),
+    ):
+        settings_of(folder, tokenizer_config={"eos_token": "<|end|>", name: value})
+        lines.clear()
+        convert(folder, tmp_path / "out.gguf", tell=lines.append)
+        assert len(lines) == 1 and "a token of its own" in lines[0], name
+    folder = folder_of(tmp_path / "p", pieces())
+    for said, n_lines in ((True, 0), (None, 0), (False, 1)):
+        settings_of(folder, tokenizer_config={"add_prefix_space": said})
+        lines.clear()
+        convert(folder, tmp_path / "out.gguf", tell=lines.append)
+        assert len(lines) == n_lines and all("add_prefix_space is false" in line for line in lines)
+
+
+def test_a_refusal_by_proof_shows_tokens_from_the_first_difference_on() -> None:
+    from sixgig.checkpoint.proof import _compare
+
+    same = [*range(20)]
+    for wanted, found, words in (
+        ([*same, 7, 8], [*same, 9], "is [7, 8], and would be [9] from token 21 on"),
+        (same, [*same, 9], "is [], and would be [9] from token 21 on"),
+        ([1, 2], [3], "is [1, 2], and would be [3]; 1 of 2 texts"),
+        ([5, *same], [4, *same], "is [5, 0, 1, 2, 3, 4, 5, 6, ...], and would be [4, 0, "),
+    ):
+        with pytest.raises(ModelFileError) as caught:
+            _compare(Path("tokenizer.json"), ["x", "some text"], [[1], wanted], [[1], found])
+        assert f"'some text' {words}" in str(caught.value)
 
 
 def test_bytes_without_a_token_are_refused(tmp_path: Path) -> None:
@@ -313,6 +381,15 @@ def test_several_stop_tokens_are_carried_or_refused(tmp_path: Path) -> None:
         assert all(engine.is_end(token) for token in (2, first, first + 1))
     settings_of(folder, generation_config={"eos_token_id": [2, *range(first, first + 3)]})
     refused(folder, "more stop tokens", "3 beside '</s>'")
+
+
+def test_a_number_of_a_special_token_that_is_none_is_refused_or_told(tmp_path: Path) -> None:
+    for number, value in enumerate(("0", 1.0, True, ["x"], {})):
+        folder = folder_of(tmp_path / f"{number}", pieces(), bos_token_id=value)
+        refused(folder, "config.json: bos_token_id is no number of a token")
+    lines: list[str] = []
+    convert(folder_of(tmp_path / "m", pieces(), pad_token_id=99999), tmp_path / "m.gguf", tell=lines.append)
+    assert len(lines) == 1 and lines[0].startswith("config.json: pad_token_id is 99999, of ")
 
 
 def test_a_folder_without_any_stop_token_is_refused(tmp_path: Path) -> None:
