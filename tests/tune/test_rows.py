@@ -130,7 +130,7 @@ def _zip(*names):
         ("a", "\n<!DOCTYPE html><p>a</p>", "is an HTML file"),
         (
             "a.jsonl.gz",
-            gzip.compress(b'{"text": "a"}'),
+            gzip.compress(b'{"text": "a"}', mtime=0),
             "is compressed with gzip; it is not read; unpack it first: gunzip",
         ),
         ("a.zst", b"\x28\xb5\x2f\xfd\0\0", "zstd"),
@@ -223,4 +223,4 @@ def test_other_verbs_are_told_that_a_text_is_data(tmp_path):
         "",
     ]
     with pytest.raises(UsageError, match="is compressed with gzip"):
-        not_prose(tmp_path / "a.gz", gzip.compress(b"a"))
+        not_prose(tmp_path / "a.gz", gzip.compress(b"a", mtime=0))
