@@ -109,7 +109,8 @@ class Chat:
 
     def _tell_stopped(self) -> None:
         if not self._answering:
-            say("\n(Ctrl-D or /exit ends)")
+            _leave_line()
+            say("(Ctrl-D or /exit ends)")
         elif self._asking.kept:
             say("(stopped)")
         else:
@@ -144,11 +145,16 @@ class _Typed(Iterator[str]):
         try:
             line = input(PROMPT) if is_terminal(sys.stdout) else _input_beside()
         except EOFError:
-            say()
+            _leave_line()
             raise StopIteration from None
         except UnicodeDecodeError as error:
             raise not_text("the line", error) from error
         return argument_text("the line", line)
+
+
+def _leave_line() -> None:
+    """Of the prompt, however quiet: what follows begins a line of its own."""
+    warn() if is_terminal(sys.stdout) else say()
 
 
 def _input_beside() -> str:

@@ -1,8 +1,10 @@
 """The command `sixgig`, and how every failure looks to the person who typed it."""
 
+import re
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from sixgig.cli.terminal import (
     Verbosity,
@@ -67,11 +69,27 @@ def _status(error: SixgigError) -> int:
     return MISUSED if isinstance(error, UsageError) and not refused else FAILED
 
 
-def _misuse(error: Exception) -> str:
-    message = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
-    context = getattr(error, "ctx", None)
+def _misuse(error: Any) -> str:
+    """What an error of typer's says, and what was meant where that is known."""
+    message, context = str(error.format_message()).rstrip("."), getattr(error, "ctx", None)
+    meant = _meant(error, context.command) if context else ""
+    if meant:
+        message = f"{str(error.message).rstrip('.')}; {meant}"
     command = context.command_path if context else "sixgig"
-    return f"{message[:1].lower()}{message[1:]}; see {command} --help"
+    return f"{message[:1].lower()}{message[1:]}{'' if message.endswith('?') else ';'} see {command} --help"
+
+
+def _meant(error: Any, command: Any) -> str:
+    from sixgig.cli.aliases import meant_option, meant_verb
+
+    options = [name for parameter in command.params for name in parameter.opts]
+    if typed := getattr(error, "option_name", ""):
+        return meant_option(typed, options)
+    if found := re.fullmatch(r"No such command '(.*)'\.", str(error.message)):
+        return meant_verb(found[1])
+    if "--temperature" in options and str(error.message).startswith("Got unexpected extra argument"):
+        return 'give the question with -p, as one "text in quotes"'
+    return ""
 
 
 def _tell(message: str, status: int) -> int:

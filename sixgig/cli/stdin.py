@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 import threading
 from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
-from sixgig.cli.terminal import is_terminal, say
+from sixgig.cli.terminal import is_terminal, say, warn_line
 from sixgig.errors import UsageError
 
 MOST_BYTES = 16 << 20  # of a text, or of a line: 16 bytes for each token of a context of a million
@@ -29,14 +30,17 @@ def read_prompt() -> str:
 
 
 def read_beside(prompt: str) -> str:
-    """`prompt`, behind what was piped in and an empty line; alone where stdin is a terminal, closed or empty.
-
-    Raises UsageError.
+    """`prompt`, behind what was piped in and an empty line; alone where stdin is a terminal, closed or empty,
+    which is told of a pipe or a file. Raises UsageError.
     """
     if sys.stdin is None or is_terminal(sys.stdin):
         return prompt
     piped = _read(sys.stdin, "stdin goes before the prompt and has not ended; < /dev/null goes without it")
-    return f"{piped}\n\n{prompt}" if piped.strip() else prompt
+    if piped.strip():
+        return f"{piped}\n\n{prompt}"
+    if not _is_device(sys.stdin):
+        warn_line("nothing was piped in: the prompt is answered alone; < /dev/null where that is meant")
+    return prompt
 
 
 def read_lines() -> Iterator[str]:
@@ -79,6 +83,14 @@ def argument_text(name: str, value: str) -> str:
         byte = f"0x{ord(value[error.start]) & 0xFF:02x} at character {error.start}"
         raise UsageError(f"{name} is not {sys.getfilesystemencoding()} text", byte, "convert it") from error
     return value
+
+
+def _is_device(stream: TextIO) -> bool:
+    """/dev/null, for one: what is known to give nothing."""
+    try:
+        return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _read(stream: TextIO, awaited: str) -> str:

@@ -21,6 +21,7 @@ from sixgig.units import counted
 
 HELD_OUT_SHARE, MOST_HELD_OUT_SHARE = 0.05, 0.15
 HELD_OUT_DOCUMENTS = 8  # fewer have no error bar worth the name
+MOST_NAMED = 8  # keys
 MOST_HELD_OUT = 4  # steps' worth of tokens: judging should cost less than learning
 
 
@@ -80,17 +81,25 @@ def _rendered(
 ) -> tuple[Sequence[Document], list[str]]:
     with open_tokenizer(model) as tokenizer:
         template = DatedTemplate(tokenizer.template, today)
-        documents, kinds = list[Document](), Counter[type[Example]]()
-        for example in read_examples(path, room):
+        documents, kinds, passed_over = list[Document](), Counter[type[Example]](), Counter[str]()
+        for example in read_examples(path, room, passed_over):
             kinds[type(example)] += 1
             documents += render(example, template, tokenizer.vocabulary, request.train_on_all, room)
     fitting = cut(documents, request.context)
     notices = (
         tokenizer.template.notice if Conversation in kinds else "",
         _mixed(kinds, path),
+        _left_out(passed_over, path),
         fitting.notice,
     )
     return fitting.documents, [notice for notice in notices if notice]
+
+
+def _left_out(passed_over: Mapping[str, int], path: Path) -> str:
+    """Keys that no format has, or not beside the others of their rows."""
+    counted = ", ".join(f"{key[:40]} ({rows})" for key, rows in list(passed_over.items())[:MOST_NAMED])
+    more = f" and {len(passed_over) - MOST_NAMED} more" if len(passed_over) > MOST_NAMED else ""
+    return f"{path.name}: left out: {counted}{more}, in brackets of how many rows" if passed_over else ""
 
 
 def _mixed(kinds: Mapping[type[Example], int], path: Path) -> str:

@@ -1,7 +1,7 @@
 """Examples to learn from, read one at a time from a user's file.
 
 JSON lines, a JSON array, or a table (CSV or TSV with a header): each row has the keys of one of these, looked
-for in this order; other keys are left out.
+for in this order; other keys are left out, and told where they hold text.
 
 ===============================================  ==========================================================
 keys                                             read as
@@ -15,13 +15,14 @@ text                                             a text; names of special tokens
 ===============================================  ==========================================================
 
 A conversation may come with "system", a string, and "tools", a list or one written as a string. A message of
-"weight" 0 or "train" false is not learnt. Null is the same as absent. All other files are plain text, in
-documents that <|endoftext|> separates.
+"weight" 0, "train" false or their like (sixgig.finetune.marks) is not learnt. Null is the same as absent. All
+other files are plain text, in documents that <|endoftext|> separates.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -30,7 +31,8 @@ from pathlib import Path
 
 from sixgig.datafile import ANSWERS, EXTRA, QUESTIONS, Kind
 from sixgig.errors import UsageError
-from sixgig.finetune.messages import Record, kind, read_messages, read_tools, refuse
+from sixgig.finetune.marks import require_learnt
+from sixgig.finetune.messages import Record, holds_text, kind, left_out, read_messages, read_tools, refuse
 from sixgig.finetune.room import BOUNDLESS, Room
 from sixgig.finetune.rows import Lines, open_lines, read_rows
 
@@ -39,6 +41,13 @@ _SHAPES = (
     'write {"messages": [...]}, {"question": "...", "answer": "..."}, '
     '{"prompt": "...", "completion": "..."} or {"text": "..."}'
 )
+_BESIDE = ("system", "tools", "functions")  # what may go with a conversation
+_OF_MESSAGES = ("messages", "conversations", "prompt", "completion")
+_NOTHING = {
+    Kind.PROSE: (f"nothing but {SEPARATOR}", "put text between them"),
+    Kind.TABLE: ("a header and no row", "add rows below the header"),
+    Kind.ARRAY: ("an array of no row", _SHAPES),
+}
 
 
 @dataclass(frozen=True)
@@ -78,9 +87,12 @@ def content_digest(example: Example) -> str:
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def read_examples(path: Path, room: Room = BOUNDLESS) -> Iterator[Example]:
+def read_examples(
+    path: Path, room: Room = BOUNDLESS, passed_over: Counter[str] | None = None
+) -> Iterator[Example]:
     """The file's examples in order; what it is, is told by its name and its beginning (sixgig.datafile).
 
+    passed_over: counts the rows in which a key that holds text was left out, by the key.
     Raises UsageError, with the line's number, at the first one that cannot be read, and for a file without
     any; BudgetError before a line takes memory that `room` has not.
     """
@@ -89,16 +101,23 @@ def read_examples(path: Path, room: Room = BOUNDLESS) -> Iterator[Example]:
     if first is None:
         raise UsageError(f"{path} has no examples", "it is empty", _SHAPES)
     lines = chain([first], lines)
-    examples = (
-        _documents(lines, path)
-        if kind is Kind.PROSE
-        else (_example(row, place) for place, row in read_rows(kind, lines, path))
-    )
+    if kind is Kind.PROSE:
+        examples: Iterator[Example] = _documents(lines, path)
+    else:
+        examples = _of_rows(read_rows(kind, lines, path), Counter() if passed_over is None else passed_over)
     if (example := next(examples, None)) is None:
-        found = f"nothing but {SEPARATOR}" if kind is Kind.PROSE else "no row"
-        raise UsageError(f"{path} has no examples", found, "put text between them")
+        raise UsageError(f"{path} has no examples", *_NOTHING.get(kind, ("no row", _SHAPES)))
     yield example
     yield from examples
+
+
+def _of_rows(rows: Iterator[tuple[str, Record]], passed_over: Counter[str]) -> Iterator[Example]:
+    for place, record in rows:
+        example, read = _example(record, place)
+        passed_over.update(key for key in record if key not in read and holds_text(record[key]))
+        for key in (key for key in _OF_MESSAGES if key in read and isinstance(record[key], list)):
+            passed_over.update(left_out(record[key]))
+        yield example
 
 
 def _documents(lines: Lines, path: Path) -> Iterator[Text]:
@@ -119,31 +138,34 @@ def _document(pieces: list[str], place: str) -> Iterator[Text]:
         yield Text(place, text)
 
 
-def _example(record: Record, place: str) -> Example:
-    if any(str(record.get(key, "")).lower() in ("0", "0.0", "false") for key in ("weight", "train")):
-        refuse(place, "the whole row is not to be learnt", cure="leave it out")
+def _example(record: Record, place: str) -> tuple[Example, tuple[str, ...]]:
+    """The example and the keys it is read from."""
+    require_learnt(record, place)
     for key in ("messages", "conversations"):
         if key in record:
-            return _conversation(record, read_messages(record[key], place), place)
+            return _conversation(record, read_messages(record[key], place), place), (key, *_BESIDE)
     if {"prompt", "completion"} <= record.keys() and not {"instruction", "output"} <= record.keys():
         return _completion(record, place)
     question, answer = _keys_of_a_pair(record, place)
     if answer:
-        return _conversation(record, _pair(record, question, answer, place), place)
+        read = (question, answer, *EXTRA, *_BESIDE)
+        return _conversation(record, _pair(record, question, answer, place), place), read
     if "text" in record:
-        return Text(place, _string(record, "text", place, blank=False), special=True)
+        return Text(place, _string(record, "text", place, blank=False), special=True), ("text",)
     keys = ", ".join(list(record)[:8]) or "none"
     raise UsageError(f"{place}: these keys are of no known example", f"keys: {keys[:200]}", _SHAPES)
 
 
-def _completion(record: Record, place: str) -> Example:
+def _completion(record: Record, place: str) -> tuple[Example, tuple[str, ...]]:
     """A text, or TRL's two lists of messages."""
     sides = record["prompt"], record["completion"]
     if all(isinstance(side, list) and side for side in sides):
         asked, answered = (read_messages(side, place) for side in sides)
-        return _conversation(record, [message | {"weight": 0} for message in asked] + answered, place)
+        messages = [message | {"weight": 0} for message in asked] + answered
+        return _conversation(record, messages, place), ("prompt", "completion", *_BESIDE)
     prompt = _string(record, "prompt", place)
-    return Completion(place, prompt, _string(record, "completion", place, blank=False))
+    read = Completion(place, prompt, _string(record, "completion", place, blank=False))
+    return read, ("prompt", "completion")
 
 
 def _keys_of_a_pair(record: Record, place: str) -> tuple[str, str]:
@@ -156,9 +178,11 @@ def _keys_of_a_pair(record: Record, place: str) -> tuple[str, str]:
     answered = [key for key in ANSWERS if key in record]
     if len(asked) == 1 and len(answered) == 1:
         return asked[0], answered[0]
-    if answered and (asked or "text" in record):
-        found = f"keys: {', '.join((*asked, *answered))}"
-        refuse(place, "it is not clear what the question is and what the answer", found, _SHAPES)
+    texts = ["text"] if "text" in record else []
+    if sum(map(bool, (asked, answered, texts))) > 1:
+        found = f"keys: {', '.join((*asked, *answered, *texts))}"
+        cure = f"{_SHAPES}, and leave the others out"
+        refuse(place, "it is not clear what the question is and what the answer", found, cure)
     return "", ""
 
 

@@ -8,9 +8,11 @@ where it is not to be learnt. What a message says and none of these can hold is 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 from sixgig.errors import UsageError
+from sixgig.finetune.marks import LEARNT, is_learnt, require_learnt_whole
 
 Record = dict[str, Any]
 _CALLING = "calling"
@@ -32,6 +34,8 @@ _CALL = 'write {"name": "...", "arguments": {...}}'
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _KEPT = ("role", "content", "tool_call_id", "name")
 _TEXT_PARTS = ("text", "input_text", "output_text")
+_NAME, _ONE_WORD = 20, re.compile(r"\s*\S*\s*")  # characters of a name at most
+_READ = {*_KEPT, *_REASONING, *LEARNT, "from", "value", "tool_calls", "function_call"}
 
 
 def read_messages(messages: Any, place: str) -> list[Record]:
@@ -39,6 +43,21 @@ def read_messages(messages: Any, place: str) -> list[Record]:
     if not isinstance(messages, list) or not messages:
         refuse(place, "the messages are no list, or an empty one", kind(messages), _MESSAGE)
     return [_message(message, f"{place}, message {number}") for number, message in enumerate(messages, 1)]
+
+
+def left_out(messages: list[Any]) -> list[str]:
+    """Keys of messages, as read_messages takes them, that it leaves out and that hold text."""
+    found = (key for each in messages for key in each if key not in _READ and holds_text(each[key]))
+    return [f"{key} of messages" for key in dict.fromkeys(found)]
+
+
+def holds_text(value: Any) -> bool:
+    """More than a name, an address or a date: words that someone may miss."""
+    if isinstance(value, list | dict):
+        return any(map(holds_text, value.values() if isinstance(value, dict) else value))
+    return (
+        isinstance(value, str) and len(value) > _NAME and not (value.isascii() and _ONE_WORD.fullmatch(value))
+    )
 
 
 def read_tools(tools: Any, place: str) -> tuple[Record, ...] | None:
@@ -83,7 +102,7 @@ def _message(message: Any, place: str) -> Record:
         kept["tool_calls"] = _calls(calls, place)
     if reasoning := _reasoning(found, place):
         kept["reasoning_content"] = reasoning
-    if not _is_learnt(found, role, place):
+    if not is_learnt(found, role, place):
         kept["weight"] = 0
     kept["content"] = _content(kept, place)
     return kept
@@ -97,18 +116,6 @@ def _role(message: Record, place: str) -> str:
     if known is None:
         refuse(place, "the speaker is not known", repr(role[:80]), _KNOWN)
     return known
-
-
-def _is_learnt(message: Record, role: str, place: str) -> bool:
-    """By "weight" 0 or 1 (OpenAI's), or "train" or "training" true or false (axolotl's)."""
-    said = [message[key] for key in ("weight", "train", "training") if key in message]
-    if any(not isinstance(value, int | float) or value not in (0, 1) for value in said):
-        cure = "0 or false keeps an answer from being learnt"
-        refuse(place, "the weight is neither 0 nor 1, or train neither true nor false", cure=cure)
-    if role != "assistant" and any(message.get(key) for key in ("train", "training")):
-        cure = "leave it out, or learn every message with --train-on-all"
-        refuse(place, f'"train" is true on a message of the role "{role}"', "answers are learnt", cure)
-    return all(said)
 
 
 def _content(message: Record, place: str) -> str:
@@ -134,6 +141,7 @@ def _part(part: Any, place: str) -> str:
         name = part.get("type") if isinstance(part, dict) else None
         found = f"a part of type {name[:40]}" if isinstance(name, str) else kind(part)
         refuse(place, "only text can be learnt", found, 'write parts as {"type": "text", "text": "..."}')
+    require_learnt_whole(part, place)
     return str(part["text"])
 
 

@@ -123,8 +123,15 @@ def split_held_out(
         if held and len(held) < len(set(names)):
             sides = list(zip(documents, names, strict=True))
             return [d for d, name in sides if name not in held], [d for d, name in sides if name in held]
-    what, n_different = "there are too few examples to hold some out", len(set(_contents(documents)))
-    raise UsageError(what, f"{n_different} that differ", "name a file to judge on with --held-out")
+    what = "there are too few examples to hold some out"
+    raise UsageError(what, _counted(_contents(documents)), "name a file to judge on with --held-out")
+
+
+def _counted(contents: Sequence[str]) -> str:
+    n_all, n_different = len(contents), len(set(contents))
+    if n_different == 1:
+        return f"{n_all} copies of one example" if n_all > 1 else "1 example"
+    return f"{n_all} examples" + (f", {n_different} without the copies" if n_different < n_all else "")
 
 
 def sample(

@@ -209,9 +209,15 @@ def _table(lines: Lines, path: Path) -> Iterator[tuple[str, Record]]:
                     raise UsageError(what, f"{len(fields)} fields, {len(names)} columns", cure)
                 yield place, dict(zip(names, fields, strict=True))
     except csv.Error as error:
-        raise UsageError(
-            f"{path}, line {begin}: this is no row of a table", str(error), 'close each "quote"'
-        ) from error
+        what = f"{path}, line {begin}: this is no row of a table"
+        raise UsageError(what, str(error), _cure_of(error, path)) from error
+
+
+def _cure_of(error: csv.Error, path: Path) -> str:
+    """The module's errors differ in their words alone."""
+    if "new-line character" in str(error):
+        return f"its lines end with CR, as on old Macs: tr '\\r' '\\n' < {path.name} > NEW"
+    return 'close each "quote", and write a quote inside one twice'
 
 
 def _columns(fields: list[str], place: str) -> list[str]:

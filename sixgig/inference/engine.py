@@ -1,6 +1,7 @@
 """A model and its context, open: tokens in, logits out."""
 
 import ctypes
+import sys
 import threading
 import time
 import weakref
@@ -29,6 +30,7 @@ Logits = NDArray[np.float32]
 _GO, _STOP = b"0", b"1"
 _CLOSE_WAIT_S = 10.0
 _LONGEST_VALUE = 512
+_ANSWER = 256  # positions that a larger context leaves for the answer at least
 _STOPPED = 2
 _STATUS = {
     1: "no room in the KV cache",
@@ -325,11 +327,16 @@ class Engine:
         return explained or EngineError(what, f"{numbers}: {complaint}" if complaint else numbers)
 
     def _require_room(self, needed: int, room: int) -> None:
-        if needed > room:
-            numbers = f"{needed} tokens, {room} of {self.context} positions free"
-            raise UsageError(
-                "the text is longer than the context", numbers, f"raise --context by {needed - room} or more"
-            )
+        if needed <= room:
+            return
+        numbers = f"{needed} tokens, {room} of {self.context} positions free"
+        wanted, trained = self.context - room + needed, self.trained_context or sys.maxsize
+        if wanted <= trained:
+            roomy = -(-(wanted + _ANSWER) // _ANSWER) * _ANSWER
+            cure = f"raise it: --context {min(roomy, trained)}"
+        else:
+            cure = f"shorten the text: the model was trained for {trained} positions"
+        raise UsageError("the text is longer than the context", numbers, cure)
 
 
 def observing(options: EngineOptions, observe: Watcher | None) -> EngineOptions:

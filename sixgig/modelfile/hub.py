@@ -33,6 +33,7 @@ from sixgig.modelfile.names import (
     spelling,
 )
 from sixgig.modelfile.pieces import joining, pieces
+from sixgig.modelfile.slips import path_of
 from sixgig.modelfile.store import header_store
 
 Bar = Callable[[], Any]
@@ -47,7 +48,7 @@ def resolve(model: str, bar: Bar | None = None) -> Path:
     download fails. bar: makes the class of progress bars, a tqdm, that shows the download.
     """
     if not is_reference(model):
-        return Path(model).expanduser()
+        return path_of(model)
     repository, word = reference(model)
     paths, store = cached_paths(repository), header_store()
     listing = cached_listing(repository, paths)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sixgig.errors import ModelFileError, UsageError
 from sixgig.modelfile.names import is_gguf, model_sets
+from sixgig.modelfile.slips import of_page
 from sixgig.modelfile.store import Store
 
 _PREFIX = "hf:"
@@ -55,7 +56,9 @@ def reference(model: str) -> tuple[str, str | None]:
     match = _REFERENCE.fullmatch(named)
     if match is None or (":" in (match[2] or "") and not is_gguf(match[2])):
         slashes = _WITH_SLASH.fullmatch(named)
+        page = of_page(named) or of_page(model) or of_page(f"hf.co/{named.strip('/')}")
         better = f"hf:{slashes[1]}:{slashes[2]}" if slashes else "hf:owner/repo or hf:owner/repo:Q4_K_M"
+        better = better if page in ("", model) else page
         raise UsageError(f"{model!r} names no repository", cure=f"write {better}")
     return match[1], match[2]
 

@@ -36,6 +36,7 @@ from sixgig.modelfile.names import (
 )
 from sixgig.modelfile.pieces import explained, piece_of, pieces
 from sixgig.modelfile.remote import open_remote
+from sixgig.modelfile.slips import path_of
 from sixgig.modelfile.source import local_file
 from sixgig.modelfile.store import header_store
 
@@ -92,7 +93,7 @@ def offers(model: str) -> tuple[Offer, ...]:
     """
     if is_reference(model):
         return _in_repository(*reference(model))
-    path = Path(model).expanduser()
+    path = path_of(model)
     return _in_folder(path) if path.is_dir() else (_in_file(path),)
 
 

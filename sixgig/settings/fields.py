@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from sixgig.errors import UsageError
 from sixgig.modelfile.listing import is_reference, reference
+from sixgig.modelfile.slips import of_page
 from sixgig.settings.durations import parse_duration
 from sixgig.settings.origins import ANY, parse_origin
 from sixgig.units import parse_size
@@ -141,7 +142,7 @@ def _path(value: Any, info: ValidationInfo) -> Path:
 
 def _model(text: str, info: ValidationInfo) -> str:
     """A path as `_path` makes it, or hf:owner/repo[:word] as it is."""
-    if is_reference(text):
+    if is_reference(text) or of_page(text):
         _told(reference, text)
         return text
     return str(_path(text, info))

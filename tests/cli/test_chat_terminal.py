@@ -41,13 +41,22 @@ def said(shown: str, line: str) -> list[str]:
     return shown.partition(line)[2].rpartition("\n[")[0].split()
 
 
+def test_however_quiet_a_prompt_that_ctrl_c_or_ctrl_d_left_is_not_written_on():
+    with terminal("-q") as chat:
+        chat.wait_for("> ")
+        chat.ctrl_c()
+        assert chat.until("> ").endswith("\n")
+        chat.type("\x04")
+        assert chat.end().endswith("\n")
+
+
 def test_a_line_that_is_too_long_is_refused_and_forgotten():
     options = ("-n", "8", "--context", "256")
     with terminal(*options) as chat:
         first = said(chat.ask(FIRST), FIRST)
         refused = chat.ask("word " * 300)
         assert "error: the text is longer than the context; " in refused
-        assert "256 of 256 positions free; raise --context by " in refused
+        assert re.search(r"256 of 256 positions free; raise it: --context \d+\b", refused)
         shown = chat.ask(NEXT)
         assert evaluated(shown) < 40
         assert first + said(shown, NEXT) == undisturbed(FIRST, NEXT, options=options)

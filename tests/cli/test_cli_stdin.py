@@ -76,6 +76,25 @@ def test_a_text_longer_than_any_context_is_refused_before_it_fills_memory(asked,
     assert status == 2 and "longer than any context" in errors.splitlines()[-1]
 
 
+@pytest.mark.parametrize(("piped", "told"), [(b"", True), (b"\n", True), (b"the cat", False)])
+def test_an_empty_pipe_beside_a_prompt_is_told(asked, piped, told):
+    _, status, errors = asked(piped, "-p", "Any bugs here?", "-q")
+    assert (status, "nothing was piped in: the prompt is answered alone; " in errors) == (0, told)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [("true |", True), ("< /dev/null", False), ("<&-", False), ("< empty", True)]
+)
+def test_pipes_and_files_are_told_to_be_empty_and_devices_are_not(tmp_path, given, told):
+    (tmp_path / "empty").touch()
+    call = "import sys; from sixgig.cli.terminal import *; from sixgig.cli.stdin import read_beside"
+    program = f"{COMMAND[0]} -c '{call}; open_closed_streams(); print(read_beside(\"Where?\"))'"
+    line = f"{given} {program}" if "|" in given else f"{program} {given}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.stdout, "nothing was piped in" in done.stderr) == ("Where?\n", told)
+
+
 def test_an_empty_pipe_is_a_chat_in_which_nothing_was_asked(asked):
     _, status, errors = asked(b"")
     assert status == 0 and "nothing was asked; unpaged" in errors

@@ -95,9 +95,11 @@ def test_rows_of_a_table_are_tuned_on_and_a_mixture_is_told(tmp_path: Path, caps
     assert found["steps"] == 1 and "mixes" not in " ".join(found["notices"])
     mixed = tmp_path / "mixed.jsonl"
     rows = [{"question": f"Say {n}.", "answer": f"{n} it is."} for n in range(9)]
-    mixed.write_text("\n".join(map(json.dumps, [*rows, {"text": "Words of a book."}])))
+    text = {"text": "Words of a book.", "remark": "It is not learnt, and told."}
+    mixed.write_text("\n".join(map(json.dumps, [*rows, text])))
     found = tuned(capsys, mixed, tmp_path / "other", "--steps", "1")
     assert "mixed.jsonl mixes 9 conversations, 1 text" in found["notices"]
+    assert "mixed.jsonl: left out: remark (1), in brackets of how many rows" in found["notices"]
 
 
 def test_an_architecture_that_cannot_be_tuned_is_refused(

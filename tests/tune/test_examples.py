@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from sixgig.errors import UsageError
 from sixgig.finetune.examples import Completion, Conversation, Text, content_digest, read_examples
+from sixgig.finetune.marks import LEARNT
 
 ASKED, ANSWERED = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 NOT = {"weight": 0}
@@ -127,10 +129,54 @@ def test_speakers_of_all_formats_have_their_roles(tmp_path, speaker, role):
     assert found.messages[0] == same.messages[0] == {"role": role, "content": "Hi"}
 
 
-@pytest.mark.parametrize("mark", [{"train": False}, {"training": False}, {"weight": 0}])
+@pytest.mark.parametrize("mark", [{key: value} for key in LEARNT for value in (False, 0, 0.0, "false")])
 def test_all_marks_of_turns_that_are_not_learnt_are_read(tmp_path, mark):
     (found,) = read(tmp_path, line(messages=[ASKED, ANSWERED | mark, ASKED, ANSWERED | {"train": True}]))
     assert [message.get("weight") for message in found.messages] == [None, 0, None, None]
+
+
+@pytest.mark.parametrize("key", [*LEARNT, "mask", "train_detail"])
+@pytest.mark.parametrize("value", [0.5, "no", {"begin_offset": 0}])
+def test_a_mark_that_cannot_be_kept_is_refused_on_messages_rows_and_parts(tmp_path, key, value):
+    said = refusal(tmp_path, line(messages=[ASKED, ANSWERED | {key: value}]))
+    assert f'message 2: "{key}" is n' in said
+    assert f'line 1: "{key}" is n' in refusal(tmp_path, line(question="a", answer="b", **{key: value}))
+    part = {"type": "text", "text": "a", key: value}
+    said = refusal(tmp_path, line(messages=[ASKED, ANSWERED | {"content": [part]}]))
+    assert f'"{key}" stands on a part of the content' in said
+
+
+@pytest.mark.parametrize("mark", [{key: False} for key in (*LEARNT, "label", "kto_tag")] + [{"weight": 0.0}])
+def test_a_row_that_is_not_to_be_learnt_is_refused(tmp_path, mark):
+    said = refusal(tmp_path, line(text="a") + line(prompt="a", completion="b", **mark))
+    assert f'line 2: the whole row is not to be learnt; "{next(iter(mark))}"' in said
+
+
+def test_a_row_that_is_to_be_learnt_is_read(tmp_path):
+    marks = [{"weight": 1}, {"train": True}, {"label": True}, {"mask": "User"}, {"loss": "1"}, {"weight": ""}]
+    assert len(read(tmp_path, "".join(line(question="a", answer="b", **mark) for mark in marks))) == 6
+    assert read(tmp_path, line(text="a", label=False)) == [Text("", "a", special=True)]
+
+
+@pytest.mark.parametrize("key", ["question", "prompt", "input", "answer"])
+def test_a_text_beside_a_question_or_an_answer_is_refused_alike(tmp_path, key):
+    said = refusal(tmp_path, line(text="body text here", **{key: "What is it?"}))
+    assert f"it is not clear what the question is and what the answer; keys: {key}, text; write" in said
+
+
+def test_keys_that_hold_text_and_are_not_read_are_counted(tmp_path):
+    long = "a long explanation of it"
+    named = {"id": "identity-00000000000000000000001", "url": "https://example.org/" + 9 * "page/"}
+    rows = [
+        named | {"question": "a", "answer": "b", "explanation": long, "context": long, "system": long},
+        named | {"text": long, "explanation": long, "label": 1, "title": "short one"},
+        {"messages": [ASKED, ANSWERED | {"refusal": long}], "text": long, "tools": [CALL], "history": []},
+        {"prompt": "a", "completion": "b", "rejected": [{"content": long}], "system": long},
+    ]
+    counted = Counter[str]()
+    (tmp_path / "a.jsonl").write_text("".join(line(**row) for row in rows))
+    list(read_examples(tmp_path / "a.jsonl", passed_over=counted))
+    assert counted == {"explanation": 2, "refusal of messages": 1, "text": 1, "rejected": 1, "system": 1}
 
 
 def test_reasoning_is_kept_under_one_name_and_ids_and_names_are_kept(tmp_path):
@@ -210,8 +256,8 @@ def test_the_peps_are_twelve_documents_and_nothing_is_lost():
         ('{"messages": [{"role": "user", "content": [{"type": "image"}]}]}', "a part of type image"),
         ('{"messages": [{"role": "user", "content": ["a"]}]}', "only text can be learnt"),
         ('{"messages": [{"role": "assistant", "content": ""}]}', "the answer is empty"),
-        ('{"messages": [{"role": "assistant", "content": "a", "weight": 2}]}', "the weight is neither"),
-        ('{"messages": [{"role": "assistant", "content": "a", "train": "no"}]}', "the weight is neither"),
+        ('{"messages": [{"role": "assistant", "content": "a", "weight": 2}]}', '"weight" is neither'),
+        ('{"messages": [{"role": "assistant", "content": "a", "train": "no"}]}', '"train" is neither'),
         ('{"messages": [{"role": "user", "content": "a", "train": true}]}', '"train" is true on a message'),
         ('{"messages": [{"role": "assistant", "content": "", "name": "a"}]}', "the answer is empty"),
         ('{"messages": [{"role": "assistant", "content": " ", "reasoning": "a"}]}', "the answer is empty"),
@@ -256,7 +302,8 @@ def test_files_without_examples_are_refused(tmp_path):
     assert "it is empty" in refusal(tmp_path, " \n\n")
     assert "no examples" in refusal(tmp_path, "<|endoftext|>\n<|endoftext|>", "a.txt")
     assert "no row" in refusal(tmp_path, " []\n", "a.json")
-    assert "no row" in refusal(tmp_path, "question,answer\n", "a.csv")
+    header = refusal(tmp_path, "question,answer\n", "a.csv")
+    assert header.endswith("no examples; a header and no row; add rows below the header")
     with pytest.raises(UsageError, match="Is a directory"):
         next(read_examples(tmp_path))
     with pytest.raises(UsageError, match="No such file"):

@@ -184,6 +184,19 @@ def test_of_one_long_text_pieces_are_held_out():
         split_held_out(pieces, 1, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("contents", "counted"),
+    [
+        ([0], "; 1 example; "),
+        ([0] * 10, "; 10 copies of one example; "),
+        ([0, 1, 1], "; 3 examples, 2 without"),
+    ],
+)
+def test_too_few_examples_are_counted_with_their_copies(contents, counted):
+    with pytest.raises(UsageError, match=counted):
+        split_held_out([document([at, at + 1]) for at in contents], 0.1, seed=0, most_tokens=1)
+
+
 def test_a_sample_is_bounded():
     documents = numbered([5] * 20)
     assert sum(map(len, sample(documents, 0, 32))) == 30

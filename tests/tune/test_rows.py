@@ -44,6 +44,13 @@ def test_a_table_is_read_as_rows_and_its_header_is_no_text(tmp_path, table, name
     assert read(tmp_path, table, name) == [PAIR]
 
 
+def test_line_ends_of_old_macs_are_named_with_how_to_mend_them(tmp_path):
+    said = refusal(tmp_path, "question,answer\rHi,Hello\rBye,Ciao\r", "a.csv")
+    assert said.endswith("its lines end with CR, as on old Macs: tr '\\r' '\\n' < a.csv > NEW")
+    (tmp_path / "NEW.csv").write_bytes((tmp_path / "a.csv").read_bytes().replace(b"\r", b"\n"))
+    assert len(list(read_examples(tmp_path / "NEW.csv"))) == 2
+
+
 def test_quoted_newlines_and_quotes_are_of_the_field_and_lines_are_counted(tmp_path):
     table = 'text,id\n"one\n\nmore ""x""",1\n\ntwo,2\n'
     found = read(tmp_path, table, "a.csv")
