@@ -21,7 +21,7 @@ from sixgig.finetune.turns import Template, Turn, learnt_turns, whole
 BLOCK_CHARACTERS, MOST_BLOCKS = 1 << 17, 8
 # Memory by that of a text: while it is tokenised whole, at worst (a token a byte), and for each message of a
 # conversation (each answer is rendered with all before it); while it is digested, of ASCII alone and else.
-# By a token: of a text in blocks, beside these. As measured: tests/tune/test_reading_memory.py.
+# By a token: of a text in blocks, beside these. Measured with byte-level BPE (LOG.md, 2026-11-30).
 WHOLE_TIMES, MESSAGE_TIMES, DIGEST_TIMES, WIDE_DIGEST_TIMES, TOKEN_BYTES = 100, 2, 3, 12, 8
 _WORD_AFTER_NEWLINE = re.compile(r"(?<=\S)\n(?=[A-Za-z])")  # a border of tokens in every tokenizer we know
 _SPACE_BEFORE_WORD = re.compile(r"(?<=\S) (?=[A-Za-z])")  # nearly so
