@@ -24,8 +24,8 @@ def test_a_real_model_keeps_the_smallest_budget_that_a_refusal_named(smollm2, tm
 
 @pytest.mark.timeout(1200)
 def test_a_real_model_keeps_a_budget_with_room_to_merge(smollm2, tmp_path):
-    text = example_text(tmp_path / "learnt.jsonl", 2048)
-    options = ("--batch", 1024, "--steps", 3, "--ram", "1080M", "--merge", tmp_path / "merged.gguf")
+    text = example_text(tmp_path / "learnt.jsonl", 4096)  # documents that fill a micro-batch
+    options = ("--batch", 1024, "--steps", 4, "--ram", "1080M", "--merge", tmp_path / "merged.gguf")
     require_kept(tuned_in_a_group(smollm2, text, tmp_path / "out", options))
 
 
