@@ -190,7 +190,7 @@ def test_a_log_has_a_line_for_each_phase_and_a_table_that_says_what_is_uncertain
     places = [phases.index(f"{phase} ...") for phase in ordered]
     assert places == sorted(places)
     assert " nats on 255 tokens, " in captured.err and "first recipe: " in captured.err
-    assert "255 tokens in 1 windows" in captured.out and "±" in captured.out and "≥" in captured.out
+    assert "255 tokens in 1 window" in captured.out and "±" in captured.out and "≥" in captured.out
     assert "smaller than this file" in captured.out and "too few windows" in captured.out
     assert "warning: the result is judged on 255 tokens" in captured.out
 

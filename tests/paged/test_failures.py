@@ -131,12 +131,12 @@ def test_a_file_that_changes_while_it_is_opened_is_refused(model, tmp_path, alwa
             shutil.copyfile(other, model)
 
     with pytest.raises(SixgigError, match="chang"):
-        open_engine(model, 1 << 30, OPTIONS, PagingOptions(always=always), announce=meddle).close()
+        open_engine(model, 4 << 30, OPTIONS, PagingOptions(always=always), announce=meddle).close()
 
 
 def test_a_file_that_is_cut_while_it_is_loaded(model):
     with pytest.raises(ReadError, match="at byte"):
-        open_engine(model, 1 << 30, OPTIONS, PagingOptions(always=True), announce=lambda _plan: empty(model))
+        open_engine(model, 4 << 30, OPTIONS, PagingOptions(always=True), announce=lambda _plan: empty(model))
 
 
 # A pread() that fails, or is slow, while a file of that name exists.

@@ -17,7 +17,7 @@ from sixgig.pager.pager import ModelStream, Pager
 from tests.paged.engines import OPTIONS, PROMPT, logits_of, open_paged, share_of_experts, stock_logits
 
 PAGED = PagingOptions(always=True)
-BUDGET = 1 << 30
+BUDGET = 4 << 30  # the process of many tests is large itself
 SMALL = replace(OPTIONS, context=256)
 
 
