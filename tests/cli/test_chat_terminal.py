@@ -44,6 +44,7 @@ def said(shown: str, line: str) -> list[str]:
 def test_however_quiet_a_prompt_that_ctrl_c_or_ctrl_d_left_is_not_written_on():
     with terminal("-q") as chat:
         chat.wait_for("> ")
+        time.sleep(0.5)  # readline shows its prompt a moment before it waits so that a signal wakes it
         chat.ctrl_c()
         assert chat.until("> ").endswith("\n")
         chat.type("\x04")
