@@ -9,9 +9,11 @@ from __future__ import annotations
 import csv
 import re
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 
 from sixgig.errors import UsageError
+from sixgig.packed import packed
 
 # Columns or keys that hold a question and its answer; EXTRA goes with the question.
 QUESTIONS = ("instruction", "question", "prompt", "query", "problem", "user", "input")
@@ -33,25 +35,15 @@ _MAGIC = (
     (b"PAR1", "a Parquet file"),
     (b"ARROW1", "an Arrow file"),
     (b"SQLite format 3\0", "an SQLite database"),
-    (b"\x1f\x8b", "compressed with gzip"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
-    (b"BZh", "compressed with bzip2"),
-    (b"\xfd7zXZ\0", "compressed with xz"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"%PDF-", "a PDF file"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file (.doc or .xls)"),
     (b"{\\rtf", "an RTF file"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"GGUF", "a GGUF model"),
 )
-_IN_ZIP = ((b"xl/", "an Excel file"), (b"word/", "a Word file"), (b"", "a ZIP archive"))
+_IN_ZIP = ((b"xl/", "an Excel file"), (b"word/", "a Word file"))
 _CURES = {
     "a Parquet file": "write it as JSON lines: pandas' DataFrame.to_json(..., orient='records', lines=True)",
-    "compressed with gzip": "unpack it first: gunzip -k FILE",
-    "compressed with zstd": "unpack it first: unzstd FILE",
-    "compressed with bzip2": "unpack it first: bunzip2 -k FILE",
-    "compressed with xz": "unpack it first: unxz -k FILE",
-    "a ZIP archive": "unpack it first: unzip FILE",
     "an Excel file": "save the sheet as CSV (UTF-8)",
     "a GGUF model": "the model comes first, the data after it",
 }
@@ -84,8 +76,8 @@ _BY_SUFFIX = {
 def kind_of(path: Path, head: bytes) -> Kind:
     """`head`: the first bytes, HEAD_BYTES of them or all. Raises UsageError, with a cure, for a file that is
     none of these, or in another encoding than UTF-8."""
-    if named := _binary(head):
-        raise UsageError(f"{path} is {named}", "it is not read", _CURES.get(named, f"make of it {ROWS}"))
+    if found := _binary(head):
+        raise UsageError(f"{path} is {found[0]}", "it is not read", found[1])
     if _is_utf16(head):
         raise UsageError(f"{path} is not UTF-8 text", "byte 0", utf8_cure(head))
     text, suffix = head.decode("utf-8-sig", "replace"), path.suffix.lower()
@@ -131,10 +123,13 @@ def utf8_cure(head: bytes) -> str:
     return "if it is Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
 
 
-def _binary(head: bytes) -> str:
-    if head.startswith(b"PK\x03\x04"):
-        return next(named for part, named in _IN_ZIP if part in head)
-    return next((named for magic, named in _MAGIC if head.startswith(magic)), "")
+def _binary(head: bytes) -> tuple[str, str] | None:
+    """What it is, and the cure."""
+    in_zip = (named for part, named in _IN_ZIP if head.startswith(b"PK\x03\x04") and part in head)
+    others = (named for magic, named in _MAGIC if head.startswith(magic))
+    if named := next(chain(in_zip, others), ""):
+        return named, _CURES.get(named, f"make of it {ROWS}")
+    return packed(head)
 
 
 def _is_utf16(head: bytes) -> bool:

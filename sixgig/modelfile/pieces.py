@@ -11,6 +11,7 @@ from shlex import quote
 
 from sixgig.errors import ModelFileError
 from sixgig.modelfile.source import local_file
+from sixgig.packed import packed
 
 _NUMBERED = r"(?:part|split|chunk|piece)[._-]?([0-9]{1,5}|[a-z]{1,2})(?:[._-]?of[._-]?([0-9]{1,5}))?"
 _BARE = r"\.?([0-9]{2,5}|(?!gz|xz|bz|md)[a-z]{2})()"  # as split names them, with a dot and without
@@ -26,12 +27,6 @@ _SHOWN = 24
 _OTHERS = (  # how a file begins, what it is, what to do
     (b"version https://git-lfs", "it is a pointer of Git LFS", "fetch the file itself: git lfs pull"),
     (b"<", "it is a web page", "fetch the file itself: name hf:owner/repo:FILE"),
-    (b"\x1f\x8b", "it is compressed by gzip", "decompress it first: gunzip"),
-    (b"\x28\xb5\x2f\xfd", "it is compressed by zstd", "decompress it first: zstd -d"),
-    (b"\xfd7zXZ", "it is compressed by xz", "decompress it first: xz -d"),
-    (b"BZh", "it is compressed by bzip2", "decompress it first: bunzip2"),
-    (b"7z\xbc\xaf", "it is an archive of 7-Zip", "unpack it first: 7z x"),
-    (b"Rar!", "it is an archive of RAR", "unpack it first: unrar x"),
     (b"PK\x03\x04", "it is a ZIP archive, as PyTorch's checkpoints are", "unpack it, or name a .gguf file"),
     (b"lmgg", "it is of a format before GGUF", "fetch the model as GGUF"),
     (b"tjgg", "it is of a format before GGUF", "fetch the model as GGUF"),
@@ -131,6 +126,8 @@ def _by_content(path: Path) -> ModelFileError | None:
     for magic, kind, cure in _OTHERS:
         if start.startswith(magic):
             return ModelFileError(what, kind, cure)
+    if found := packed(start):
+        return ModelFileError(what, f"it is {found[0]}", found[1])
     if start[8:10] == b'{"' and len(start) == 32:
         cure = "name a .gguf file; sixgig shrink reads the folder"
         return ModelFileError(what, "it is of safetensors", cure)
