@@ -41,13 +41,12 @@ class EngineClient:
 
         Raises BrokenConnectionError.
         """
-        connection = self._kept() or await self._connected()
-        self._busy.add(connection)
+        connection = await self._asked(path, body)
         try:
-            yield await connection.ask(path, body)
+            assert connection.reply is not None
+            yield connection.reply
         finally:
-            self._busy.discard(connection)
-            self._keep(connection)
+            self._let_go(connection)
 
     async def post(self, path: str, *, content: bytes | None = None, json: Any = None) -> EngineReply:
         """The whole answer to bytes, or to a document. Raises BrokenConnectionError."""
@@ -63,6 +62,32 @@ class EngineClient:
         for connection in (*self._busy, *(connection for _, connection in self._idle)):
             connection.abort()
         self._idle.clear()
+
+    async def _asked(self, path: str, body: bytes) -> _Connection:
+        """A connection on which the answer has begun.
+
+        The engine closes after a stream and after a silence, perhaps as a kept connection is being asked: what
+        ends there without one byte was not read, and is asked again.
+        """
+        while True:
+            kept = self._kept()
+            connection = kept or await self._connected()
+            self._busy.add(connection)
+            try:
+                await connection.ask(path, body)
+            except BrokenConnectionError:
+                self._let_go(connection)
+                if kept is None or connection.heard:
+                    raise
+            except BaseException:
+                self._let_go(connection)
+                raise
+            else:
+                return connection
+
+    def _let_go(self, connection: _Connection) -> None:
+        self._busy.discard(connection)
+        self._keep(connection)
 
     def _kept(self) -> _Connection | None:
         """The connection used last, if the engine cannot have closed it yet."""
@@ -192,11 +217,14 @@ class EngineReply:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, with at most one request under way. reply: to that. lost: told of its end."""
+    """One connection, with at most one request under way. reply: to that; heard: some of it came.
+
+    used: whether anything was ever asked. lost: told of its end.
+    """
 
     def __init__(self, lost: Callable[[_Connection], None]) -> None:
         self.reply: EngineReply | None = None
-        self.used = False
+        self.used = self.heard = False
         self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
@@ -207,14 +235,13 @@ class _Connection(asyncio.Protocol):
         """Whether another request may be sent."""
         return self._idle and self._transport is not None and not self._transport.is_closing()
 
-    async def ask(self, path: str, body: bytes) -> EngineReply:
-        """Send a request; its answer, once the headers are there."""
+    async def ask(self, path: str, body: bytes) -> None:
+        """Send a request; returns once the headers of its answer, `reply`, are there."""
         assert self._transport is not None
-        self._idle, self.used, self.reply = False, True, EngineReply(self)
+        self._idle, self.used, self.heard, self.reply = False, True, False, EngineReply(self)
         head = f"POST {path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\n"
         self._transport.write(b"%bContent-Length: %d\r\n\r\n%b" % (head.encode("ascii"), len(body), body))
         await self.reply.begun()
-        return self.reply
 
     def resume(self) -> None:
         """The reader wants more."""
@@ -237,6 +264,7 @@ class _Connection(asyncio.Protocol):
         if self.reply is None:  # nothing was asked
             self.abort()
             return
+        self.heard = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, ValueError) as error:

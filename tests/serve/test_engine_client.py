@@ -181,6 +181,43 @@ async def test_a_connection_that_the_engine_closed_is_replaced_before_it_is_aske
 
 
 @in_loop
+async def test_a_connection_that_the_engine_closes_as_it_is_asked_is_asked_again_on_another():
+    async with serving(whole(b"{}")) as (engine, server):
+        await engine.post(PATH, json={})
+        answer, closes = server.answer, iter([True])
+
+        async def closing(writer):
+            if next(closes, False):
+                server.requests.pop()
+                writer.transport.abort()
+            else:
+                await answer(writer)
+
+        server.answer = closing
+        assert (await engine.post(PATH, content=BODY)).status_code == 200
+        assert (server.connections, len(server.requests)) == (2, 2)
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200"])
+@in_loop
+async def test_a_request_is_sent_once_where_its_connection_was_new_or_has_begun_to_answer(said):
+    async def answer(writer):
+        if said and len(server.requests) == 1:
+            writer.write(whole(b"{}"))
+            return
+        writer.write(said)
+        await writer.drain()
+        writer.close()
+
+    async with serving(answer) as (engine, server):
+        if said:
+            await engine.post(PATH, json={})
+        with pytest.raises(BrokenConnectionError):
+            await engine.post(PATH, content=BODY)
+        assert len(server.requests) == 1 + bool(said)
+
+
+@in_loop
 async def test_a_slow_reader_holds_the_engine_back():
     size, n_pieces, written = 64 << 10, 400, 0
 
