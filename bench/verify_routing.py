@@ -92,7 +92,7 @@ def next_layer_share(model: ModelFile, probe: RoutingProbe) -> float:
     tensors = {tensor.name: tensor for tensor in model.tensors}
     shares = []
     for layer in sorted(probe.chosen)[1:]:
-        if router is None or layer - 1 not in probe.inputs:
+        if layer - 1 not in probe.inputs:
             continue
         tensor = tensors[router.weight.format(layer=layer)]
         logits = np.stack(probe.inputs[layer - 1]) @ dequantise(read_tensor(model, tensor), tensor).T

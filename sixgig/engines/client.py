@@ -66,8 +66,8 @@ class EngineClient:
     async def _asked(self, path: str, body: bytes) -> _Connection:
         """A connection on which the answer has begun.
 
-        The engine closes after a stream and after a silence, perhaps as a kept connection is being asked: what
-        ends there without one byte was not read, and is asked again.
+        The engine closes after a stream and after a silence, perhaps while a kept connection is being asked:
+        what ends there without one byte was not read, and is asked again.
         """
         while True:
             kept = self._kept()

@@ -1,72 +1,36 @@
-"""Model families: each file declares one architecture's tensors; everyone else walks the declaration.
+"""Every architecture the engine runs: what one means by its tensors, one file a family.
 
-A new family is one file with a FAMILY and its name in `_MODULES`.
+A family is found by its file's name, which is the architecture's with nothing but letters and digits
+("ernie4_5-moe": ernie45moe.py, with a FAMILY). All others are read by the engine's vocabulary alone.
 """
 
-from sixgig.errors import ModelFileError
-from sixgig.families import (
-    bailingmoe2,
-    deci,
-    deepseek,
-    deepseek2,
-    dots1,
-    ernie45moe,
-    glm4moe,
-    gptoss,
-    granitemoe,
-    hunyuanmoe,
-    lfm2moe,
-    llama,
-    llama4,
-    minimaxm2,
-    olmoe,
-    qwen2,
-    qwen2moe,
-    qwen3,
-    qwen3moe,
-    qwen3next,
-    qwen3vlmoe,
-    qwen35,
-    qwen35moe,
-)
-from sixgig.families.family import Family, Role, RouterRule, SlidingRule, TensorRule
+import re
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 
-_MODULES = (
-    bailingmoe2,
-    deci,
-    deepseek,
-    deepseek2,
-    dots1,
-    ernie45moe,
-    glm4moe,
-    gptoss,
-    granitemoe,
-    hunyuanmoe,
-    lfm2moe,
-    llama,
-    llama4,
-    minimaxm2,
-    olmoe,
-    qwen2,
-    qwen2moe,
-    qwen3,
-    qwen35,
-    qwen35moe,
-    qwen3moe,
-    qwen3next,
-    qwen3vlmoe,
-)
-FAMILIES: dict[str, Family] = {module.FAMILY.architecture: module.FAMILY for module in _MODULES}
+from sixgig.families.terms.family import Family, RouterRule, SlidingRule
+from sixgig.families.terms.roles import Role
 
 
+@cache
+def families() -> dict[str, Family]:
+    """All that have a declaration, by architecture."""
+    names = sorted(module.name for module in iter_modules(__path__) if not module.ispkg)
+    found = (_declaration(name) for name in names)
+    return {one.architecture: one for one in found}
+
+
+@cache
 def family(architecture: str) -> Family:
-    """The declaration of an architecture as GGUF names it; ModelFileError naming those there are."""
-    if architecture not in FAMILIES:
-        raise ModelFileError(
-            f"the architecture {architecture[:64]!r} is not supported",
-            f"supported: {', '.join(sorted(FAMILIES))}",
-        )
-    return FAMILIES[architecture]
+    """The declaration of an architecture as GGUF names it, or what the engine's vocabulary says alone."""
+    return families().get(architecture) or Family(architecture, declared=False)
 
 
-__all__ = ["FAMILIES", "Family", "Role", "RouterRule", "SlidingRule", "TensorRule", "family"]
+def _declaration(name: str) -> Family:
+    declared: Family = import_module(f"{__name__}.{name}").FAMILY
+    assert re.sub(r"[^a-z0-9]", "", declared.architecture) == name, f"{name}.py declares another"
+    return declared
+
+
+__all__ = ["Family", "Role", "RouterRule", "SlidingRule", "families", "family"]

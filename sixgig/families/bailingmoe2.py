@@ -1,6 +1,5 @@
 """Ling 2 and Ring 2."""
 
-from sixgig.families.blocks import MIXTURE, SELECTION_BIAS
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import SELECTION_BIAS, Family, RouterRule
 
-FAMILY = Family("bailingmoe2", MIXTURE, RouterRule(selection_bias=SELECTION_BIAS, names_gate=True))
+FAMILY = Family("bailingmoe2", router=RouterRule(selection_bias=SELECTION_BIAS))

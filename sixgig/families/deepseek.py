@@ -1,6 +1,5 @@
 """DeepSeek's first mixture: leading dense layers, shared experts."""
 
-from sixgig.families.blocks import MIXTURE
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import Family
 
-FAMILY = Family("deepseek", MIXTURE, RouterRule(), rotates_whole_heads=True)
+FAMILY = Family("deepseek")

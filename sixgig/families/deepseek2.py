@@ -1,6 +1,10 @@
 """DeepSeek V2, V3, R1 and Kimi K2: latent attention, leading dense layers, shared experts."""
 
-from sixgig.families.blocks import LATENT_ATTENTION, MIXTURE, SELECTION_BIAS
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import SELECTION_BIAS, Family, RouterRule
+from sixgig.families.terms.roles import Role
 
-FAMILY = Family("deepseek2", (*MIXTURE, *LATENT_ATTENTION), RouterRule(selection_bias=SELECTION_BIAS))
+FAMILY = Family(
+    "deepseek2",
+    router=RouterRule(selection_bias=SELECTION_BIAS),
+    unadapted=frozenset({Role.ATTENTION, Role.HEAD}),
+)

@@ -1,8 +1,5 @@
 """dots.llm1: leading dense layers, shared experts."""
 
-from sixgig.families.blocks import MIXTURE, SELECTION_BIAS
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import SELECTION_BIAS, Family, RouterRule
 
-FAMILY = Family(
-    "dots1", MIXTURE, RouterRule(selection_bias=SELECTION_BIAS, names_gate=True), rotates_whole_heads=True
-)
+FAMILY = Family("dots1", router=RouterRule(selection_bias=SELECTION_BIAS))

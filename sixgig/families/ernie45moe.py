@@ -1,6 +1,5 @@
 """ERNIE 4.5 with experts."""
 
-from sixgig.families.blocks import MIXTURE, SELECTION_BIAS
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import SELECTION_BIAS, Family, RouterRule
 
-FAMILY = Family("ernie4_5-moe", MIXTURE, RouterRule(selection_bias=SELECTION_BIAS), rotates_whole_heads=True)
+FAMILY = Family("ernie4_5-moe", router=RouterRule(selection_bias=SELECTION_BIAS))

@@ -1,12 +1,9 @@
 """gpt-oss: biased router and experts, attention sinks."""
 
-from sixgig.families.blocks import MIXTURE, POST_ATTENTION_NORM, ROUTER_BIAS, SINKS
-from sixgig.families.family import Family, RouterRule, SlidingRule
+from sixgig.families.terms.family import POST_ATTENTION_NORM, ROUTER_BIAS, Family, RouterRule, SlidingRule
 
 FAMILY = Family(
     "gpt-oss",
-    (*MIXTURE, *SINKS),
-    RouterRule(bias=ROUTER_BIAS, input_norm=POST_ATTENTION_NORM),
-    rotates_whole_heads=True,
+    router=RouterRule(bias=ROUTER_BIAS, input_norm=POST_ATTENTION_NORM),
     sliding=SlidingRule(period=2),
 )

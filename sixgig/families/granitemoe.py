@@ -1,6 +1,5 @@
 """Granite with experts."""
 
-from sixgig.families.blocks import MIXTURE
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import Family
 
-FAMILY = Family("granitemoe", MIXTURE, RouterRule(), rotates_whole_heads=True)
+FAMILY = Family("granitemoe")

@@ -1,6 +1,5 @@
 """Hunyuan with experts, one shared expert."""
 
-from sixgig.families.blocks import MIXTURE
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import Family
 
-FAMILY = Family("hunyuan-moe", MIXTURE, RouterRule(), rotates_whole_heads=True)
+FAMILY = Family("hunyuan-moe")

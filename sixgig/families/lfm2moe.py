@@ -1,8 +1,5 @@
 """LFM2 with experts: short convolutions beside attention, leading dense layers."""
 
-from sixgig.families.blocks import MIXTURE, SELECTION_BIAS, SHORT_CONVOLUTION
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import SELECTION_BIAS, Family, RouterRule
 
-FAMILY = Family(
-    "lfm2moe", (*MIXTURE, *SHORT_CONVOLUTION), RouterRule(selection_bias=SELECTION_BIAS, names_gate=True)
-)
+FAMILY = Family("lfm2moe", router=RouterRule(selection_bias=SELECTION_BIAS))

@@ -1,6 +1,5 @@
 """Llama and, with experts, Mixtral."""
 
-from sixgig.families.blocks import MIXTURE
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import Family
 
-FAMILY = Family("llama", MIXTURE, RouterRule(), rotates_whole_heads=True)
+FAMILY = Family("llama")

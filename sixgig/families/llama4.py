@@ -1,6 +1,5 @@
 """Llama 4: every layer or every other layer routed (top 1), one shared expert."""
 
-from sixgig.families.blocks import MIXTURE
-from sixgig.families.family import Family, RouterRule, SlidingRule
+from sixgig.families.terms.family import Family, SlidingRule
 
-FAMILY = Family("llama4", MIXTURE, RouterRule(), rotates_whole_heads=True, sliding=SlidingRule(4, 8192))
+FAMILY = Family("llama4", sliding=SlidingRule(4, 8192))

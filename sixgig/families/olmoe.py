@@ -1,6 +1,5 @@
 """OLMoE."""
 
-from sixgig.families.blocks import MIXTURE
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import Family
 
-FAMILY = Family("olmoe", MIXTURE, RouterRule(), rotates_whole_heads=True)
+FAMILY = Family("olmoe")

@@ -1,6 +1,5 @@
 """Qwen2 and Qwen2.5, dense."""
 
-from sixgig.families.blocks import DENSE
-from sixgig.families.family import Family
+from sixgig.families.terms.family import Family
 
-FAMILY = Family("qwen2", DENSE, rotates_whole_heads=True)
+FAMILY = Family("qwen2")

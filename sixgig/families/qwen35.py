@@ -1,6 +1,5 @@
 """Qwen3.5, dense hybrid: Gated DeltaNet, every fourth layer full attention."""
 
-from sixgig.families.blocks import DELTA_NET, DENSE
-from sixgig.families.family import Family
+from sixgig.families.terms.family import DELTA_NET_ROLES, Family
 
-FAMILY = Family("qwen35", (*DENSE, *DELTA_NET))
+FAMILY = Family("qwen35", roles=DELTA_NET_ROLES)

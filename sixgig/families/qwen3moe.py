@@ -1,6 +1,5 @@
 """Qwen3 with experts, none shared."""
 
-from sixgig.families.blocks import MIXTURE
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import Family
 
-FAMILY = Family("qwen3moe", MIXTURE, RouterRule(), rotates_whole_heads=True)
+FAMILY = Family("qwen3moe")

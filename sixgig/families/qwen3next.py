@@ -1,6 +1,5 @@
 """Qwen3-Next: the hybrid that Qwen3.5 grew out of."""
 
-from sixgig.families.blocks import DELTA_NET, MIXTURE, POST_ATTENTION_NORM
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import DELTA_NET_ROLES, POST_ATTENTION_NORM, Family, RouterRule
 
-FAMILY = Family("qwen3next", (*MIXTURE, *DELTA_NET), RouterRule(input_norm=POST_ATTENTION_NORM))
+FAMILY = Family("qwen3next", roles=DELTA_NET_ROLES, router=RouterRule(input_norm=POST_ATTENTION_NORM))

@@ -1,6 +1,5 @@
 """The text half of Qwen3-VL with experts."""
 
-from sixgig.families.blocks import MIXTURE
-from sixgig.families.family import Family, RouterRule
+from sixgig.families.terms.family import Family
 
-FAMILY = Family("qwen3vlmoe", MIXTURE, RouterRule(), rotates_whole_heads=True)
+FAMILY = Family("qwen3vlmoe")

@@ -72,7 +72,6 @@ class Mixture:
 def mixture(model: ModelFile, layer: int, claims: Claims, epsilon: float) -> Mixture:
     """The block of a layer with experts; ModelFileError where a tensor is missing or does not fit."""
     rule, blk, shared = model.family.router, f"blk.{layer}.", model.architecture == "qwen35moe"
-    assert rule is not None, "every family with experts has a router"
     norm = claims.need(rule.input_norm.format(layer=layer), model.n_embd)
     dense = [norm, *claims.linear(f"{blk}ffn_gate_inp", model.n_embd, model.n_experts)]
     gate = f"{blk}ffn_gate_inp_shexp.weight"

@@ -36,8 +36,6 @@ def _check_routers(
     tensors: Sequence[Tensor], family: Family, layers: set[int], numbers: Hyperparameters
 ) -> None:
     """Each layer with experts has a router of shape (n_embd, n_experts)."""
-    if family.router is None:
-        return
     shapes = {tensor.name: tensor.shape for tensor in tensors if tensor.role is Role.ROUTER}
     for layer in sorted(layers):
         name = family.router.weight.format(layer=layer)

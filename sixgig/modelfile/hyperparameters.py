@@ -38,7 +38,7 @@ def read_hyperparameters(metadata: Metadata, family: Family) -> Hyperparameters:
     counts = Counts(metadata, family.architecture)
     n_layers = counts.one("block_count", 1, MAX_LAYERS)
     n_experts = counts.one("expert_count", 0, MAX_EXPERTS, default=0)
-    _check_routing(counts, family, n_experts)
+    _check_routing(counts, n_experts)
     return Hyperparameters(
         n_layers=n_layers,
         n_prediction_layers=counts.one("nextn_predict_layers", 0, n_layers, default=0),
@@ -52,10 +52,9 @@ def read_hyperparameters(metadata: Metadata, family: Family) -> Hyperparameters:
     )
 
 
-def _check_routing(counts: Counts, family: Family, n_experts: int) -> None:
+def _check_routing(counts: Counts, n_experts: int) -> None:
     """The gate is one llama.cpp knows; groups divide the experts, and fewer are used than there are."""
-    must_name = n_experts > 0 and family.router is not None and family.router.names_gate
-    counts.one("expert_gating_func", int(must_name), _LAST_GATE, default=0)
+    counts.one("expert_gating_func", 0, _LAST_GATE, default=0)
     n_groups = counts.one("expert_group_count", 0, max(n_experts - 1, 0), default=0)
     if n_groups > 1:
         counts.one("expert_group_used_count", 1, n_groups - 1, default=0)

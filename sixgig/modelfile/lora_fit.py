@@ -20,7 +20,6 @@ _ADAPTABLE = {
     Role.ATTENTION, Role.LINEAR_ATTENTION, Role.FEED_FORWARD, Role.SHARED_EXPERT, Role.ROUTED_EXPERT,
     Role.ROUTER, Role.HEAD,
 }  # fmt: skip
-_LEFT_OUT = {"deepseek2": {Role.ATTENTION, Role.HEAD}}  # its graph adapts attn_output alone of these
 
 
 def open_lora(path: Path, model: ModelFile) -> LoraFile:
@@ -59,7 +58,7 @@ def check_lora(lora: Lora | LoraFile, model: ModelFile) -> None:
 
 def _check_place(tensor: Tensor, model: ModelFile) -> None:
     """The engine multiplies with the tensor, and would add an adapter's product."""
-    roles = _ADAPTABLE - _LEFT_OUT.get(model.architecture, set())
+    roles = _ADAPTABLE - model.family.unadapted
     n_layers = model.n_layers - model.hyperparameters.n_prediction_layers
     if tensor.role not in roles or (tensor.layer or 0) >= n_layers:
         numbers = f"{tensor.name} ({tensor.role.value.replace('_', ' ')}) of {model.architecture}"

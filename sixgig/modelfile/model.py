@@ -7,7 +7,6 @@ from pathlib import Path
 
 from sixgig.errors import ModelFileError
 from sixgig.families import Family, Role, family
-from sixgig.modelfile.attention import check_attention
 from sixgig.modelfile.attention_shape import AttentionShape, read_attention_shape
 from sixgig.modelfile.experts import check_experts
 from sixgig.modelfile.header import Header
@@ -149,7 +148,6 @@ def _checked(headers: tuple[Header, ...]) -> ModelFile:
     metadata = headers[0].metadata
     declared = family(_architecture(metadata))
     numbers = read_hyperparameters(metadata, declared)
-    check_attention(metadata, declared, numbers)
     shape = read_attention_shape(metadata, declared, numbers)
     model = ModelFile(headers, metadata, _tensors(headers, declared), declared, numbers, shape)
     _check_tensors(model)

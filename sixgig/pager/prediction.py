@@ -14,10 +14,8 @@ _LEAST_NORM_WEIGHT = 1e-3
 
 
 def teach_routers(pager: Pager) -> bool:
-    """Hand over the routers of all expert layers but the first; False when the model declares none."""
+    """Hand over the routers of all expert layers but the first; False where a layer has none."""
     model, rule = pager.model, pager.model.family.router
-    if rule is None:
-        return False
     tensors = {tensor.name: tensor for tensor in model.tensors}
     for position, (before, layer) in enumerate(zip(pager.layers, pager.layers[1:], strict=False), start=1):
         weight = _values(model, tensors.get(rule.weight.format(layer=layer)))

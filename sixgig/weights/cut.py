@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.families import Role
 from sixgig.modelfile import TYPE_BY_NAME, ModelFile
 from sixgig.weights.stored import Floats, Importance, WeightInfo, Weights
 
@@ -122,7 +121,7 @@ class CutWeights:
     def _new(self, name: str) -> WeightInfo:
         role, layer = self.model.family.classify(name)
         shape = tuple(reversed(self.cut.replaced[name].shape))
-        return WeightInfo(name, shape, TYPE_BY_NAME["F32"], role or Role.OTHER, layer)
+        return WeightInfo(name, shape, TYPE_BY_NAME["F32"], role, layer)
 
 
 def _of(indices: Indices | None, matrix: int) -> Indices | None:
