@@ -135,7 +135,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}},
     ),
     "llama-sentencepiece": ("LlamaForCausalLM", {"vocab_size": 420}),
-    "llama-longrope": ("LlamaForCausalLM", {"rope_parameters": LONGROPE | {"factor": 4.0}}),
+    "llama-longrope": (
+        "LlamaForCausalLM",
+        {"rope_parameters": LONGROPE | {"original_max_position_embeddings": 32, "factor": 4.0}},
+    ),
     "llama-longrope-short": (
         "LlamaForCausalLM",
         {"rope_parameters": LONGROPE | {"original_max_position_embeddings": 512}},
