@@ -4,6 +4,7 @@ The embedding's scale is the graph's. Full layers and sliding ones turn position
 """
 
 from sixgig.families.terms.attention_window import window_keys
+from sixgig.families.terms.blocks import Activation, Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.family import Family, SlidingRule
 from sixgig.families.terms.gemma import (
@@ -59,5 +60,14 @@ FAMILY = Family(
                 "rope_local_base_freq": 10000.0,
             },
         ),
+    ),
+    tuning=Blocks(
+        Pairs.HALVES,
+        head_norms=True,
+        scaled_by_stream=62,
+        norms_after=("post_attention_norm", "post_ffw_norm"),
+        activation=Activation.GELU,
+        embedding_by_width=True,
+        capped_logits=True,
     ),
 )

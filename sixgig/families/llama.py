@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
@@ -52,6 +53,7 @@ _LLAMA = Recipe(
 )
 FAMILY = Family(
     "llama",
+    tuning=Blocks(Pairs.NEIGHBOURS, frequency_factors=True, biases=True),
     recipes=(
         _LLAMA,
         replace(_LLAMA, names=("MistralForCausalLM",), defaults=_PLAIN | {"sliding_window": 4096}),

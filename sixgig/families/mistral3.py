@@ -5,6 +5,7 @@ Ministral's queries grow with the position past the length it was trained with, 
 
 from dataclasses import replace
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
@@ -54,4 +55,5 @@ FAMILY = Family(
             idle=(*_MINISTRAL.idle, "spatial_merge_size", "multimodal_projector_bias"),
         ),
     ),
+    tuning=Blocks(Pairs.NEIGHBOURS, frequency_factors=True, yarn_keys=True, temperature=True, biases=True),
 )

@@ -3,6 +3,7 @@
 llama.cpp has switched this architecture's window off: the context ends where it would begin to slide.
 """
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
@@ -45,4 +46,5 @@ FAMILY = Family(
             },
         ),
     ),
+    tuning=Blocks(Pairs.HALVES, frequency_factors=True, gate_in_up=True),
 )

@@ -1,5 +1,6 @@
 """Qwen3 with experts, none shared."""
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.qwen import CORE, EVERY_LAYER_ROUTED, UNBIASED, mixture_keys
@@ -15,6 +16,7 @@ def normalised_keys(config: Config) -> Keys:
 
 FAMILY = Family(
     "qwen3moe",
+    tuning=Blocks(Pairs.HALVES, head_norms=True),
     recipes=(
         Recipe(
             ("Qwen3MoeForCausalLM",),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from sixgig.families.terms.blocks import Blocks
 from sixgig.families.terms.recipe import Recipe
 from sixgig.families.terms.roles import Role, role_and_layer
 
@@ -45,7 +46,7 @@ class Family:
     `declared`: it has a file of its own; without, only the engine's vocabulary speaks.
     `roles`: stems ("attn_qkv") that mean something else here than in that vocabulary.
     `sliding`: None where llama.cpp gives every layer the whole context, whatever the metadata say.
-    `recipes`: how checkpoints of it are converted.
+    `recipes`: how checkpoints of it are converted. `tuning`: how its blocks compute.
     `unadapted`: roles whose products the engine's graph computes without adapters.
     """
 
@@ -56,6 +57,7 @@ class Family:
     sliding: SlidingRule | None = None
     unadapted: frozenset[Role] = frozenset()
     recipes: tuple[Recipe, ...] = ()
+    tuning: Blocks | None = None
 
     def __post_init__(self) -> None:
         named = tuple(replace(recipe, architecture=self.architecture) for recipe in self.recipes)

@@ -37,6 +37,7 @@ class Takes(Flag):
 
 TENSORS = Takes.DIVISORS | Takes.LONG_AND_SHORT
 
+
 def rotary_keys(config: Config, theta: float | None = None, takes: Takes = Takes.KEYS) -> Keys:
     """The base, `theta` where config.json names none, and how positions are stretched.
 
@@ -138,9 +139,7 @@ def _yarn_keys(config: Config, takes: Takes) -> Keys:
             keys[f"rope.scaling.yarn_{name}"] = found
         elif found != value:
             numbers = f"{name} is {found:g}, llama.cpp's graph of this architecture has {value:g}"
-            raise ModelFileError(
-                "config.json: YaRN asks for other angles", numbers, "use another checkpoint"
-            )
+            raise ModelFileError("config.json: YaRN asks for other angles", numbers, "use another checkpoint")
     if not rope.flag("truncate", default=True):
         config.note("rope_parameters.truncate is false: llama.cpp rounds YaRN's range to whole pairs, always")
     beside = attention_factor(config) / _mscale(factor, 1.0)
