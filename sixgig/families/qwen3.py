@@ -1,5 +1,6 @@
 """Qwen3, dense."""
 
+from sixgig.families.terms.cuts import UNIFORM
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.qwen import CORE, UNBIASED
 from sixgig.families.terms.recipe import Recipe
@@ -7,6 +8,7 @@ from sixgig.families.terms.sources import common_keys, feed_forward, head_norms
 
 FAMILY = Family(
     "qwen3",
+    dense_cuts=UNIFORM,
     recipes=(
         Recipe(
             ("Qwen3ForCausalLM",),

@@ -1,6 +1,7 @@
 """Qwen3 with experts, none shared."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.qwen import CORE, EVERY_LAYER_ROUTED, UNBIASED, mixture_keys
 from sixgig.families.terms.recipe import Keys, Recipe
@@ -15,6 +16,7 @@ def normalised_keys(config: Config) -> Keys:
 
 FAMILY = Family(
     "qwen3moe",
+    expert_cuts=ExpertCuts(),
     recipes=(
         Recipe(
             ("Qwen3MoeForCausalLM",),

@@ -267,6 +267,12 @@ def _qwen3vlmoe() -> Parts:
     return keys, [*_NORMS, *_attention(), *_head_norms(), *_experts()]
 
 
+def _granite() -> Parts:
+    """Dense, its logits divided by a scale."""
+    return _NO_EXPERTS | {"ARCH.logit_scale": 1.0}, [*_NORMS, *_attention(), *_dense("all")]
+
+
+DENSE = ("qwen2", "qwen35", "granite")
 FAMILIES: dict[str, Callable[[], Parts]] = {
     "llama4": _llama4,
     "lfm2moe": _lfm2moe,
@@ -282,6 +288,7 @@ FAMILIES: dict[str, Callable[[], Parts]] = {
     "qwen3next": _qwen3next,
     "qwen2": _qwen2,
     "qwen35": _qwen35,
+    "granite": _granite,
     "deepseek": _deepseek,
     "qwen3vlmoe": _qwen3vlmoe,
 }
