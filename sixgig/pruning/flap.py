@@ -22,6 +22,7 @@ import numpy as np
 from sixgig.calibration.moments import Moments
 from sixgig.errors import UsageError
 from sixgig.families import DenseCuts, Freedom, family
+from sixgig.families.terms.names import bias_of
 from sixgig.modelfile import ModelFile
 from sixgig.pruning.dense_metadata import metadata_of
 from sixgig.pruning.dense_tensors import Part, attention_parts, feed_forward_parts, places
@@ -194,7 +195,7 @@ def _cut_part(
     path = None if folding is None else _stored(folding, work / f"{name}-{_digest(folding)}.npy")
     tensors[name] = TensorCut(columns=columns, folding=path)
     if offset is not None:
-        biases[name.removesuffix("weight") + "bias"] = _bias(weights, part, offset)
+        biases[bias_of(name)] = _bias(weights, part, offset)
     return Cut(tensors, biases)
 
 
@@ -216,7 +217,7 @@ def _compensation(
 
 def _bias(weights: Weights, part: Part, offset: Floats) -> Floats:
     """The output for inputs of `offset`, on top of the bias that was there."""
-    info, name = part.output, part.output.name.removesuffix("weight") + "bias"
+    info, name = part.output, bias_of(part.output.name)
     pieces = [
         weights.rows(info.name, first, min(first + _ROWS, info.n_rows)) @ offset
         for first in range(0, info.n_rows, _ROWS)
