@@ -267,12 +267,18 @@ def _qwen3vlmoe() -> Parts:
     return keys, [*_NORMS, *_attention(), *_head_norms(), *_experts()]
 
 
+def _seed_oss() -> Parts:
+    """Dense, with biases on queries, keys and values, its second norm named after attention."""
+    keys, parts = _qwen2()
+    return keys, [_norm("post_attention_norm") if "ffn_norm" in part["name"] else part for part in parts]
+
+
 def _granite() -> Parts:
     """Dense, its logits divided by a scale."""
     return _NO_EXPERTS | {"ARCH.logit_scale": 1.0}, [*_NORMS, *_attention(), *_dense("all")]
 
 
-DENSE = ("qwen2", "qwen35", "granite")
+DENSE = ("qwen2", "qwen35", "granite", "seed_oss")
 FAMILIES: dict[str, Callable[[], Parts]] = {
     "llama4": _llama4,
     "lfm2moe": _lfm2moe,
@@ -289,6 +295,7 @@ FAMILIES: dict[str, Callable[[], Parts]] = {
     "qwen2": _qwen2,
     "qwen35": _qwen35,
     "granite": _granite,
+    "seed_oss": _seed_oss,
     "deepseek": _deepseek,
     "qwen3vlmoe": _qwen3vlmoe,
 }
