@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.cuts import WIDTH_IS_FEED_FORWARD, DenseCuts, ExpertCuts, Freedom
 from sixgig.families.terms.family import Family
@@ -53,6 +54,7 @@ _LLAMA = Recipe(
 )
 FAMILY = Family(
     "llama",
+    tuning=Blocks(Pairs.NEIGHBOURS, frequency_factors=True, biases=True),
     dense_cuts=DenseCuts(Freedom.UNIFORM, Freedom.UNIFORM, output_bias=True, carrier="deci"),
     expert_cuts=ExpertCuts(WIDTH_IS_FEED_FORWARD),
     recipes=(

@@ -1,5 +1,6 @@
 """Qwen3 with experts, none shared."""
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.cuts import ExpertCuts
 from sixgig.families.terms.family import Family
@@ -16,6 +17,7 @@ def normalised_keys(config: Config) -> Keys:
 
 FAMILY = Family(
     "qwen3moe",
+    tuning=Blocks(Pairs.HALVES, head_norms=True),
     expert_cuts=ExpertCuts(),
     recipes=(
         Recipe(
