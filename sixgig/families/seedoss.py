@@ -1,12 +1,15 @@
 """Seed-OSS, dense: biases on queries, keys and values."""
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.cuts import UNIFORM
-from sixgig.families.terms.family import Family
+from sixgig.families.terms.family import POST_ATTENTION_NORM, Family, RouterRule
 from sixgig.families.terms.recipe import Recipe
 from sixgig.families.terms.sources import attention, common_keys, feed_forward, norms, outside
 
 FAMILY = Family(
     "seed_oss",
+    router=RouterRule(input_norm=POST_ATTENTION_NORM),
+    tuning=Blocks(Pairs.HALVES),
     dense_cuts=UNIFORM,
     recipes=(
         Recipe(

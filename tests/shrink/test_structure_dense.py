@@ -9,12 +9,10 @@ import pytest
 from sixgig.families import DenseCuts, Freedom, Role, families, family
 from sixgig.weights.cut import Cut, CutWeights, TensorCut
 from sixgig.weights.stored import Floats, WeightInfo, Weights
-from tests.described import families as described
 from tests.shrink.cut_models import CLOSE, Drawn, header, logits, write
-from tests.tiny import models as tiny
 
 HEAD, N_GROUPS, GROUP = 64, 2, 2
-FAMILIES = (*tiny.DENSE, *described.DENSE)
+FAMILIES = [name for name, one in families().items() if one.dense_cuts and name != "deci"]
 Kept = dict[int, list[int]]
 
 
@@ -75,11 +73,6 @@ def declared(name: str) -> DenseCuts:
     cuts = family(name).dense_cuts
     assert cuts is not None
     return cuts
-
-
-def test_each_declaration_of_dense_cuts_is_loaded_and_compared() -> None:
-    """ "deci" as what llama's files become."""
-    assert {*FAMILIES, "deci"} == {name for name, one in families().items() if one.dense_cuts}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
