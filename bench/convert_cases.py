@@ -159,6 +159,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2moe": ("Qwen2MoeForCausalLM", {**EXPERTS, "shared_expert_intermediate_size": 48}),
     "qwen3": ("Qwen3ForCausalLM", {"head_dim": 32}),
     "qwen3-tied": ("Qwen3ForCausalLM", {"head_dim": 32, "tie_word_embeddings": True}),
+    "seed_oss": ("SeedOssForCausalLM", {"head_dim": 32}),
+    "seed_oss-tied-yarn": (
+        "SeedOssForCausalLM",
+        {"tie_word_embeddings": True, "attention_bias": False, "rope_parameters": YARN, "head_dim": 32},
+    ),
     "qwen3moe": ("Qwen3MoeForCausalLM", {**EXPERTS, "head_dim": 32, "norm_topk_prob": True}),
     "qwen3next": (
         "Qwen3NextForCausalLM",

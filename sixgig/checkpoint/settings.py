@@ -38,7 +38,9 @@ _IDLE = {
         r"gradient_checkpointing\w*|pretraining_tp|ep_size|moe_drop_tokens|moe_random_routing_dropped_token",
         r"load_balanc\w*|balance_\w+|use_recompute\w*|label_smoothing\w*|\w*init_(std|method)\w*",
     ),
-    "how it is computed": (r"chunk_size_feed_forward|cache_implementation|use_flash\w*|fused?_\w+|use_fused\w*|use_kernels?",),
+    "how it is computed": (
+        r"chunk_size_feed_forward|cache_implementation|use_flash\w*|fused?_\w+|use_fused\w*|use_kernels?",
+    ),
     "generation, which generation_config.json and the tokenizer's files say": (
         r"\w*token_ids?|\w*token_index|max_length|min_length|do_sample|early_stopping|num_(return_sequences|beams?\w*)",
         r"temperature|top_[kp]|typical_p|\w*penalty|\w*no_repeat_ngram_size|bad_words_ids|remove_invalid_values",

@@ -133,9 +133,7 @@ def _by_characters(path: Path, content: dict[str, Any], model: dict[str, Any], n
         what = f"{path.name} joins text in a way that llama.cpp does not"
         raise ModelFileError(what, why, _MODEL_CURE)
     merges = read_merges(path, model)
-    return Vocabulary(
-        "gpt2", PLAIN_CUTTING, tokens, kinds, merges=merges, beside=beside, stripping=strips
-    )
+    return Vocabulary("gpt2", PLAIN_CUTTING, tokens, kinds, merges=merges, beside=beside, stripping=strips)
 
 
 def _by_pieces(folder: Path, pieces: list[Piece], n_tokens: int, beside: Beside | None) -> Vocabulary:

@@ -18,6 +18,7 @@ import numpy as np
 
 from sixgig.compress.distortion import Distortions
 from sixgig.compress.types import can_be_quantised
+from sixgig.families.terms.names import inside_layer
 from sixgig.weights.stored import Floats, WeightInfo, Weights
 
 BLOCK_ELEMENTS = 1 << 18
@@ -81,8 +82,7 @@ def grouped(weights: Weights, most: int) -> list[tuple[str, ...]]:
     stems = dict[str, list[WeightInfo]]()
     for info in weights.tensors:
         if can_be_quantised(info):
-            stem = info.name.split(".", 2)[-1] if info.layer is not None else info.name
-            stems.setdefault(stem, []).append(info)
+            stems.setdefault(inside_layer(info.name), []).append(info)
     per_stem = max(1, most // max(1, len(stems)))
     return [
         tuple(info.name for info in band)

@@ -6,6 +6,7 @@ The projection out of the latent space is split: the keys' half, turned, works o
 from collections.abc import Callable
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts, SharedWidth
 from sixgig.families.terms.family import SELECTION_BIAS, Family, RouterRule
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.roles import Role
@@ -114,6 +115,7 @@ FAMILY = Family(
     "deepseek2",
     router=RouterRule(selection_bias=SELECTION_BIAS),
     unadapted=frozenset({Role.ATTENTION, Role.HEAD}),
+    expert_cuts=ExpertCuts(shared=SharedWidth.COUNTED, renormalises=None),
     recipes=(
         Recipe(
             ("DeepseekV2ForCausalLM",),

@@ -1,6 +1,7 @@
 """Granite with experts, with or without a shared one; its multipliers become scales."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import WIDTH_IS_FEED_FORWARD, ExpertCuts
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.rotary import TENSORS, stretching
@@ -34,6 +35,7 @@ def granite_keys(config: Config) -> Keys:
 
 FAMILY = Family(
     "granitemoe",
+    expert_cuts=ExpertCuts(WIDTH_IS_FEED_FORWARD),
     recipes=(
         Recipe(
             ("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),

@@ -1,6 +1,7 @@
 """Hunyuan with experts, one shared expert; its rotary base grows with the context it was stretched to."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import WIDTH_IN_BOTH, ExpertCuts, SharedWidth
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.rotary import Takes
@@ -36,6 +37,7 @@ def hunyuan_keys(config: Config) -> Keys:
 
 FAMILY = Family(
     "hunyuan-moe",
+    expert_cuts=ExpertCuts(WIDTH_IN_BOTH, shared=SharedWidth.STATED),
     recipes=(
         Recipe(
             ("HunYuanMoEV1ForCausalLM",),

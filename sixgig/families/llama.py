@@ -5,6 +5,7 @@ from typing import Any
 
 from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import WIDTH_IS_FEED_FORWARD, DenseCuts, ExpertCuts, Freedom
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.rotary import TENSORS, stretching
@@ -54,6 +55,8 @@ _LLAMA = Recipe(
 FAMILY = Family(
     "llama",
     tuning=Blocks(Pairs.NEIGHBOURS, frequency_factors=True, biases=True),
+    dense_cuts=DenseCuts(Freedom.UNIFORM, Freedom.UNIFORM, output_bias=True, carrier="deci"),
+    expert_cuts=ExpertCuts(WIDTH_IS_FEED_FORWARD),
     recipes=(
         _LLAMA,
         replace(_LLAMA, names=("MistralForCausalLM",), defaults=_PLAIN | {"sliding_window": 4096}),

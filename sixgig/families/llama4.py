@@ -1,6 +1,7 @@
 """Llama 4: some layers routed (top 1) beside one shared expert, the others dense."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts, SharedWidth
 from sixgig.families.terms.family import Family, SlidingRule
 from sixgig.families.terms.recipe import Keys, Recipe, Rule
 from sixgig.families.terms.rotary import Takes, stretching
@@ -54,6 +55,13 @@ def _require_pattern(config: Config, kinds: list[str]) -> None:
 FAMILY = Family(
     "llama4",
     sliding=SlidingRule(4, 8192),
+    expert_cuts=ExpertCuts(
+        shared=SharedWidth.SAME,
+        frozen_count=_UNNORMED_EXPERTS,
+        renormalises=False,
+        softmax=False,
+        plain=False,
+    ),
     recipes=(
         Recipe(
             ("Llama4ForConditionalGeneration", "Llama4ForCausalLM"),

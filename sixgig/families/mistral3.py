@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import DenseCuts, Freedom
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.rotary import Takes, stretching
@@ -56,4 +57,5 @@ FAMILY = Family(
         ),
     ),
     tuning=Blocks(Pairs.NEIGHBOURS, frequency_factors=True, yarn_keys=True, temperature=True, biases=True),
+    dense_cuts=DenseCuts(Freedom.UNIFORM, Freedom.UNIFORM, output_bias=True),
 )

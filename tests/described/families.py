@@ -286,6 +286,18 @@ def _phi3() -> Parts:
     return _NO_EXPERTS | {"ARCH.attention.sliding_window": 2047}, [*_NORMS, *fused, up, down]
 
 
+def _seed_oss() -> Parts:
+    """Dense, with biases on queries, keys and values, its second norm named after attention."""
+    keys, parts = _qwen2()
+    return keys, [_norm("post_attention_norm") if "ffn_norm" in part["name"] else part for part in parts]
+
+
+def _granite() -> Parts:
+    """Dense, its logits divided by a scale."""
+    return _NO_EXPERTS | {"ARCH.logit_scale": 1.0}, [*_NORMS, *_attention(), *_dense("all")]
+
+
+DENSE = ("qwen2", "qwen35", "granite", "seed_oss", "gemma3", "mistral3", "phi3")
 FAMILIES: dict[str, Callable[[], Parts]] = {
     "llama4": _llama4,
     "lfm2moe": _lfm2moe,
@@ -301,6 +313,8 @@ FAMILIES: dict[str, Callable[[], Parts]] = {
     "qwen3next": _qwen3next,
     "qwen2": _qwen2,
     "qwen35": _qwen35,
+    "granite": _granite,
+    "seed_oss": _seed_oss,
     "deepseek": _deepseek,
     "qwen3vlmoe": _qwen3vlmoe,
     "gemma3": _gemma3,

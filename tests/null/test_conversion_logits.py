@@ -39,6 +39,8 @@ CHOSEN = [
     "qwen3-tied",
     "qwen3moe",
     "qwen35moe",
+    "seed_oss",
+    "seed_oss-tied-yarn",
     "olmoe",
     "granitemoe-shared",
     "granitemoe-llama3",
