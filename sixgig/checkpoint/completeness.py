@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Recipe
 from sixgig.checkpoint.target import Converted, same_bytes
 from sixgig.errors import ModelFileError
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.recipe import Recipe
 
 _CURE = "fetch all files of the repository"
 # What makes layers differ on purpose: routed or dense, attention, delta net or convolution.

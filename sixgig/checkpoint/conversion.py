@@ -8,19 +8,20 @@ from os import SEEK_END
 from pathlib import Path
 from typing import BinaryIO
 
-from sixgig.checkpoint.config import Config, read_config
 from sixgig.checkpoint.content import checkpoint_digest
-from sixgig.checkpoint.folder import read_tensors
+from sixgig.checkpoint.folder import read_config, read_tensors
 from sixgig.checkpoint.header import write_header
 from sixgig.checkpoint.planning import plan_targets
 from sixgig.checkpoint.proof import OpenTokenizer, prove
-from sixgig.checkpoint.recipes import recipe_of
 from sixgig.checkpoint.settings import require_carried
 from sixgig.checkpoint.special import read_special
 from sixgig.checkpoint.target import Target, count_broken
 from sixgig.checkpoint.vocabulary import read_vocabulary
 from sixgig.checkpoint.whole import whole_file
 from sixgig.errors import BudgetError, ModelFileError, UsageError
+from sixgig.families import recipes
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.recipe import Recipe
 from sixgig.modelfile.header import padded
 from sixgig.units import format_bytes
 
@@ -77,6 +78,17 @@ def convert(
     if broken:
         names = ", ".join(list(broken)[:4]) + (", ..." if len(broken) > 4 else "")
         tell(f"{sum(broken.values())} weights are no finite numbers (NaN or infinite), in {names}")
+
+
+def recipe_of(config: Config) -> Recipe:
+    """The recipe for what config.json says it is; ModelFileError naming those there are."""
+    if config.architecture not in recipes():
+        raise ModelFileError(
+            f"a checkpoint of {config.architecture or 'no named architecture'} cannot be converted",
+            f"these can: {', '.join(sorted(recipes()))}",
+            "use a GGUF file of the model",
+        )
+    return recipes()[config.architecture]
 
 
 def _ignore(_: object) -> None:

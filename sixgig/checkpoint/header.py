@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sixgig.checkpoint.recipe import Keys, Recipe, Value
 from sixgig.checkpoint.safetensors import damaged
 from sixgig.checkpoint.special import Special
 from sixgig.checkpoint.target import Target
 from sixgig.checkpoint.vocabulary import Vocabulary
+from sixgig.families.terms.recipe import Keys, Recipe, Value
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter

@@ -7,9 +7,9 @@ nothing: transformers' PreTrainedConfig and the classes of the architectures tha
 import re
 from typing import Any
 
-from sixgig.checkpoint.config import ROPE_BESIDE, Config
-from sixgig.checkpoint.recipe import Recipe, Settled
 from sixgig.errors import ModelFileError
+from sixgig.families.terms.config import ROPE_BESIDE, Config
+from sixgig.families.terms.recipe import Recipe, Settled
 
 # What every graph of llama.cpp's that recipes use takes for granted.
 _EVERYWHERE: dict[str, Settled] = {

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Rule
 from sixgig.checkpoint.safetensors import Stored
-from sixgig.checkpoint.transforms import Array, Shape, Unit, require
 from sixgig.errors import ModelFileError, ReadError
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.recipe import Rule
+from sixgig.families.terms.transforms import Array, Shape, Unit, require
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType
 
 _PIECE_BYTES = 32 * 2**20

@@ -11,8 +11,8 @@ from sixgig.checkpoint.pretokenizers import MARKS_APART, name_of, steps
 from sixgig.checkpoint.safetensors import damaged, read_json
 from sixgig.checkpoint.sentencepiece import Piece, read_pieces
 from sixgig.checkpoint.tokenizer_file import SPACE, Beside, Prefix, byte_level, check_added, pieces
-from sixgig.checkpoint.transforms import require
 from sixgig.errors import ModelFileError
+from sixgig.families.terms.transforms import require
 
 MAX_TOKENS = 2**22
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6  # llama.cpp's token types

@@ -10,6 +10,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from sixgig.families.terms.family import Family, RouterRule, SlidingRule
+from sixgig.families.terms.recipe import Recipe
 from sixgig.families.terms.roles import Role
 
 
@@ -27,10 +28,16 @@ def family(architecture: str) -> Family:
     return families().get(architecture) or Family(architecture, declared=False)
 
 
+@cache
+def recipes() -> dict[str, Recipe]:
+    """How checkpoints are converted, by what config.json calls their architecture."""
+    return {name: recipe for one in families().values() for recipe in one.recipes for name in recipe.names}
+
+
 def _declaration(name: str) -> Family:
     declared: Family = import_module(f"{__name__}.{name}").FAMILY
     assert re.sub(r"[^a-z0-9]", "", declared.architecture) == name, f"{name}.py declares another"
     return declared
 
 
-__all__ = ["Family", "Role", "RouterRule", "SlidingRule", "families", "family"]
+__all__ = ["Family", "Role", "RouterRule", "SlidingRule", "families", "family", "recipes"]

@@ -1,5 +1,11 @@
-"""Qwen3.5, dense hybrid: Gated DeltaNet, every fourth layer full attention."""
+"""Qwen3.5, dense: Gated DeltaNet, every fourth layer full attention."""
 
 from sixgig.families.terms.family import DELTA_NET_ROLES, Family
+from sixgig.families.terms.qwen import hybrid
+from sixgig.families.terms.sources import feed_forward
 
-FAMILY = Family("qwen35", roles=DELTA_NET_ROLES)
+FAMILY = Family(
+    "qwen35",
+    roles=DELTA_NET_ROLES,
+    recipes=(hybrid(("Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"), feed_forward(), {}),),
+)

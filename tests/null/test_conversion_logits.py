@@ -10,7 +10,7 @@ import pytest
 from bench.convert_cases import CASES
 from bench.convert_peer import N_TOKENS, make
 from sixgig.checkpoint import convert
-from sixgig.checkpoint.recipes import RECIPES
+from sixgig.families import recipes
 from sixgig.inference.engine import Engine
 from sixgig.inference.options import EngineOptions
 
@@ -77,16 +77,16 @@ def divergence(wanted: Any, found: Any) -> float:
 
 def test_a_case_of_every_architecture_is_chosen() -> None:
     named = {CASES[name][0] for name in CHOSEN}
-    chosen = {RECIPES[name].architecture for name in named}
-    assert chosen == {recipe.architecture for recipe in RECIPES.values()} - {"qwen3next", "qwen35"}
+    chosen = {recipes()[name].architecture for name in named}
+    assert chosen == {recipe.architecture for recipe in recipes().values()} - {"qwen3next", "qwen35"}
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", recipes())
 def test_values_that_are_not_there_are_those_of_transformers_class(name: str) -> None:
     transformers = pytest.importorskip("transformers")
     made = getattr(transformers, name).config_class()
     text = getattr(made, "text_config", made)
-    for key, value in RECIPES[name].defaults.items():
+    for key, value in recipes()[name].defaults.items():
         where = made if key == "tie_word_embeddings" else text
         wanted = text.rope_parameters["rope_theta"] if key == "rope_theta" else getattr(where, key, value)
         assert value == wanted, key

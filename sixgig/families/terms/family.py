@@ -1,8 +1,9 @@
 """A family's declaration: all that is known of one architecture."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from sixgig.families.terms.recipe import Recipe
 from sixgig.families.terms.roles import Role, role_and_layer
 
 POST_ATTENTION_NORM = "blk.{layer}.post_attention_norm.weight"
@@ -44,6 +45,7 @@ class Family:
     `declared`: it has a file of its own; without, only the engine's vocabulary speaks.
     `roles`: stems ("attn_qkv") that mean something else here than in that vocabulary.
     `sliding`: None where llama.cpp gives every layer the whole context, whatever the metadata say.
+    `recipes`: how checkpoints of it are converted.
     `unadapted`: roles whose products the engine's graph computes without adapters.
     """
 
@@ -53,6 +55,11 @@ class Family:
     router: RouterRule = RouterRule()
     sliding: SlidingRule | None = None
     unadapted: frozenset[Role] = frozenset()
+    recipes: tuple[Recipe, ...] = ()
+
+    def __post_init__(self) -> None:
+        named = tuple(replace(recipe, architecture=self.architecture) for recipe in self.recipes)
+        object.__setattr__(self, "recipes", named)
 
     def classify(self, name: str) -> tuple[Role, int | None]:
         """The role of a tensor and its layer (None outside the layers); OTHER for what nobody knows."""

@@ -1,6 +1,6 @@
 """How far back attention looks, where llama.cpp's graph of an architecture looks back without limit."""
 
-from sixgig.checkpoint.config import Config
+from sixgig.families.terms.config import Config
 
 _WINDOW = ("sliding_window", "use_sliding_window", "max_window_layers", "layer_types")
 

@@ -8,10 +8,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Extra, Keys
-from sixgig.checkpoint.transforms import require
 from sixgig.errors import ModelFileError
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.recipe import Extra, Keys
+from sixgig.families.terms.transforms import require
 
 _BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}  # llama.cpp's, whatever the keys say
 _FREQUENCIES = "rope_freqs.weight"

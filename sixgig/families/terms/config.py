@@ -1,9 +1,7 @@
 """A checkpoint's config.json: its text model's values, each checked when it is asked for."""
 
-from pathlib import Path
 from typing import Any
 
-from sixgig.checkpoint.safetensors import read_json
 from sixgig.errors import ModelFileError
 
 _LARGEST = 3e38  # of float32, which GGUF keeps
@@ -150,14 +148,6 @@ class Config:
         if value is None:
             raise ModelFileError(f"config.json has no {' or '.join(names)}", cure="fetch the folder again")
         return value
-
-
-def read_config(folder: Path) -> Config:
-    """The folder's config.json; ModelFileError when it is missing or damaged."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ModelFileError(f"{folder.name} has no config.json", cure="fetch the whole repository")
-    return Config(read_json(path, 16 * 2**20))
 
 
 def _wrong(names: tuple[str, ...], value: object, wanted: str) -> ModelFileError:

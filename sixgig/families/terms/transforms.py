@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.checkpoint.config import Config
 from sixgig.errors import ModelFileError
+from sixgig.families.terms.config import Config
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]

@@ -6,8 +6,8 @@ simply be repeated. Source: llama.cpp's graph of Qwen3.5; both orders agree wher
 
 import numpy as np
 
-from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.transforms import SQUEEZE, Array, Shape, Transform, require
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.transforms import SQUEEZE, Array, Shape, Transform, require
 
 
 def _heads(config: Config) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""How an architecture's checkpoint becomes a GGUF: a declaration, one per architecture name.
+"""How a checkpoint in a Hugging Face folder becomes a GGUF of a family.
 
 A pattern is a tensor's name with "{layer}" and "{expert}" for its first and second number.
 """
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.transforms import AS_IS, Transform
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.transforms import AS_IS, Transform
 
 Value = bool | int | float | str | list[int] | list[bool] | list[float]
 Keys = dict[str, Value]
@@ -39,7 +39,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`architecture` as GGUF names it, `names` as config.json does.
+    """`names`: as config.json has them; `architecture` as GGUF does, filled in by the Family.
 
     `keys` gives metadata without the architecture's prefix; `extras` float32 tensors that are calculated from
     the configuration; `ignored` are regular expressions for tensors that are left out;
@@ -51,7 +51,6 @@ class Recipe:
     exactly where a value is true.
     """
 
-    architecture: str
     names: tuple[str, ...]
     rules: tuple[Rule, ...]
     keys: Callable[[Config], Keys]
@@ -64,6 +63,7 @@ class Recipe:
     flags: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(BIASES))
     cutting: dict[str, str] = field(default_factory=dict)
     special: dict[str, str] = field(default_factory=dict)
+    architecture: str = ""
 
     @cached_property
     def by_source(self) -> dict[str, list[Rule]]:

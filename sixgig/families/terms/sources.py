@@ -1,10 +1,10 @@
 """Groups of rules and keys that recipes are put together from."""
 
-from sixgig.checkpoint.attention_window import context_length
-from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Keys, Rule
-from sixgig.checkpoint.rotary import rotary_keys
-from sixgig.checkpoint.transforms import (
+from sixgig.families.terms.attention_window import context_length
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.recipe import Keys, Rule
+from sixgig.families.terms.rotary import rotary_keys
+from sixgig.families.terms.transforms import (
     AS_IS,
     EACH_EXPERT,
     ROTARY_K,
