@@ -10,19 +10,21 @@ from tests.tiny.sheet import Sheet
 TIED = ("gemma3",)  # the embedding is the head
 
 
-def attention_and_norms(sheet: Sheet, layer: str, *, qk_norm: bool, biased: bool = False) -> None:
+def attention_and_norms(
+    sheet: Sheet, layer: str, *, qk_norm: bool, biased: bool = False, second: str = "ffn_norm"
+) -> None:
     """Grouped-query attention, and the norms before it and before the feed-forward part."""
     sheet.norm(layer + "attn_norm", sheet.sizes.width)
     sheet.attention(layer, qk_norm=qk_norm, biased=biased)
-    sheet.norm(layer + "ffn_norm", sheet.sizes.width)
+    sheet.norm(layer + second, sheet.sizes.width)
 
 
-def _plain(sheet: Sheet, *, qk_norm: bool = False, biased: bool = False) -> None:
+def _plain(sheet: Sheet, *, qk_norm: bool = False, biased: bool = False, second: str = "ffn_norm") -> None:
     sheet.head_metadata()
     sheet.writer.add_feed_forward_length(sheet.sizes.expert_width)
     for number in range(sheet.sizes.n_layers):
         layer = f"blk.{number}."
-        attention_and_norms(sheet, layer, qk_norm=qk_norm, biased=biased)
+        attention_and_norms(sheet, layer, qk_norm=qk_norm, biased=biased, second=second)
         sheet.feed_forward(layer, "", sheet.sizes.expert_width)
 
 
@@ -32,6 +34,10 @@ def _qwen2(sheet: Sheet) -> None:
 
 def _qwen3(sheet: Sheet) -> None:
     _plain(sheet, qk_norm=True)
+
+
+def _seed_oss(sheet: Sheet) -> None:
+    _plain(sheet, biased=True, second="post_attention_norm")
 
 
 def _gemma3(sheet: Sheet) -> None:
@@ -83,6 +89,7 @@ DENSE: dict[str, Callable[[Sheet], None]] = {
     "llama": _plain,
     "qwen2": _qwen2,
     "qwen3": _qwen3,
+    "seed_oss": _seed_oss,
     "gemma3": _gemma3,
     "mistral3": _mistral3,
     "phi3": _phi3,

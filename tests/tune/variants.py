@@ -16,7 +16,10 @@ from sixgig.weights.stored import StoredWeights
 from tests.tune.resident import ResidentWeights, forward_logits, logits_of
 
 Floats = NDArray[np.float32]
-ARCHITECTURES = ("llama", "mixtral", "qwen2", "qwen3", "qwen3moe", "qwen35moe", "gemma3", "mistral3", "phi3")
+ARCHITECTURES = (
+    *("llama", "mixtral", "qwen2", "qwen3", "qwen3moe", "qwen35moe", "seed_oss"),
+    *("gemma3", "mistral3", "phi3"),
+)
 PROMPT = [3 + i * i * 7 % 251 for i in range(90)]
 EXACT = EngineOptions(
     context=512,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from sixgig.families.terms.blocks import Blocks
+from sixgig.families.terms.cuts import DenseCuts, ExpertCuts
 from sixgig.families.terms.recipe import Recipe
 from sixgig.families.terms.roles import Role, role_and_layer
 
@@ -48,6 +49,7 @@ class Family:
     `sliding`: None where llama.cpp gives every layer the whole context, whatever the metadata say.
     `recipes`: how checkpoints of it are converted. `tuning`: how its blocks compute.
     `unadapted`: roles whose products the engine's graph computes without adapters.
+    `dense_cuts`, `expert_cuts`: what may be pruned of a model without experts, and of one with them.
     """
 
     architecture: str
@@ -56,6 +58,8 @@ class Family:
     router: RouterRule = RouterRule()
     sliding: SlidingRule | None = None
     unadapted: frozenset[Role] = frozenset()
+    dense_cuts: DenseCuts | None = None
+    expert_cuts: ExpertCuts | None = None
     recipes: tuple[Recipe, ...] = ()
     tuning: Blocks | None = None
 
