@@ -19,6 +19,7 @@ import numpy as np
 
 from sixgig.compress.distortion import Distortions
 from sixgig.families import Role
+from sixgig.families.terms.names import inside_layer
 from sixgig.weights.stored import Floats, WeightInfo
 
 BLOCK_ELEMENTS = 1 << 18
@@ -81,8 +82,7 @@ def grouped(tensors: Iterable[WeightInfo], most: int) -> list[tuple[str, ...]]:
     """Tensors that are disturbed together: each alone, or where that is more than `most`, bands of layers."""
     stems = dict[str, list[WeightInfo]]()
     for info in tensors:
-        stem = info.name.split(".", 2)[-1] if info.layer is not None else info.name
-        stems.setdefault(stem, []).append(info)
+        stems.setdefault(inside_layer(info.name), []).append(info)
     per_stem = max(1, most // max(1, len(stems)))
     return [
         tuple(info.name for info in band)

@@ -37,6 +37,7 @@ from sixgig.compress.write import Job, write_model
 from sixgig.evaluate import SCRATCH_BYTES, BaseShape, Windows, cut, few_tokens
 from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
 from sixgig.families import Role
+from sixgig.families.terms.names import inside_layer
 from sixgig.modelfile import ModelFile
 from sixgig.weights.stored import Floats, Importance, StoredWeights, WeightInfo, Weights
 
@@ -232,7 +233,7 @@ class Shrinker:
                 if routing
                 else {name: found.linear for name, found in sensitivities.items()}
             )
-            costs = {name: cost * (tilt or {}).get(stem(name), 1.0) for name, cost in costs.items()}
+            costs = {name: cost * (tilt or {}).get(inside_layer(name), 1.0) for name, cost in costs.items()}
             found = choose(weights, distortions, costs, budget_bytes, head)
             errors = {name: distortions[name].errors[kind] for name, kind in found.types.items()}
         return Recipe(found.types, found.size_bytes, expected(self.sensitivities, errors))
@@ -285,11 +286,6 @@ def spread(windows: Windows, limit: int) -> Windows:
 
 METADATA: dict[str, object] = {"general.quantization_version": 2}
 STORY_BYTES = 4096  # what the header may grow by when it tells how the file was made
-
-
-def stem(name: str) -> str:
-    """A tensor's name without its layer."""
-    return name.split(".", 2)[-1] if name.startswith("blk.") else name
 
 
 def digest(label: str, recipe: Recipe) -> str:

@@ -9,6 +9,7 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
+from sixgig.families.terms.cuts import DenseCuts, ExpertCuts, Freedom, SharedWidth
 from sixgig.families.terms.family import Family, RouterRule, SlidingRule
 from sixgig.families.terms.recipe import Recipe
 from sixgig.families.terms.roles import Role
@@ -40,4 +41,16 @@ def _declaration(name: str) -> Family:
     return declared
 
 
-__all__ = ["Family", "Role", "RouterRule", "SlidingRule", "families", "family", "recipes"]
+__all__ = [
+    "DenseCuts",
+    "ExpertCuts",
+    "Family",
+    "Freedom",
+    "Role",
+    "RouterRule",
+    "SharedWidth",
+    "SlidingRule",
+    "families",
+    "family",
+    "recipes",
+]

@@ -4,6 +4,7 @@ Which way, the shape tells: releases of transformers differ in what they save.
 """
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe, Rule
 from sixgig.families.terms.rotary import sections
@@ -71,6 +72,7 @@ def vision_keys(config: Config) -> Keys:
 
 FAMILY = Family(
     "qwen3vlmoe",
+    expert_cuts=ExpertCuts(),
     recipes=(
         Recipe(
             ("Qwen3VLMoeForConditionalGeneration",),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.claims import Claims
 from sixgig.finetune.experts import routed_experts
 from sixgig.finetune.feed_forward import claim_swiglu, swiglu, swiglu_names
@@ -69,10 +70,10 @@ class Mixture:
         return operands.linear(name, x)
 
 
-def mixture(model: ModelFile, layer: int, claims: Claims, epsilon: float) -> Mixture:
+def mixture(plan: Blueprint, layer: int) -> Mixture:
     """The block of a layer with experts; ModelFileError where a tensor is missing or does not fit."""
-    rule, blk, shared = model.family.router, f"blk.{layer}.", model.architecture == "qwen35moe"
-    norm = claims.need(rule.input_norm.format(layer=layer), model.n_embd)
+    model, claims, blk, shared = plan.model, plan.claims, f"blk.{layer}.", plan.facts.gated_shared_expert
+    norm = plan.norm_before_feed_forward(layer)
     dense = [norm, *claims.linear(f"{blk}ffn_gate_inp", model.n_embd, model.n_experts)]
     gate = f"{blk}ffn_gate_inp_shexp.weight"
     vector_gate = shared and len(claims.shape(gate)) == 1
@@ -86,7 +87,7 @@ def mixture(model: ModelFile, layer: int, claims: Claims, epsilon: float) -> Mix
         norm=norm,
         n_experts=model.n_experts,
         n_used=model.n_experts_used,
-        epsilon=epsilon,
+        epsilon=plan.epsilon,
         shared=shared,
         vector_gate=vector_gate,
     )

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sixgig.errors import ModelFileError
-from sixgig.finetune.claims import Claims
+from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.delta_net import delta_net_tensors, gated_delta_net
 from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Operands
-from sixgig.modelfile import ModelFile, Recurrent
+from sixgig.modelfile import Recurrent
 
 
 @dataclass
@@ -33,15 +33,15 @@ class DeltaNet:
         return x + gated_delta_net(normed, self.layer, self.shape, documents, operands, self.epsilon)
 
 
-def delta_net(model: ModelFile, layer: int, claims: Claims, epsilon: float) -> DeltaNet:
+def delta_net(plan: Blueprint, layer: int) -> DeltaNet:
     """The block of a recurrent layer; ModelFileError where a tensor is missing or does not fit."""
-    shape = model.attention.recurrent
+    model, claims, shape = plan.model, plan.claims, plan.model.attention.recurrent
     if shape is None or not (shape.conv_kernel and shape.time_step_rank):
         raise ModelFileError(f"{model.architecture}.ssm.* is incomplete", cure="convert the model again")
     blk, shapes = f"blk.{layer}.", _shapes(shape, model.n_embd)
     names = [claims.need(f"{blk}attn_norm.weight", model.n_embd)]
     names += [claims.need(name, *shapes[name.removeprefix(blk)]) for name in delta_net_tensors(layer)]
-    return DeltaNet(layer, tuple(names), shape, epsilon)
+    return DeltaNet(layer, tuple(names), shape, plan.epsilon)
 
 
 def _shapes(shape: Recurrent, n_embd: int) -> dict[str, tuple[int, ...]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gguf import ExpertGatingFuncType
 
+from tests.tiny.dense import DENSE, TIED, attention_and_norms
 from tests.tiny.sheet import Sheet, Sizes
 
 
@@ -53,7 +54,7 @@ def _qwen3moe(sheet: Sheet) -> None:
     sheet.head_metadata()
     for number in range(sheet.sizes.n_layers):
         layer = f"blk.{number}."
-        _attention_and_norms(sheet, layer, qk_norm=True)
+        attention_and_norms(sheet, layer, qk_norm=True)
         sheet.experts(layer)
 
 
@@ -63,7 +64,7 @@ def _mixtral(sheet: Sheet) -> None:
     sheet.writer.add_feed_forward_length(sheet.sizes.expert_width)
     for number in range(sheet.sizes.n_layers):
         layer = f"blk.{number}."
-        _attention_and_norms(sheet, layer, qk_norm=False)
+        attention_and_norms(sheet, layer, qk_norm=False)
         sheet.experts(layer)
 
 
@@ -123,30 +124,6 @@ def _deepseek2(sheet: Sheet) -> None:
             sheet.feed_forward(layer, "_shexp", sizes.expert_width)
 
 
-def _llama(sheet: Sheet) -> None:
-    _dense(sheet, qk_norm=False)
-
-
-def _qwen3(sheet: Sheet) -> None:
-    _dense(sheet, qk_norm=True)
-
-
-def _dense(sheet: Sheet, *, qk_norm: bool) -> None:
-    sheet.head_metadata()
-    sheet.writer.add_feed_forward_length(sheet.sizes.expert_width)
-    for number in range(sheet.sizes.n_layers):
-        layer = f"blk.{number}."
-        _attention_and_norms(sheet, layer, qk_norm=qk_norm)
-        sheet.feed_forward(layer, "", sheet.sizes.expert_width)
-
-
-def _attention_and_norms(sheet: Sheet, layer: str, *, qk_norm: bool) -> None:
-    sheet.norm(layer + "attn_norm", sheet.sizes.width)
-    sheet.attention(layer, qk_norm=qk_norm)
-    sheet.norm(layer + "ffn_norm", sheet.sizes.width)
-
-
-DENSE: dict[str, Callable[[Sheet], None]] = {"llama": _llama, "qwen3": _qwen3}
 MIXTURES: dict[str, Callable[[Sheet], None]] = {
     "qwen35moe": _qwen35moe,
     "qwen3moe": _qwen3moe,
@@ -180,7 +157,7 @@ def build(
         path, "llama" if architecture == "mixtral" else architecture, sizes, seed, max_tensors_per_file
     )
     sheet.common_metadata()
-    sheet.outside_layers()
+    sheet.outside_layers(tied=architecture in TIED)
     if architecture in MIXTURES:
         sheet.expert_metadata()
         MIXTURES[architecture](sheet)
