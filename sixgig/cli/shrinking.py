@@ -27,10 +27,12 @@ from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.hardware import usable_cores
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
+from sixgig.inference.dry_load import engine_figures
+from sixgig.inference.purpose import require_text
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.imatrix import write_imatrix
-from sixgig.plan import Budgets, Task
+from sixgig.plan import Budgets, Placement, Task
 from sixgig.plan.sizing import room_for_weights
 from sixgig.units import format_bytes, parse_memory, parse_size
 
@@ -96,6 +98,7 @@ class Shrinking:
         request = self.request
         source = open_source(request.model, places, is_kept=request.work is not None)
         self.source = model = source.model
+        require_text(model)
         self._note(filter(None, [quantised_words(model.name, quantised_types(model))]))
         self.budget_bytes = self._budget(model)
         folder = source.place / FINDINGS
@@ -138,8 +141,9 @@ class Shrinking:
         assert request.ram is not None, "_require_sense saw to it"
         context = request.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
         vram_bytes = 0 if request.vram is None else parse_size(request.vram)
-        budgets = Budgets(parse_memory(request.ram), vram_bytes)
-        room = room_for_weights(model, Task(context=context), budgets)
+        budgets, task = Budgets(parse_memory(request.ram), vram_bytes), Task(context=context)
+        measured = engine_figures(model, task, self.engines.threads)(Placement(), "unpaged")
+        room = room_for_weights(model, task, budgets, measured)
         say(f"{format_bytes(room)} are left for weights at a context of {context}")
         return room
 

@@ -28,6 +28,7 @@ from sixgig.compress.sensitivity import (
     grouped,
     marginal,
     measure_sensitivities,
+    with_unreached,
 )
 from sixgig.compress.texts import Texts
 from sixgig.compress.types import can_be_quantised
@@ -35,9 +36,10 @@ from sixgig.compress.workfolder import WorkFolder
 from sixgig.compress.write import Job, write_model
 from sixgig.evaluate import SCRATCH_BYTES, BaseShape, Windows, cut, few_tokens
 from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
+from sixgig.families import Role
 from sixgig.families.terms.names import inside_layer
 from sixgig.modelfile import ModelFile
-from sixgig.weights.stored import Floats, Importance, StoredWeights, Weights
+from sixgig.weights.stored import Floats, Importance, StoredWeights, WeightInfo, Weights
 
 CONTEXT = 512
 CALIBRATION_WINDOWS, SEARCH_WINDOWS, JUDGING_WINDOWS = 160, 24, 100
@@ -180,12 +182,12 @@ class Shrinker:
 
     @cached_property
     def sensitivities(self) -> Sensitivities:
-        """What an error in each tensor does to the predictions."""
+        """What an error in each tensor that the text reaches does to the predictions."""
         held = self._engines.fits(self.source)
-        groups = grouped(self.weights, GROUPS_HELD if held else GROUPS_PAGED)
+        reached = [info for info in self._matrices if self._is_reached(info)]
+        groups = grouped(reached, GROUPS_HELD if held else GROUPS_PAGED)
         n_windows = min(WINDOWS_HELD if held else WINDOWS_PAGED, len(self.windows["search"]))
-        names = [info.name for info in self.weights.tensors if can_be_quantised(info)]
-        noise, search = Noise(names, self.distortions), self.search
+        noise, search = Noise([info.name for info in reached], self.distortions), self.search
         known = self.folder.load("sensitivities") or {}
         with (
             self._engines.open(self.source, CONTEXT, noise, SCRATCH_BYTES + NOISE_BYTES) as model,
@@ -201,6 +203,15 @@ class Shrinker:
                 progress,
             )
 
+    @property
+    def _matrices(self) -> list[WeightInfo]:
+        return [info for info in self.weights.tensors if can_be_quantised(info)]
+
+    def _is_reached(self, info: WeightInfo) -> bool:
+        """Whether the text says anything about it: a product's input, or a table that tokens look up."""
+        table = info.role is Role.EMBEDDING and info.layer is None
+        return table or self.calibration.moments(info.name) is not None
+
     def recipe(
         self,
         weights: Weights,
@@ -214,12 +225,13 @@ class Shrinker:
         tilt: factors on the costs by a tensor's name without its layer. routing: count routers' changes.
         """
         head = header_bytes(weights, METADATA) + STORY_BYTES
-        errors = dict.fromkeys(self.sensitivities, 0.01)
+        sensitivities = with_unreached(self.sensitivities, self._matrices)
+        errors = dict.fromkeys(sensitivities, 0.01)
         for _ in range(_ROUNDS):
             costs = (
-                marginal(self.sensitivities, errors)
+                marginal(sensitivities, errors)
                 if routing
-                else {name: found.linear for name, found in self.sensitivities.items()}
+                else {name: found.linear for name, found in sensitivities.items()}
             )
             costs = {name: cost * (tilt or {}).get(inside_layer(name), 1.0) for name, cost in costs.items()}
             found = choose(weights, distortions, costs, budget_bytes, head)

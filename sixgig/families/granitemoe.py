@@ -4,7 +4,7 @@ from sixgig.families.terms.config import Config
 from sixgig.families.terms.cuts import WIDTH_IS_FEED_FORWARD, ExpertCuts
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
-from sixgig.families.terms.rotary import stretched
+from sixgig.families.terms.rotary import TENSORS, stretching
 from sixgig.families.terms.sources import (
     ROTARY_ATTENTION,
     common_keys,
@@ -30,7 +30,7 @@ def granite_keys(config: Config) -> Keys:
     }
     if shared := config.integer("shared_intermediate_size", default=0):
         keys["expert_shared_feed_forward_length"] = shared
-    return common_keys(config, stretches=True) | keys
+    return common_keys(config, takes=TENSORS) | keys
 
 
 FAMILY = Family(
@@ -50,7 +50,7 @@ FAMILY = Family(
                 *weight("shared_mlp.output_linear", "ffn_down_shexp"),
             ),
             granite_keys,
-            stretched,
+            stretching(TENSORS),
             settled={"position_embedding_type": ("rope", None), "normalization_function": ("rmsnorm", None)},
             defaults={"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 10000.0},
         ),

@@ -4,6 +4,7 @@ from sixgig.families.terms.config import Config
 from sixgig.families.terms.cuts import WIDTH_IN_BOTH, ExpertCuts, SharedWidth
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
+from sixgig.families.terms.rotary import Takes
 from sixgig.families.terms.sources import (
     attention,
     common_keys,
@@ -21,7 +22,7 @@ _STRETCHED_CONTEXT = 256 * 1024  # what its makers state for the alpha of 1000 t
 
 def hunyuan_keys(config: Config) -> Keys:
     """With the base that the stretching ("dynamic" with an alpha) comes to."""
-    keys = common_keys(config, alpha=True) | {
+    keys = common_keys(config, takes=Takes.ALPHA) | {
         "expert_shared_feed_forward_length": config.integer("intermediate_size"),
         "expert_feed_forward_length": config.integer("moe_intermediate_size", "intermediate_size"),
         "expert_shared_count": config.integer("num_shared_expert", default=1),

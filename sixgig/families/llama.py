@@ -8,7 +8,7 @@ from sixgig.families.terms.config import Config
 from sixgig.families.terms.cuts import WIDTH_IS_FEED_FORWARD, DenseCuts, ExpertCuts, Freedom
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
-from sixgig.families.terms.rotary import stretched
+from sixgig.families.terms.rotary import TENSORS, stretching
 from sixgig.families.terms.sources import (
     ROTARY_ATTENTION,
     common_keys,
@@ -30,7 +30,7 @@ _PLAIN: dict[str, Any] = {
 
 def llama_keys(config: Config) -> Keys:
     """All of a head is turned."""
-    return common_keys(config, stretches=True) | {
+    return common_keys(config, takes=TENSORS) | {
         "rope.dimension_count": config.head_width,
         "vocab_size": config.integer("vocab_size"),
     }
@@ -49,7 +49,7 @@ _LLAMA = Recipe(
         *fused_experts(),
     ),
     llama_keys,
-    stretched,
+    stretching(TENSORS),
     defaults=_PLAIN,
 )
 FAMILY = Family(

@@ -12,6 +12,7 @@ from sixgig.llamacpp.structs import (
     ModelParams,
     SamplerChainParams,
 )
+from sixgig.llamacpp.traits import ModelTraits, model_traits
 
 __all__ = [
     "WHEEL",
@@ -23,11 +24,13 @@ __all__ = [
     "InitParams",
     "Library",
     "ModelParams",
+    "ModelTraits",
     "SamplerChainParams",
     "check_layout",
     "let_threads_sleep",
     "load_library",
     "may_choose_waiting",
     "memory_breakdown",
+    "model_traits",
     "plan_buffers",
 ]

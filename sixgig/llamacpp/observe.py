@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Collection
-from ctypes import CFUNCTYPE, c_bool, c_char, c_int, c_int32, c_int64, c_size_t, c_uint8, c_void_p
+from ctypes import CFUNCTYPE, c_bool, c_char, c_int64, c_size_t, c_uint8, c_void_p
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sixgig.errors import EngineError
 from sixgig.llamacpp.pin import BUILD, CURE_DAMAGED
-from sixgig.llamacpp.structs import InitParams
+from sixgig.llamacpp.structs import InitParams, Tensor
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
@@ -65,27 +65,6 @@ class Observer(Protocol):
 
     def stream(self, layer: int, values: Floats) -> None:
         """The residual stream after a layer, [tokens, n_embd]."""
-
-
-class Tensor(ctypes.Structure):
-    """ggml_tensor of the pinned build, 336 bytes on a 64-bit machine."""
-
-    _fields_: ClassVar[Any] = [
-        ("type", c_int),
-        ("buffer", c_void_p),
-        ("ne", c_int64 * 4),
-        ("nb", c_size_t * 4),
-        ("op", c_int),
-        ("op_params", c_int32 * 16),
-        ("flags", c_int32),
-        ("src", c_void_p * 10),
-        ("view_src", c_void_p),
-        ("view_offs", c_size_t),
-        ("data", c_void_p),
-        ("name", c_char * 64),
-        ("extra", c_void_p),
-        ("padding", c_char * 8),
-    ]
 
 
 class Observation:

@@ -267,6 +267,25 @@ def _qwen3vlmoe() -> Parts:
     return keys, [*_NORMS, *_attention(), *_head_norms(), *_experts()]
 
 
+def _gemma3() -> Parts:
+    """Four norms a layer; of six layers the last looks back without limit."""
+    norms = [_norm(stem) for stem in ("post_attention_norm", "post_ffw_norm")]
+    keys = _NO_EXPERTS | {"ARCH.attention.sliding_window": 512, "ARCH.block_count": 7}
+    return keys, [*_NORMS, *norms, *_attention(), *_head_norms(), *_dense("all")]
+
+
+def _mistral3() -> Parts:
+    keys = {"ARCH.attention.temperature_scale": 0.1, "ARCH.rope.scaling.original_context_length": 16384}
+    return _NO_EXPERTS | keys, [*_NORMS, *_attention(), *_dense("all")]
+
+
+def _phi3() -> Parts:
+    """Queries, keys and values fused, gate and up fused; the window that the file names is none."""
+    up, down = _tensor("ffn_up", WIDTH, 2 * HIDDEN), _tensor("ffn_down", HIDDEN, WIDTH)
+    fused = [_tensor("attn_qkv", WIDTH, Q + 2 * KV), _tensor("attn_output", Q, WIDTH)]
+    return _NO_EXPERTS | {"ARCH.attention.sliding_window": 2047}, [*_NORMS, *fused, up, down]
+
+
 def _seed_oss() -> Parts:
     """Dense, with biases on queries, keys and values, its second norm named after attention."""
     keys, parts = _qwen2()
@@ -278,7 +297,7 @@ def _granite() -> Parts:
     return _NO_EXPERTS | {"ARCH.logit_scale": 1.0}, [*_NORMS, *_attention(), *_dense("all")]
 
 
-DENSE = ("qwen2", "qwen35", "granite", "seed_oss")
+DENSE = ("qwen2", "qwen35", "granite", "seed_oss", "gemma3", "mistral3", "phi3")
 FAMILIES: dict[str, Callable[[], Parts]] = {
     "llama4": _llama4,
     "lfm2moe": _lfm2moe,
@@ -298,4 +317,7 @@ FAMILIES: dict[str, Callable[[], Parts]] = {
     "seed_oss": _seed_oss,
     "deepseek": _deepseek,
     "qwen3vlmoe": _qwen3vlmoe,
+    "gemma3": _gemma3,
+    "mistral3": _mistral3,
+    "phi3": _phi3,
 }

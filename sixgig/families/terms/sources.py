@@ -3,7 +3,7 @@
 from sixgig.families.terms.attention_window import context_length
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.recipe import Keys, Rule
-from sixgig.families.terms.rotary import rotary_keys
+from sixgig.families.terms.rotary import Takes, rotary_keys
 from sixgig.families.terms.transforms import (
     AS_IS,
     EACH_EXPERT,
@@ -120,14 +120,9 @@ def selection_bias(source: str = "mlp.gate.e_score_correction_bias") -> tuple[Ru
 
 
 def common_keys(
-    config: Config,
-    theta: float | None = None,
-    *,
-    alpha: bool = False,
-    stretches: bool = False,
-    slides: bool = False,
+    config: Config, theta: float | None = None, *, takes: Takes = Takes.KEYS, slides: bool = False
 ) -> Keys:
-    """What every architecture says; `theta`, `alpha` and `stretches` as of rotary_keys.
+    """What every architecture says; `theta` and `takes` as of rotary_keys.
 
     `slides`: the architecture has a window of its own, which the caller sees to.
     """
@@ -144,7 +139,7 @@ def common_keys(
         keys["feed_forward_length"] = config.integer("intermediate_size")
     if config.has("head_dim"):
         keys |= {"attention.key_length": config.head_width, "attention.value_length": config.head_width}
-    rotary = rotary_keys(config, theta, alpha=alpha, stretches=stretches)
+    rotary = rotary_keys(config, theta, takes)
     return keys | expert_counts(config) | rotary
 
 
