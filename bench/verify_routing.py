@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sixgig.pager.simulator import ReuseDistances, compare, reuse_distances
 from sixgig.pager.trace import Shape, Trace, Visit, write_trace
 
 SHARES = (0.05, 0.10, 0.25, 0.50)
+SHOWN = 16
 QUANTILES = (0.25, 0.50, 0.75, 0.90)
 ROUTER_INPUTS = {"qwen35moe": "attn_post_norm", "qwen3moe": "ffn_norm"}
 
@@ -67,6 +69,7 @@ def report(model: ModelFile, probe: RoutingProbe, trace: Trace) -> dict[str, Any
         "hit_rates": {name: [replay.hit_rate for replay in row] for name, row in table.items()},
         "reuse_distance_quantiles": [_quantiles(distances, layer) for layer in sorted(probe.chosen)],
         "busiest_quarter_share": _busiest_quarter(trace),
+        "layers": [_of_layer(trace, layer) for layer in sorted(probe.chosen)],
         "next_layer_share": next_layer_share(model, probe),
     }
 
@@ -75,6 +78,24 @@ def _quantiles(distances: ReuseDistances, layer: int) -> list[int | None]:
     """Reuse distances (other experts of the layer used since) that QUANTILES of all uses stay within."""
     uses = np.cumsum(distances.counts[layer]) / (distances.counts[layer].sum() + distances.first_uses[layer])
     return [int(np.argmax(uses >= q)) if uses[-1] >= q else None for q in QUANTILES]
+
+
+def _of_layer(trace: Trace, layer: int) -> dict[str, Any]:
+    """How one layer's uses spread over its experts, and how many of a token's it had for the one before.
+
+    shares: of all uses, by expert. entropy: of these, by that of an even spread. reused: by chance it would
+    be the experts used over all.
+    """
+    visits = [set(visit.experts) for visit in trace if visit.layer == layer]
+    shares = np.bincount([expert for visit in visits for expert in visit], minlength=trace.shape.n_experts)
+    shares = shares / shares.sum()
+    reused = [len(now & before) / len(now) for before, now in pairwise(visits)]
+    there = shares[shares > 0]
+    return {
+        "shares": shares.round(4).tolist(),
+        "entropy": float(-(there * np.log(there)).sum() / np.log(len(shares))),
+        "reused": float(np.mean(reused)) if reused else 0.0,
+    }
 
 
 def _busiest_quarter(trace: Trace) -> float:
@@ -108,9 +129,22 @@ def show(figures: dict[str, Any]) -> None:
         lines.append(f"{name:14s}" + "".join(f"{rate:8.1%}" for rate in row))
     lines.append("reuse distance that 25, 50, 75 and 90% of a layer's uses stay within, layer by layer:")
     lines += [f"  {row}" for row in figures["reuse_distance_quantiles"]]
+    lines.append(
+        "a layer's share of uses by expert, their entropy (1: even), reuse from one token to the next:"
+    )
+    lines += [
+        f"  {_percent(each['shares'])}  {each['entropy']:.3f}  {each['reused']:.0%}"
+        for each in figures["layers"]
+    ]
     lines.append(f"busiest quarter of experts takes {figures['busiest_quarter_share']:.1%} of uses")
     lines.append(f"next layer's router on this layer's input names {figures['next_layer_share']:.1%}")
     print("\n".join(lines), file=sys.stderr)
+
+
+def _percent(shares: list[float]) -> str:
+    """The largest 16 at most, in file order below that."""
+    shown = shares if len(shares) <= SHOWN else sorted(shares, reverse=True)[:SHOWN]
+    return "".join(f"{share:5.0%}" for share in shown)
 
 
 def main(arguments: list[str] | None = None) -> int:

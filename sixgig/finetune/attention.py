@@ -1,11 +1,12 @@
-"""Causal attention with grouped queries, and what families add: norms of queries and keys, a gate for the output,
-a window, a temperature, one matrix for queries, keys and values.
+"""Causal attention with grouped queries, and what families add: norms of queries and keys, a gate for the
+output, a window, a temperature, one matrix for queries, keys and values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.claims import uncovered
 from sixgig.finetune.norms import norm_after, rms_norm
 from sixgig.finetune.operands import Operands
-from sixgig.finetune.rope import Rope, positions, read_rope, trained_length
+from sixgig.finetune.rope import Rope, positions, trained_length
 
 QUERIES_AT_ONCE = 512  # where a window ends before the document does: a mask has these times window + these
 
@@ -81,7 +82,7 @@ class Attention:
         blk, counts = f"blk.{self.layer}.", (self.n_heads, self.n_kv_heads, self.n_kv_heads)
         if self.fused:
             mixed = operands.linear(f"{blk}attn_qkv", normed)
-            parts: Sequence[Tensor] = mixed.split([count * self.width for count in counts], 1)
+            parts: Sequence[Tensor] = torch.split(mixed, [n * self.width for n in counts], 1)
         else:
             parts = [operands.linear(blk + name, normed) for name in ("attn_q", "attn_k", "attn_v")]
         return tuple(torch.unflatten(part, 1, (n, -1)) for part, n in zip(parts, counts, strict=True))
@@ -102,37 +103,29 @@ def attend(
     # Repeated by hand: with enable_gqa a GPU in float32 is left with the kernel that holds all scores.
     repeats = queries.shape[1] // keys.shape[1]
     spread = (queries, keys.repeat_interleave(repeats, 1), values.repeat_interleave(repeats, 1))
-    parts = zip(
-        *(torch.split(heads.transpose(0, 1).unsqueeze(0), list(documents), 2) for heads in spread),
-        strict=True,
-    )
-    done = [
-        result
-        for q, k, v in parts
-        for result in (
-            [F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)]
-            if not 0 < window < q.shape[2]
-            else _through_window(q, k, v, scale, window)
-        )
-    ]
+    heads = (each.transpose(0, 1).unsqueeze(0) for each in spread)
+    parts = zip(*(torch.split(each, list(documents), 2) for each in heads), strict=True)
+    done = [result for q, k, v in parts for result in _document(q, k, v, scale, window)]
     return torch.cat(done, 2).squeeze(0).transpose(0, 1)
 
 
-def _through_window(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int) -> Iterator[Tensor]:
-    """Of one document, some queries at a time against the keys that any of them sees."""
+def _document(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int) -> Iterator[Tensor]:
+    """Where the window ends before the document, some queries at a time against the keys that any sees."""
     length = q.shape[2]
+    if not 0 < window < length:
+        yield F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+        return
     for first in range(0, length, QUERIES_AT_ONCE):
         last, begin = min(first + QUERIES_AT_ONCE, length), max(0, first - window + 1)
-        distance = torch.arange(first, last, device=q.device).unsqueeze(1) - torch.arange(
-            begin, last, device=q.device
-        )
+        here, there = (torch.arange(start, last, device=q.device) for start in (first, begin))
+        distance = here.unsqueeze(1) - there
         seen = (distance >= 0) & (distance < window)
         yield F.scaled_dot_product_attention(
             q[:, :, first:last], k[:, :, begin:last], v[:, :, begin:last], attn_mask=seen, scale=scale
         )
 
 
-def attention(plan: Blueprint, layer: int) -> Attention:
+def attention(plan: Blueprint, layer: int, rope: Rope) -> Attention:
     """The block of a layer that attends; ModelFileError where a tensor is missing or does not fit."""
     model, facts, claims = plan.model, plan.facts, plan.claims
     shape, window = model.attention, plan.window(layer)
@@ -148,7 +141,7 @@ def attention(plan: Blueprint, layer: int) -> Attention:
     names += claims.linear(f"{blk}attn_output", n_heads * width, model.n_embd, biased=facts.biases)
     if facts.head_norms:
         names += [claims.need(f"{blk}attn_{name}_norm.weight", width) for name in ("q", "k")]
-    after, rope = plan.norm_after(layer, 0), read_rope(plan, window > 0)
+    after = plan.norm_after(layer, 0)
     return Attention(
         layer=layer,
         dense=(*names, *filter(None, [after, rope.factors])),
@@ -168,7 +161,7 @@ def attention(plan: Blueprint, layer: int) -> Attention:
 
 def _score_scale(plan: Blueprint, n_heads: int, width: int) -> float:
     by_stream = plan.n_layers == plan.facts.scaled_by_stream
-    return float(plan.model.n_embd // n_heads if by_stream else width) ** -0.5
+    return 1 / sqrt(plan.model.n_embd // n_heads if by_stream else width)
 
 
 def _temperature(plan: Blueprint) -> Temperature | None:

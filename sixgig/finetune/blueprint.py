@@ -1,4 +1,4 @@
-"""What the blocks of a model are made from: its file, its family's declaration, and its tensors, ticked off."""
+"""What the blocks of a model are made from: its file, its family's declaration, its tensors, ticked off."""
 
 from __future__ import annotations
 

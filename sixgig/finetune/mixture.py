@@ -1,7 +1,8 @@
 """The feed-forward part of a layer with experts: router, routed experts in groups, a shared expert.
 
 Source: Shazeer et al. 2017 (arXiv 1701.06538); softmax over all experts, the top k renormalised, as
-llama.cpp does for these families. The router is frozen; gradients go through its gates.
+llama.cpp does for these families. Gradients go through the gates, to a router's factors too where a caller
+adapts it; `sixgig tune` never does.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Mixture:
     def _route(self, x: Tensor, operands: Operands) -> tuple[Tensor, Tensor]:
         """Gates and numbers of the chosen experts, (tokens, n_used); computed in x's type."""
         # A copy, small enough for the graph to hold.
-        router = operands.weights.matrix(f"blk.{self.layer}.ffn_gate_inp.weight").to(x.dtype, copy=True)
-        shares = torch.softmax(x @ router.T, -1)
+        name = f"blk.{self.layer}.ffn_gate_inp"
+        router = operands.weights.matrix(f"{name}.weight").to(x.dtype, copy=True)
+        shares = torch.softmax(operands.adapted(name, x, x @ router.T), -1)
         chosen = shares.detach().topk(self.n_used).indices
         gates = shares.gather(1, chosen)
         return gates / gates.sum(1, keepdim=True).clamp(min=LEAST_SUM), chosen

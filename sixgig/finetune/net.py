@@ -1,4 +1,4 @@
-"""A model as a list of blocks, each of which adds to the residual stream; built from what its family declares.
+"""A model as a list of blocks, each of which adds to the residual stream; built as its family declares.
 
 Does not cover: multi-token prediction layers, which are left out.
 """
@@ -18,6 +18,7 @@ from sixgig.finetune.mixture import mixture
 from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Operands, Weights
 from sixgig.finetune.recurrence import delta_net
+from sixgig.finetune.rope import read_rope
 from sixgig.modelfile import ModelFile
 
 
@@ -66,7 +67,7 @@ class Net:
 def build_net(model: ModelFile, context: int = 0) -> Net:
     """The blocks of all layers that run, in order.
 
-    context: of the longest sequence, in tokens: as in the engine it decides which of LongRoPE's factors count.
+    context: tokens of the longest sequence: as in the engine it decides which of LongRoPE's factors count.
     ModelFileError, naming the first tensor or key, for a model that would compute something else: an
     architecture whose blocks nobody declares, a tensor that is missing, of another shape or left over, a
     setting that is not covered.
@@ -74,8 +75,13 @@ def build_net(model: ModelFile, context: int = 0) -> Net:
     plan = blueprint(model, context)
     claims, facts = plan.claims, plan.facts
     blocks: list[Block] = []
-    for layer in range(plan.n_layers):
-        blocks.append(delta_net(plan, layer) if plan.is_recurrent(layer) else attention(plan, layer))
+    layers = range(plan.n_layers)
+    ropes = {slides: read_rope(plan, slides) for slides in {False, any(map(plan.window, layers))}}
+    for layer in layers:
+        if plan.is_recurrent(layer):
+            blocks.append(delta_net(plan, layer))
+        else:
+            blocks.append(attention(plan, layer, ropes[plan.window(layer) > 0]))
         blocks.append(mixture(plan, layer) if model.n_experts else feed_forward(plan, layer))
     embedding = claims.need("token_embd.weight", model.n_embd, model.n_vocab)
     head = "output.weight"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from torch import Tensor
 
@@ -36,7 +36,7 @@ class DeltaNet:
 def delta_net(plan: Blueprint, layer: int) -> DeltaNet:
     """The block of a recurrent layer; ModelFileError where a tensor is missing or does not fit."""
     model, claims, shape = plan.model, plan.claims, plan.model.attention.recurrent
-    if shape is None or not (shape.conv_kernel and shape.time_step_rank):
+    if shape is None or not all(astuple(shape)):
         raise ModelFileError(f"{model.architecture}.ssm.* is incomplete", cure="convert the model again")
     blk, shapes = f"blk.{layer}.", _shapes(shape, model.n_embd)
     names = [claims.need(f"{blk}attn_norm.weight", model.n_embd)]
