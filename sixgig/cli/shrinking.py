@@ -34,6 +34,7 @@ from sixgig.modelfile import ModelFile
 from sixgig.modelfile.imatrix import write_imatrix
 from sixgig.plan import Budgets, Placement, Task
 from sixgig.plan.sizing import room_for_weights
+from sixgig.pruning.structure import can_be_cut
 from sixgig.units import format_bytes, parse_memory, parse_size
 
 # How many changes of the recipe are tried, by the source's size: each writes and measures a file.
@@ -115,7 +116,11 @@ class Shrinking:
             raise
         self._note(shrinker.notices)
         rounds = next((n for size, n in _ROUNDS if model.size_bytes < size), 2)
-        self.outcome = shrink_to(shrinker, self.budget_bytes, out, request.prune, rounds, say)
+        prune = request.prune and can_be_cut(model)
+        if request.prune and not prune:
+            known = f"what may be cut out of {model.architecture} is not declared"
+            say(f"{model.name} is not cut: {known}; types are chosen, as with --no-prune")
+        self.outcome = shrink_to(shrinker, self.budget_bytes, out, prune, rounds, say)
         try:
             require_same(source)
         except ModelFileError:  # what was found may be of two models
