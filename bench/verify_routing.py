@@ -14,9 +14,10 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.plain import PlainContext, Settings
 from bench.routing_probe import RoutingProbe
@@ -32,6 +33,13 @@ QUANTILES = (0.25, 0.50, 0.75, 0.90)
 ROUTER_INPUTS = {"qwen35moe": "attn_post_norm", "qwen3moe": "ffn_norm"}
 
 
+class Heard(Protocol):
+    """What routers did, by layer: rows of expert ids, most likely first, and of the router's input."""
+
+    chosen: dict[int, list[npt.NDArray[np.int32]]]
+    inputs: dict[int, list[npt.NDArray[np.float32]]]
+
+
 def listen(model: ModelFile, tokens: list[int], threads: int = 2) -> RoutingProbe:
     """Decode the tokens one by one with the stock library (mmap) and keep what the routers did."""
     probe = RoutingProbe(ROUTER_INPUTS.get(model.architecture, "ffn_norm"))
@@ -44,13 +52,13 @@ def listen(model: ModelFile, tokens: list[int], threads: int = 2) -> RoutingProb
     return probe
 
 
-def trace_of(model: ModelFile, probe: RoutingProbe) -> Trace:
+def trace_of(model: ModelFile, probe: Heard) -> Trace:
     """One visit per token and layer, in the order they ran."""
     sizes = tuple(model.expert_bytes(layer) for layer in range(model.n_layers))
     return Trace(Shape(model.n_experts, sizes), tuple(_visits(probe)))
 
 
-def _visits(probe: RoutingProbe) -> Iterator[Visit]:
+def _visits(probe: Heard) -> Iterator[Visit]:
     layers = sorted(probe.chosen)
     for token in range(len(probe.chosen[layers[0]])):
         for place, layer in enumerate(layers):
@@ -58,10 +66,11 @@ def _visits(probe: RoutingProbe) -> Iterator[Visit]:
             yield Visit(token * len(layers) + place, layer, 1, experts)
 
 
-def report(model: ModelFile, probe: RoutingProbe, trace: Trace) -> dict[str, Any]:
+def report(model: ModelFile, probe: Heard, trace: Trace) -> dict[str, Any]:
     """Every figure that tells lifelike routing from degenerate routing."""
     distances = reuse_distances(trace)
-    budgets = [int(share * trace.shape.routed_bytes) for share in SHARES]
+    largest = max(model.expert_bytes(layer) for layer in probe.chosen)
+    budgets = [max(largest, int(share * trace.shape.routed_bytes)) for share in SHARES]
     table = compare(trace, budgets)
     return {
         "resident_shares": SHARES,
@@ -69,7 +78,7 @@ def report(model: ModelFile, probe: RoutingProbe, trace: Trace) -> dict[str, Any
         "hit_rates": {name: [replay.hit_rate for replay in row] for name, row in table.items()},
         "reuse_distance_quantiles": [_quantiles(distances, layer) for layer in sorted(probe.chosen)],
         "busiest_quarter_share": _busiest_quarter(trace),
-        "layers": [_of_layer(trace, layer) for layer in sorted(probe.chosen)],
+        "layers": [of_layer(trace, layer) for layer in sorted(probe.chosen)],
         "next_layer_share": next_layer_share(model, probe),
     }
 
@@ -80,7 +89,7 @@ def _quantiles(distances: ReuseDistances, layer: int) -> list[int | None]:
     return [int(np.argmax(uses >= q)) if uses[-1] >= q else None for q in QUANTILES]
 
 
-def _of_layer(trace: Trace, layer: int) -> dict[str, Any]:
+def of_layer(trace: Trace, layer: int) -> dict[str, Any]:
     """How one layer's uses spread over its experts, and how many of a token's it had for the one before.
 
     shares: of all uses, by expert. entropy: of these, by that of an even spread. reused: by chance it would
@@ -107,7 +116,7 @@ def _busiest_quarter(trace: Trace) -> float:
     return float(busiest.sum() / counts.sum())
 
 
-def next_layer_share(model: ModelFile, probe: RoutingProbe) -> float:
+def next_layer_share(model: ModelFile, probe: Heard) -> float:
     """Part of a layer's experts that its router names already from the input of the layer before."""
     router = model.family.router
     tensors = {tensor.name: tensor for tensor in model.tensors}

@@ -24,6 +24,7 @@ from bench.mixture.upcycle import upcycle
 from sixgig.compress.merge import merge
 from sixgig.errors import SixgigError
 from sixgig.hardware import process_memory
+from sixgig.llamacpp import let_threads_sleep
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.units import parse_size
 
@@ -67,12 +68,12 @@ def _start(dense: ModelFile, start: ModelFile, text: Any, given: argparse.Namesp
     tokens = text.held_out_tokens[: figures.COMPARED]
     both = (figures.logits_of(model, tokens, given.threads) for model in (dense, start))
     found = _told(start, text, given)
-    found["dense"] = figures.perplexity(dense, text, given.threads)
+    found["dense"] = figures.perplexity(dense, text, given.windows, given.threads)
     return found | {"logits_against_dense": figures.apart(*both)}
 
 
 def _told(model: ModelFile, text: Any, given: argparse.Namespace) -> dict[str, Any]:
-    score = figures.perplexity(model, text, given.threads)
+    score = figures.perplexity(model, text, given.windows, given.threads)
     say(f"{model.name}: held-out perplexity {score['perplexity']:.3f}")
     return score | {"routing": figures.routing(model, text, given.tokens, given.threads)}
 
@@ -89,14 +90,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--text", type=Path, help="a text to learn; the Python manual's topics without it")
     parser.add_argument("--experts", type=int, default=8)
     parser.add_argument("--used", type=int, default=2, help="experts of a token")
-    parser.add_argument("--steps", type=int, default=40, help="of 2,048 tokens each")
+    parser.add_argument("--steps", type=int, default=48, help="of 1,024 tokens each")
     parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate's peak")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--ram", default="6G", help="for training and for running, each")
+    parser.add_argument("--windows", type=int, default=12, help="of 512 tokens of held-out text, scored")
     parser.add_argument("--tokens", type=int, default=384, help="of held-out text that are routed and paged")
     given = parser.parse_args(arguments)
+    let_threads_sleep()
     try:
         print(json.dumps(make(given)))
     except (SixgigError, OSError) as error:

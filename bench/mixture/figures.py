@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.mixture.routers import hear
 from bench.mixture.text import CONTEXT, Text
 from bench.ours import counters, difference
-from bench.verify_routing import listen, report, trace_of
+from bench.verify_routing import report, trace_of
 from sixgig.evaluate import Score, cut, evaluate
 from sixgig.inference import Engine, EngineOptions
 from sixgig.inference.budget import PagingOptions, open_engine
@@ -45,10 +46,10 @@ def apart(one: Logits, other: Logits) -> dict[str, float]:
     }
 
 
-def perplexity(model: ModelFile, text: Text, threads: int) -> dict[str, float]:
-    """Of the held-out text, as `sixgig score` has it, in windows of CONTEXT."""
+def perplexity(model: ModelFile, text: Text, n_windows: int, threads: int) -> dict[str, float]:
+    """Of the held-out text's first pieces, as `sixgig score` has it, in windows of CONTEXT."""
     with Engine(model.parts, replace(options(threads), all_logits=True)) as engine:
-        score: Score = evaluate(cut(text.held_out_tokens, CONTEXT), partial(_scored, engine))
+        score: Score = evaluate(cut(text.held_out_tokens, CONTEXT, limit=n_windows), partial(_scored, engine))
     interval = score.intervals["perplexity"]
     assert interval.upper is not None
     return {"perplexity": score.perplexity, "lower": interval.lower, "upper": interval.upper}
@@ -61,8 +62,8 @@ def _scored(engine: Engine, tokens: Sequence[int], first: int) -> Iterator[Logit
 
 def routing(model: ModelFile, text: Text, n_tokens: int, threads: int) -> dict[str, Any]:
     """Histogram, entropy and reuse on held-out text, and what each policy of the simulator would hit."""
-    probe = listen(model, text.held_out_tokens[:n_tokens], threads)
-    return report(model, probe, trace_of(model, probe))
+    heard = hear(model, text.held_out_tokens[:n_tokens], threads)
+    return report(model, heard, trace_of(model, heard))
 
 
 def paging(model: ModelFile, text: Text, n_tokens: int, threads: int, ram_bytes: int) -> list[dict[str, Any]]:

@@ -27,9 +27,9 @@ from sixgig.plan import ProcessBytes, anatomy
 from sixgig.plan.tuning import Batch, plan_tuning
 
 MICRO_TOKENS = 2 * CONTEXT
-MICRO_BATCHES = 2  # in a step: 2,048 tokens
-CLIP, WARMUP_SHARE, EVALUATIONS = 1.0, 0.05, 4
-JUDGED = 8  # held-out pieces that the run itself looks at
+MICRO_BATCHES = 1  # in a step: 1,024 tokens
+CLIP, WARMUP_SHARE, EVALUATIONS = 1.0, 0.05, 2
+JUDGED = 4  # held-out pieces that the run itself looks at
 Say = Callable[[str], object]
 
 
