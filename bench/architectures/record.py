@@ -14,7 +14,7 @@ from bench.architectures.expand import expand, with_prediction
 from bench.architectures.text import to_json
 
 FOLDER = Path(__file__).resolve().parents[2] / "tests" / "architectures"
-# Each for what it alone has, besides what most have: scales, a selection bias in groups, a leading dense layer.
+# Each for what it alone has; most have scales, many a selection bias in groups and a leading dense layer.
 CHOSEN = {
     "arctic": "Q4_K",  # a dense part beside the experts, with a norm of their own
     "cohere2moe": "Q8_0",  # fused gate and up, sliding windows

@@ -54,10 +54,10 @@ def from_json(text: str) -> Description:
 
 
 def _says(value: Any) -> bool:
-    """Whether it says anything: 0, no text, and arrays of one number over and over for other models do not."""
+    """Whether it says anything: 0, no text, a default and tables of 512 for other architectures do not."""
     if isinstance(value, list):
         return len(value) < 512 and any(value)
-    return value is True or bool(value) and value not in (float("-inf"), -1, 2**32 - 1)
+    return value is True or (bool(value) and value not in (float("-inf"), -1, 2**32 - 1))
 
 
 def _kind(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Mixtures of sixteen kinds that the engine knows: run as they are and paged, each with the library's own bits.
+"""Mixtures of sixteen kinds that the engine knows: as they are and paged, each with the library's own bits.
 
 Each file is written from the facts of a header (bench.architectures.record) with values of a seed.
 """
