@@ -1,4 +1,4 @@
-"""What the blocks of a model are made from: its file, its family's declaration, and its tensors, ticked off."""
+"""What the blocks of a model are made from: its file, its family's declaration, its tensors, ticked off."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from math import isfinite
 from sixgig.errors import ModelFileError
 from sixgig.families import families
 from sixgig.families.terms.blocks import Blocks
+from sixgig.families.terms.names import weight_in
 from sixgig.finetune.claims import Claims, uncovered
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.counts import Counts
@@ -51,7 +52,7 @@ class Blueprint:
         """The norm behind what mixes tokens (0) or behind the feed-forward part (1), "" where none is."""
         if self.facts.norms_after is None:
             return ""
-        return self.claims.need(f"blk.{layer}.{self.facts.norms_after[part]}.weight", self.model.n_embd)
+        return self.claims.need(weight_in(layer, self.facts.norms_after[part]), self.model.n_embd)
 
     def window(self, layer: int) -> int:
         """Tokens that a layer looks back, its own included; 0 where it sees all."""

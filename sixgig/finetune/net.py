@@ -1,4 +1,4 @@
-"""A model as a list of blocks, each of which adds to the residual stream; built from what its family declares.
+"""A model as a list of blocks, each of which adds to the residual stream; built as its family declares.
 
 Does not cover: multi-token prediction layers, which are left out.
 """
@@ -11,6 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from sixgig.families.terms.names import EMBEDDING, FINAL_NORM, HEAD
 from sixgig.finetune.attention import attention
 from sixgig.finetune.blueprint import blueprint
 from sixgig.finetune.feed_forward import feed_forward
@@ -18,6 +19,7 @@ from sixgig.finetune.mixture import mixture
 from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Operands, Weights
 from sixgig.finetune.recurrence import delta_net
+from sixgig.finetune.rope import read_rope
 from sixgig.modelfile import ModelFile
 
 
@@ -66,7 +68,7 @@ class Net:
 def build_net(model: ModelFile, context: int = 0) -> Net:
     """The blocks of all layers that run, in order.
 
-    context: of the longest sequence, in tokens: as in the engine it decides which of LongRoPE's factors count.
+    context: tokens of the longest sequence: as in the engine it decides which of LongRoPE's factors count.
     ModelFileError, naming the first tensor or key, for a model that would compute something else: an
     architecture whose blocks nobody declares, a tensor that is missing, of another shape or left over, a
     setting that is not covered.
@@ -74,13 +76,17 @@ def build_net(model: ModelFile, context: int = 0) -> Net:
     plan = blueprint(model, context)
     claims, facts = plan.claims, plan.facts
     blocks: list[Block] = []
-    for layer in range(plan.n_layers):
-        blocks.append(delta_net(plan, layer) if plan.is_recurrent(layer) else attention(plan, layer))
+    layers = range(plan.n_layers)
+    ropes = {slides: read_rope(plan, slides) for slides in {False, any(map(plan.window, layers))}}
+    for layer in layers:
+        if plan.is_recurrent(layer):
+            blocks.append(delta_net(plan, layer))
+        else:
+            blocks.append(attention(plan, layer, ropes[plan.window(layer) > 0]))
         blocks.append(mixture(plan, layer) if model.n_experts else feed_forward(plan, layer))
-    embedding = claims.need("token_embd.weight", model.n_embd, model.n_vocab)
-    head = "output.weight"
-    head = claims.need(head, model.n_embd, model.n_vocab) if head in claims else embedding
-    final_norm = claims.need("output_norm.weight", model.n_embd)
+    embedding = claims.need(EMBEDDING, model.n_embd, model.n_vocab)
+    head = claims.need(HEAD, model.n_embd, model.n_vocab) if HEAD in claims else embedding
+    final_norm = claims.need(FINAL_NORM, model.n_embd)
     claims.require_all_taken()
     scale = model.n_embd**0.5 if facts.embedding_by_width else 1.0
     cap = plan.number("final_logit_softcapping", 0.0) if facts.capped_logits else 0.0

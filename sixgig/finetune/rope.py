@@ -1,7 +1,7 @@
 """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) as llama.cpp applies it.
 
-Covers: plain, linear scaling, YaRN (Peng et al. 2023, arXiv 2309.00071), frequency factors (Llama 3, LongRoPE),
-partial rotation, and Qwen3.5's interleaved sections, which for text are partial rotation.
+Covers: plain, linear scaling, YaRN (Peng et al. 2023, arXiv 2309.00071), frequency factors (Llama 3,
+LongRoPE), partial rotation, and Qwen3.5's interleaved sections, which for text are partial rotation.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sixgig.families.terms.blocks import Pairs
+from sixgig.families.terms.names import ROPE_DIVISORS, ROPE_DIVISORS_LONG, ROPE_DIVISORS_SHORT
 from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.claims import uncovered
 from sixgig.finetune.operands import Weights
@@ -23,6 +24,7 @@ Rotation = tuple[Tensor, Tensor]
 """Cosines and sines, (tokens, 1, n_rotary / 2)."""
 
 _SLIDING_BASE = 10000.0  # of layers with a window, where the file does not say
+_LEAST_FACTOR = 1e-6  # of positions' scaling: nothing overflows
 _BETA_FAST, _BETA_SLOW = 32.0, 1.0  # llama.cpp's, for YaRN
 
 
@@ -48,9 +50,8 @@ class Rope:
 
         Angles are computed in float64 and come out in the type and on the device of `like`.
         """
-        angles = (
-            positions(documents, like.device).unsqueeze(1) * self._frequencies(weights, like)
-        ).unsqueeze(1)
+        places = positions(documents, like.device).unsqueeze(1)
+        angles = (places * self._frequencies(weights, like)).unsqueeze(1)
         return (angles.cos() * self.magnitude).to(like.dtype), (angles.sin() * self.magnitude).to(like.dtype)
 
     def _frequencies(self, weights: Weights, like: Tensor) -> Tensor:
@@ -128,7 +129,8 @@ def _scale(plan: Blueprint) -> float:
     """Of positions in layers without a window."""
     counts = plan.counts
     factor = counts.number("rope.scaling.factor", counts.number("rope.scale_linear", default=0.0))
-    counts.require(isfinite(factor) and factor >= 0, "rope.scaling.factor", f"{factor}, must be at least 0")
+    usable = factor == 0 or _LEAST_FACTOR <= factor <= 1 / _LEAST_FACTOR
+    counts.require(usable, "rope.scaling.factor", f"{factor}, must be 0 or about 1 or more")
     return 1 / factor if factor and _kind(plan.model) != "none" else 1.0
 
 
@@ -160,9 +162,9 @@ def _mscale(factor: float, scale: float) -> float:
 
 def _factors(plan: Blueprint, kind: str, n_rotary: int) -> str:
     """LongRoPE has two tensors: one for contexts as trained, one for longer ones."""
-    short, long = (f"rope_factors_{name}.weight" for name in ("short", "long"))
+    short, long = ROPE_DIVISORS_SHORT, ROPE_DIVISORS_LONG
     if kind != "longrope" and short not in plan.claims and long not in plan.claims:
-        short = long = "rope_freqs.weight"
+        short = long = ROPE_DIVISORS
     for name in {short, long}:
         if name in plan.claims:
             plan.claims.need(name, n_rotary // 2)

@@ -298,15 +298,10 @@ def _granite() -> Parts:
     return _NO_EXPERTS | {"ARCH.logit_scale": 1.0}, [*_NORMS, *_attention(), *_dense("all")]
 
 
-DENSE = ("qwen2", "qwen35", "granite", "seed_oss", "gemma3", "mistral3", "phi3")
 def _gemma2() -> Parts:
     """As Gemma 3 without norms of heads, every other layer sliding, its head the embedding."""
     norms = [_norm(stem) for stem in ("post_attention_norm", "post_ffw_norm")]
     return _NO_EXPERTS | {_TIED: True}, [*_NORMS, *norms, *_attention(), *_dense("all")]
-
-
-def _granite() -> Parts:
-    return _NO_EXPERTS | {"ARCH.logit_scale": 1.0}, [*_NORMS, *_attention(), *_dense("all")]
 
 
 def _smollm3() -> Parts:
@@ -357,9 +352,9 @@ FAMILIES: dict[str, Callable[[], Parts]] = {
     "mistral3": _mistral3,
     "phi3": _phi3,
     "gemma2": _gemma2,
-    "granite": _granite,
     "smollm3": _smollm3,
     "olmo2": _olmo2,
     "glm4": _glm4,
     "cohere2": _cohere2,
 }
+DENSE = tuple(name for name, parts in FAMILIES.items() if parts()[0].get("ARCH.expert_count") == 0)

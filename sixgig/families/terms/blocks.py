@@ -26,7 +26,7 @@ class Activation(StrEnum):
 class Blocks:
     """Of one architecture; a default is what most do. Which layers slide is the family's SlidingRule.
 
-    frequency_factors: frequencies are divided by rope_freqs, or rope_factors_long or _short, if there are any.
+    frequency_factors: frequencies are divided by rope_freqs or rope_factors_long or _short, where those are.
     text_sections: channels belong to sections for time, height and width, which for text are one position.
     yarn_keys: YaRN's betas and its multiplier are read from the file, not taken for granted.
     temperature: queries grow with the position, by attention.temperature_scale.
@@ -36,7 +36,7 @@ class Blocks:
     norms_after: stems of the norms behind what mixes tokens and behind the feed-forward part.
     biases: attn_output and the feed-forward part may have some; queries, keys and values may everywhere.
     gate_in_up: the feed-forward part's gate lies above ffn_up, in one matrix.
-    gated_shared_expert: beside the routed experts, whose gates are a softmax, those chosen scaled to sum to 1.
+    gated_shared_expert: beside the routed ones, whose gates are a softmax, those chosen scaled to sum to 1.
     embedding_by_width: the embedding is multiplied by sqrt(n_embd). capped_logits: final_logit_softcapping.
     """
 
