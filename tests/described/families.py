@@ -324,9 +324,13 @@ def _glm4() -> Parts:
 
 def _cohere2() -> Parts:
     """One norm a layer, its head the embedding."""
-    keys = {"ARCH.attention.sliding_window": 512, "ARCH.logit_scale": 0.25}
-    norms = {"ARCH.attention.layer_norm_epsilon": 1e-5}
-    return _NO_EXPERTS | {_TIED: True} | keys | norms, [_norm("attn_norm"), _FINAL, *_attention(), *_dense("all")]
+    keys = {
+        _TIED: True,
+        "ARCH.attention.sliding_window": 512,
+        "ARCH.attention.layer_norm_epsilon": 1e-5,
+        "ARCH.logit_scale": 0.25,
+    }
+    return _NO_EXPERTS | keys, [_norm("attn_norm"), _FINAL, *_attention(), *_dense("all")]
 
 
 FAMILIES: dict[str, Callable[[], Parts]] = {
