@@ -37,10 +37,10 @@ CHECKED_WITH_TENSORS = ("tie_word_embeddings", "attention_bias", "mlp_bias", "vo
 GEMMA = {"query_pre_attn_scalar": 16}
 
 
-def keys(name: str, **values: Any) -> Keys:
+def keys(name: str, sizes: dict[str, Any] = SIZES, **values: Any) -> Keys:
     """Of a small config.json of that class."""
     recipe = recipes()[name]
-    config = Config({"architectures": [name], **SIZES, **values}).or_else(recipe.defaults)
+    config = Config({"architectures": [name], **sizes, **values}).or_else(recipe.defaults)
     config.hear(*CHECKED_WITH_TENSORS)
     recipe.extras(config)
     found = recipe.keys(config)
@@ -109,10 +109,8 @@ def test_configurations_as_the_hub_has_them() -> None:
     """Sparse ones of Gemma 3; Ministral's temperature; LongRoPE under its first name."""
     text = {"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34, "sliding_window": 1024}
     scaling = {"rope_scaling": {"factor": 8.0, "rope_type": "linear"}}
-    sizes = dict.fromkeys(SIZES)
-    gemma = keys(
-        "Gemma3ForConditionalGeneration", text_config=sizes | text | scaling, mm_tokens_per_image=256
-    )
+    multimodal = {"text_config": text | scaling, "mm_tokens_per_image": 256}
+    gemma = keys("Gemma3ForConditionalGeneration", {}, **multimodal)
     assert (gemma["attention.head_count"], gemma["attention.key_length"]) == (8, 256)
     assert (gemma["rope.freq_base"], gemma["rope.freq_base_swa"], gemma["rope.scaling.factor"]) == (
         1e6,
