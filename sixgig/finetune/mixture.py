@@ -1,7 +1,7 @@
 """The feed-forward part of a layer with experts: router, routed experts in groups, a shared expert.
 
-Source: Shazeer et al. 2017 (arXiv 1701.06538); softmax over all experts, the top k renormalised, as
-llama.cpp does for these families. The router is frozen; gradients go through its gates.
+Source: Shazeer et al. 2017 (arXiv 1701.06538); softmax over all experts, the top k renormalised where the
+family declares it. The router is frozen; gradients go through its gates.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Mixture:
     n_experts: int
     n_used: int
     epsilon: float
+    gates_sum_to_one: bool
     shared: bool
     vector_gate: bool
     joined: bool = True
@@ -56,7 +57,9 @@ class Mixture:
         shares = torch.softmax(x @ router.T, -1)
         chosen = shares.detach().topk(self.n_used).indices
         gates = shares.gather(1, chosen)
-        return gates / gates.sum(1, keepdim=True).clamp(min=LEAST_SUM), chosen
+        if self.gates_sum_to_one:
+            gates = gates / gates.sum(1, keepdim=True).clamp(min=LEAST_SUM)
+        return gates, chosen
 
     def _shared(self, x: Tensor, operands: Operands) -> Tensor:
         blk = f"blk.{self.layer}."
@@ -88,6 +91,7 @@ def mixture(plan: Blueprint, layer: int) -> Mixture:
         n_experts=model.n_experts,
         n_used=model.n_experts_used,
         epsilon=plan.epsilon,
+        gates_sum_to_one=plan.facts.gates_sum_to_one,
         shared=shared,
         vector_gate=vector_gate,
     )

@@ -1,4 +1,4 @@
-"""Converted checkpoints: the torch forward pass gives transformers' logits, which know nothing of the engine."""
+"""Converted checkpoints: the torch forward pass gives the logits of transformers."""
 
 from pathlib import Path
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench import convert_peer
+from bench import convert_cases, convert_peer
 from sixgig.checkpoint import convert
+from sixgig.families import families, recipes
 from sixgig.finetune.net import build_net
 from sixgig.finetune.operands import Operands
 from sixgig.modelfile import open_model
@@ -29,7 +30,18 @@ CASES = (
     "phi3-longrope",
     "phi3-longrope-short",
     "qwen2-yarn",
+    "qwen2moe",
+    "qwen35",
+    "qwen3moe",
+    "seed_oss",
+    "seed_oss-tied-yarn",
 )
+
+
+def test_a_case_of_every_family_that_can_be_tuned_is_among_them() -> None:
+    """Qwen3 has its own (test_forward_parity), Qwen3.5-MoE a trained model (test_forward_transformers)."""
+    named = {recipes()[convert_cases.CASES[name][0]].architecture for name in CASES}
+    assert named | {"qwen3", "qwen35moe"} == {name for name, one in families().items() if one.tuning}
 
 
 @pytest.mark.parametrize("name", CASES)
