@@ -334,4 +334,27 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "Phi3ForCausalLM",
         {"rope_parameters": LONGROPE, "original_max_position_embeddings": 512},
     ),
+    "gemma2": ("Gemma2ForCausalLM", GEMMA | {"final_logit_softcapping": 5.0, "attn_logit_softcapping": 3.0}),
+    "granite": ("GraniteForCausalLM", {**GRANITE, "intermediate_size": 96, "mlp_bias": True}),
+    "granite-longrope": (
+        "GraniteForCausalLM",
+        {
+            **GRANITE,
+            "rope_parameters": LONGROPE | {"original_max_position_embeddings": 32, "attention_factor": 1.3},
+        },
+    ),
+    "smollm3": ("SmolLM3ForCausalLM", {"tie_word_embeddings": True}),
+    "olmo2": ("Olmo2ForCausalLM", {}),
+    "olmo3": (
+        "Olmo3ForCausalLM",
+        {
+            "sliding_window": 16,
+            "rope_parameters": {
+                "full_attention": YARN | {"attention_factor": 1.3},
+                "sliding_attention": PLAIN,
+            },
+        },
+    ),
+    "glm4": ("Glm4ForCausalLM", {"head_dim": 32, "rope_parameters": PARTLY | {"partial_rotary_factor": 0.5}}),
+    "cohere2": ("Cohere2ForCausalLM", {"sliding_window": 16, "tie_word_embeddings": True}),
 }

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def stock_program(name: str, folder: Path = FOLDER, jobs: int = os.cpu_count() or 1) -> Path:
-    """SERVER or GENERATOR, built below `folder` where it is not there yet. Raises EngineError: what failed."""
+    """SERVER or GENERATOR, built below `folder` where it is not there yet. EngineError: what failed."""
     place = folder / f"{WHEEL}-{WHEEL_VERSION}"
     program = place / "build" / "bin" / name
     if not program.is_file():

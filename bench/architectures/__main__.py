@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.architectures.description import Description, describe
+from bench.architectures.description import describe
 from bench.architectures.expand import expand, is_mixture, with_prediction
 from bench.architectures.generator import generate
 from bench.architectures.table import show_derived, show_files

@@ -1,11 +1,7 @@
-"""A small model as text: its header's facts, and a file written from them with values of a seed.
-
-JSON: "metadata", key to [type, value] or [element type, list]; "tensors", [name, type, shape in ne order].
-"""
+"""A small model as its header's facts, and a file written from them with values of a seed."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
@@ -54,19 +50,6 @@ class Description:
     def get(self, key: str, default: Any = 0) -> Any:
         """A value of the architecture's own."""
         return self.metadata.get(f"{self.architecture}.{key}", ("", default))[1]
-
-    def to_json(self) -> str:
-        """One line a fact."""
-        facts = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in self.metadata.items())
-        tensors = ",\n".join(f"  {json.dumps([t.name, t.type, t.shape])}" for t in self.tensors)
-        return f'{{"metadata": {{\n{facts}\n}}, "tensors": [\n{tensors}\n]}}\n'
-
-
-def from_json(text: str) -> Description:
-    """What to_json() wrote."""
-    raw = json.loads(text)
-    tensors = (NamedTensor(name, kind, tuple(shape)) for name, kind, shape in raw["tensors"])
-    return Description({key: (kind, value) for key, (kind, value) in raw["metadata"].items()}, tuple(tensors))
 
 
 def describe(path: Path) -> Description:

@@ -16,9 +16,19 @@ from sixgig.modelfile import TYPE_BY_NAME
 N_EXPERTS, N_USED, WIDTH = 16, 3, 256
 N_GROUPS, N_GROUPS_USED, CHUNK = 4, 2, 2
 NARROW = {"Q4_K": "Q5_0"}  # for rows that are no whole blocks, as llama-quantize falls back
-# Where the layer that predicts is made as the last one: not bailingmoe, dots3note, exaone-moe, glm5-next, qwen4exp.
+# Where the layer that predicts is made as the last one; in six more (Bailing 2 and 3, Dots 3, EXAONE, GLM-5
+# next, Qwen4) it is made otherwise.
 PREDICTING = (
-    "cohere2moe deepseek2 deepseek32 deepseek4 glm-dsa glm4moe hy_v3 mimo2 qwen35moe qwen3next".split()
+    "cohere2moe",
+    "deepseek2",
+    "deepseek32",
+    "deepseek4",
+    "glm-dsa",
+    "glm4moe",
+    "hy_v3",
+    "mimo2",
+    "qwen35moe",
+    "qwen3next",
 )
 _STACK = re.compile(r"ffn_(gate|up|down|gate_up)_exps\.weight")
 _PER_EXPERT = re.compile(
@@ -100,7 +110,7 @@ def _facts(description: Description, width: int) -> dict[str, Fact]:
 
 
 def _hashes(description: Description) -> bool:
-    """Whether the architecture knows layers whose experts are looked up by token id; the first becomes one."""
+    """Whether the architecture knows layers that look experts up by token id; the first becomes one."""
     return description.architecture == "deepseek4"
 
 

@@ -21,10 +21,10 @@ from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.inference.dry_load import dry_load, engine_bytes
 from sixgig.inference.engine import Engine, Logits
 from sixgig.inference.options import EngineOptions
-from sixgig.llamacpp import memory_breakdown
+from sixgig.llamacpp import BufferNeed, memory_breakdown
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager.trace import TraceFile
-from sixgig.plan import Task, anatomy, footprint
+from sixgig.plan import MemoryPlan, Task, anatomy, footprint
 from sixgig.plan.context import context_bytes
 
 OPTIONS = EngineOptions(context=256, ubatch=32, threads=2, extra_buffers=False, all_logits=True)
@@ -60,16 +60,27 @@ def _unpaged(path: Path, out: Path) -> dict[str, Any]:
     model = open_model(path)
     dry = dry_load(model, OPTIONS)
     with PeakSampler(0.005) as sampler, open_engine(model, BUDGET_BYTES, OPTIONS) as engine:
+        opened = memory_breakdown(engine.library.c, engine._context)
         np.savez(out, unpaged=_logits(engine))
         held = memory_breakdown(engine.library.c, engine._context)
         plan = engine.plan
     return {
         "declared": model.family.declared,
         "mixture": model.routed_bytes > 0,
-        "dry": [vars(need) for need in dry.buffers],
-        "held": [vars(need) for need in held],
+        "dry": _by_name(dry.buffers),
+        "opened": _by_name(opened),
+        "held": _by_name(held),
         "dry_context_bytes": engine_bytes(dry).context_bytes,
         "header": _header(model),
+    } | _peak(sampler, plan)
+
+
+def _by_name(needs: tuple[BufferNeed, ...]) -> list[dict[str, Any]]:
+    return [vars(need) for need in sorted(needs, key=lambda need: need.buffer)]
+
+
+def _peak(sampler: PeakSampler, plan: MemoryPlan) -> dict[str, int]:
+    return {
         "peak_bytes": sampler.peak.total_bytes,
         "predicted_bytes": plan.predicted_peak_bytes,
         "margin_bytes": plan.margin_bytes,
@@ -94,8 +105,10 @@ def _paged(path: Path, out: Path) -> dict[str, Any]:
         wanted = int(share * footprint.resident_bytes(model))
         cache_bytes = max(wanted, footprint.smallest_cache_bytes(model))
         paging = PagingOptions(always=True, cache_bytes=cache_bytes)
-        with open_engine(model, BUDGET_BYTES, OPTIONS, paging) as engine:
+        with PeakSampler(0.005) as sampler, open_engine(model, BUDGET_BYTES, OPTIONS, paging) as engine:
             facts[name], logits[name] = _watched(engine, cache_bytes)
+            plan = engine.plan
+        facts[name] |= _peak(sampler, plan)
     np.savez(out, **logits)
     return facts
 

@@ -31,19 +31,20 @@ def show_files(rows: Sequence[FileRow]) -> str:
 
 def show_derived(rows: Sequence[DerivedRow]) -> str:
     """Mixtures made of their headers, one count for each kind of file."""
-    lines = ["| derived files | equal to the bit | experts absent | routing varied | all three | of |"]
-    lines.append("|---|---|---|---|---|---|")
+    heads = ("equal to the bit", "experts absent", "routing varied", "peak within the plan", "all four", "of")
+    lines = [f"| derived files | {' | '.join(heads)} |", "|---" * 7 + "|"]
+    told = ("bits", "absent", "varied", "within", "proven")
     for kind in dict.fromkeys(row.kind for row in rows):
         some = [row for row in rows if row.kind == kind]
-        counts = [sum(getattr(row, what) for row in some) for what in ("bits", "absent", "varied", "proven")]
+        counts = [sum(getattr(row, what) for row in some) for what in told]
         lines.append(f"| {kind} | {' | '.join(map(str, counts))} | {len(some)} |")
     lines += _exceptions((f"{row.name} {row.kind}", row.reason) for row in rows)
     fallen: dict[str, list[str]] = {}
     for row in rows:
         for note in row.notes:
             fallen.setdefault(note, []).append(row.name)
-    told = [f"- {note}: {', '.join(dict.fromkeys(names))}" for note, names in fallen.items()]
-    return "\n".join([*lines, *(["", "Stored otherwise than asked:", *told] if told else [])])
+    notes = [f"- {note}: {', '.join(dict.fromkeys(names))}" for note, names in fallen.items()]
+    return "\n".join([*lines, *(["", "Stored otherwise than asked:", *notes] if notes else [])])
 
 
 def _exceptions(told: Iterable[tuple[str, str]]) -> list[str]:

@@ -55,14 +55,18 @@ class FileRow:
 
 @dataclass(frozen=True)
 class DerivedRow:
-    """A mixture made of one's header. absent: at every size something was read again and the cache held less
-    than all; varied: more experts were used in every layer than one token uses."""
+    """A mixture made of one's header, at three sizes of cache.
+
+    absent: experts were evicted and read again, and never more resident than the cache may hold, which is not
+    all; varied: every layer used more experts than one token uses; within: the peak within the plan.
+    """
 
     name: str
     kind: str
     bits: bool
     absent: bool
     varied: bool
+    within: bool
     size_bytes: int
     evictions: tuple[int, ...]
     fewest_distinct: int
@@ -72,7 +76,7 @@ class DerivedRow:
     @property
     def proven(self) -> bool:
         """Whether this row says all that it should."""
-        return self.bits and self.absent and self.varied
+        return self.bits and self.absent and self.varied and self.within
 
 
 def try_file(path: Path) -> FileRow:
@@ -82,12 +86,12 @@ def try_file(path: Path) -> FileRow:
         return FileRow(path.stem, False, False, False, "", False, 0, 0, _both(stock, ours))
     bits = not stock.failure and _equal(stock.logits["stock"], ours.logits["unpaged"])
     facts = ours.facts
-    within = facts["peak_bytes"] <= facts["predicted_bytes"] + facts["margin_bytes"]
-    predicted = facts["dry"] == facts["held"]
+    within = _within(facts)
+    predicted = facts["dry"] == facts["opened"] == facts["held"]
     reasons = [
         stock.failure and f"stock: {stock.failure}",
         "" if bits or stock.failure else f"differs from stock: {_difference(stock, ours)}",
-        "" if predicted else f"dry load {facts['dry']}, held {facts['held']}",
+        "" if predicted else _unforeseen(facts),
         "" if within else f"peak {facts['peak_bytes']}, predicted {facts['predicted_bytes']}",
     ]
     return FileRow(
@@ -111,7 +115,7 @@ def try_derived(name: str, kind: str, description: Description) -> DerivedRow:
         stock, ours = outcome("stock", path), outcome("paged", path)
     if stock.failure or ours.failure:
         reason = _both(stock, ours)
-        return DerivedRow(name, kind, False, False, False, size_bytes, (), 0, description.notes, reason)
+        return DerivedRow(name, kind, *(False,) * 4, size_bytes, (), 0, description.notes, reason)
     expected = stock.logits["stock"]
     different = [size for size, found in ours.logits.items() if not _equal(expected, found)]
     sizes = [ours.facts[share] for share in SHARES]
@@ -122,6 +126,7 @@ def try_derived(name: str, kind: str, description: Description) -> DerivedRow:
         and one["peak_resident_bytes"] <= one["cache_bytes"]
         for one in sizes
     )
+    within = all(_within(one) for one in sizes)
     fewest = min((min(one["distinct"].values(), default=0) for one in sizes), default=0)
     used = int(np.max(description.get("expert_used_count")))
     reasons = [
@@ -129,6 +134,7 @@ def try_derived(name: str, kind: str, description: Description) -> DerivedRow:
         "" if fewest else "the engine's graph never uses the experts of this file",
         "" if absent or not fewest else f"nothing was read again: {[one['evictions'] for one in sizes]}",
         "" if fewest > used or not fewest else f"{fewest} experts were used in all",
+        "" if within else f"peaks {[(one['peak_bytes'], one['predicted_bytes']) for one in sizes]}",
     ]
     return DerivedRow(
         name,
@@ -136,6 +142,7 @@ def try_derived(name: str, kind: str, description: Description) -> DerivedRow:
         not different,
         absent,
         fewest > used,
+        within,
         size_bytes,
         tuple(one["evictions"] for one in sizes),
         fewest,
@@ -144,14 +151,14 @@ def try_derived(name: str, kind: str, description: Description) -> DerivedRow:
     )
 
 
-def outcome(work: str, path: Path) -> Outcome:
-    """bench.architectures.job's `work` on a file."""
+def outcome(work: str, path: Path, job: str = "bench.architectures.job") -> Outcome:
+    """The job's `work` on a file."""
     with TemporaryDirectory(prefix="architectures-") as folder:
         logits = Path(folder) / "logits.npz"
         order = json.dumps({"work": work, "path": str(path), "logits": str(logits)})
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "bench.architectures.job"],
+                [sys.executable, "-m", job],
                 input=order,
                 capture_output=True,
                 text=True,
@@ -168,6 +175,10 @@ def outcome(work: str, path: Path) -> Outcome:
             return Outcome(json.loads(done.stdout), {name: stored[name] for name in stored.files})
 
 
+def _within(facts: Mapping[str, Any]) -> bool:
+    return bool(facts["peak_bytes"] <= facts["predicted_bytes"] + facts["margin_bytes"])
+
+
 def _last_words(status: int, said: str) -> str:
     """The assertion that failed, what was thrown or our own error; else how it ended."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
@@ -181,6 +192,19 @@ def _last_words(status: int, said: str) -> str:
 def _both(stock: Outcome, ours: Outcome) -> str:
     told = {"stock": stock.failure, "here": ours.failure}
     return "; ".join(f"{who}: {failure}" for who, failure in told.items() if failure)
+
+
+def _unforeseen(facts: Mapping[str, Any]) -> str:
+    """Which bytes of which buffer were others than the dry load's."""
+    told = []
+    for dry, *later in zip(facts["dry"], facts["opened"], facts["held"], strict=True):
+        for kind, foreseen in dry.items():
+            opened, held = (one[kind] for one in later)
+            if not foreseen == opened == held:
+                told.append(
+                    f"{dry['buffer']} {kind}: dry load {foreseen}, opened {opened}, in the end {held}"
+                )
+    return "; ".join(told)
 
 
 def _header_says(facts: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from sixgig.calibration.moments import Collector, ExpertUse, Moments, Stream, n_
 from sixgig.calibration.samples import SampleFile, SampleLayout
 from sixgig.errors import ModelFileError
 from sixgig.evaluate import Windows
-from sixgig.families.terms.names import ATTENTION_OUTPUT, FEED_FORWARD, ROUTED, ROUTER, in_layer
+from sixgig.families.terms.names import ATTENTION_OUTPUT, FEED_FORWARD, ROUTED, ROUTER, weight_in
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.content import model_digest
 
@@ -35,7 +35,7 @@ def default_samples(
 
     rows_of_one: for a weight of one matrix; rows_of_each: for each matrix of a stack, so of each expert.
     """
-    names = {in_layer(layer, stem) for layer in range(model.n_layers) for stem in _SAMPLED}
+    names = {weight_in(layer, stem) for layer in range(model.n_layers) for stem in _SAMPLED}
     return {
         tensor.name: rows_of_one if n_matrices(tensor) == 1 else rows_of_each
         for tensor in model.tensors

@@ -27,7 +27,10 @@ def model_name(folder: str, vocabulary: Vocabulary) -> str:
     missing = (_ALWAYS | _NEVER) - known
     if missing or theirs != vocabulary.stripping:
         token = sorted(missing or theirs ^ vocabulary.stripping)[0]
-        numbers = f"rstrip of {len(vocabulary.stripping)} is true; llama.cpp has that for Phi 3, of which {token[:40]!r} differs"
+        numbers = (
+            f"rstrip of {len(vocabulary.stripping)} is true; llama.cpp has that for Phi 3, "
+            f"of which {token[:40]!r} differs"
+        )
         raise ModelFileError(
             "tokenizer.json: an added token cannot be carried over", numbers, "use a GGUF of the model"
         )

@@ -39,6 +39,7 @@ from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
 from sixgig.families import Role
 from sixgig.families.terms.names import inside_layer
 from sixgig.modelfile import ModelFile
+from sixgig.pruning.structure import can_be_cut
 from sixgig.weights.stored import Floats, Importance, StoredWeights, WeightInfo, Weights
 
 CONTEXT = 512
@@ -120,7 +121,7 @@ class Shrinker:
             self.source,
             self.windows["calibration"],
             self.folder.path("calibration"),
-            default_samples(self.source),
+            default_samples(self.source) if can_be_cut(self.source) else {},
             settings=_SETTINGS,
             digest=self._digest,
         )

@@ -12,6 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sixgig.families.terms.names import (
+    ATTENTION_NORM,
+    ATTENTION_OUTPUT,
+    KEY,
+    KEY_NORM,
+    QUERY,
+    QUERY_KEY_VALUE,
+    QUERY_NORM,
+    VALUE,
+    in_layer,
+    weight_in,
+)
 from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.claims import uncovered
 from sixgig.finetune.norms import norm_after, rms_norm
@@ -60,37 +72,37 @@ class Attention:
 
     def forward(self, x: Tensor, documents: Sequence[int], operands: Operands) -> Tensor:
         """As net.Block."""
-        blk, weights = f"blk.{self.layer}.", operands.weights
-        normed = rms_norm(x, weights.vector(f"{blk}attn_norm.weight"), self.epsilon)
+        layer, weights = self.layer, operands.weights
+        normed = rms_norm(x, weights.vector(weight_in(layer, ATTENTION_NORM)), self.epsilon)
         queries, keys, values = self._heads(normed, operands)
         queries, gate = queries.chunk(2, -1) if self.gated else (queries, None)
         rotation = self.rope.rotation(documents, weights, x)
         queries, keys = (
-            self.rope.rotate(self._normed(heads, blk + name, operands), rotation)
-            for heads, name in ((queries, "attn_q_norm"), (keys, "attn_k_norm"))
+            self.rope.rotate(self._normed(heads, weight_in(layer, norm), operands), rotation)
+            for heads, norm in ((queries, QUERY_NORM), (keys, KEY_NORM))
         )
         if self.temperature is not None:
             queries = queries * self.temperature.of(documents, x)
         y = attend(queries, keys, values, documents, self.scale, self.window)
         if gate is not None:
             y = y * torch.sigmoid(gate)
-        y = operands.linear(f"{blk}attn_output", y.flatten(1))
+        y = operands.linear(in_layer(layer, ATTENTION_OUTPUT), y.flatten(1))
         return x + norm_after(y, self.after, weights, self.epsilon)
 
     def _heads(self, normed: Tensor, operands: Operands) -> tuple[Tensor, ...]:
         """Queries, keys and values, (tokens, heads, width)."""
-        blk, counts = f"blk.{self.layer}.", (self.n_heads, self.n_kv_heads, self.n_kv_heads)
+        layer, counts = self.layer, (self.n_heads, self.n_kv_heads, self.n_kv_heads)
         if self.fused:
-            mixed = operands.linear(f"{blk}attn_qkv", normed)
+            mixed = operands.linear(in_layer(layer, QUERY_KEY_VALUE), normed)
             parts: Sequence[Tensor] = torch.split(mixed, [n * self.width for n in counts], 1)
         else:
-            parts = [operands.linear(blk + name, normed) for name in ("attn_q", "attn_k", "attn_v")]
+            parts = [operands.linear(in_layer(layer, stem), normed) for stem in (QUERY, KEY, VALUE)]
         return tuple(torch.unflatten(part, 1, (n, -1)) for part, n in zip(parts, counts, strict=True))
 
     def _normed(self, heads: Tensor, name: str, operands: Operands) -> Tensor:
-        if f"{name}.weight" not in self.dense:
+        if name not in self.dense:
             return heads
-        return rms_norm(heads, operands.weights.vector(f"{name}.weight"), self.epsilon)
+        return rms_norm(heads, operands.weights.vector(name), self.epsilon)
 
 
 def attend(
@@ -132,15 +144,16 @@ def attention(plan: Blueprint, layer: int, rope: Rope) -> Attention:
     n_heads, n_kv_heads, width = shape.n_heads[layer], shape.n_kv_heads[layer], shape.key_length
     if not n_kv_heads or n_heads % n_kv_heads:
         raise uncovered(model, "attention.head_count_kv", n_kv_heads, f"a divisor of {n_heads} heads")
-    blk, fused = f"blk.{layer}.", f"blk.{layer}.attn_qkv.weight" in claims
-    names = [claims.need(f"{blk}attn_norm.weight", model.n_embd)]
-    widths = {"attn_q": (1 + facts.gated_attention) * n_heads * width}
-    widths |= dict.fromkeys(("attn_k", "attn_v"), n_kv_heads * width)
-    for name, n_out in {"attn_qkv": sum(widths.values())}.items() if fused else widths.items():
-        names += claims.linear(blk + name, model.n_embd, n_out, biased=True)
-    names += claims.linear(f"{blk}attn_output", n_heads * width, model.n_embd, biased=facts.biases)
+    fused = weight_in(layer, QUERY_KEY_VALUE) in claims
+    names = [claims.need(weight_in(layer, ATTENTION_NORM), model.n_embd)]
+    widths = {QUERY: (1 + facts.gated_attention) * n_heads * width}
+    widths |= dict.fromkeys((KEY, VALUE), n_kv_heads * width)
+    for stem, n_out in {QUERY_KEY_VALUE: sum(widths.values())}.items() if fused else widths.items():
+        names += claims.linear(in_layer(layer, stem), model.n_embd, n_out, biased=True)
+    output = in_layer(layer, ATTENTION_OUTPUT)
+    names += claims.linear(output, n_heads * width, model.n_embd, biased=facts.biases)
     if facts.head_norms:
-        names += [claims.need(f"{blk}attn_{name}_norm.weight", width) for name in ("q", "k")]
+        names += [claims.need(weight_in(layer, norm), width) for norm in (QUERY_NORM, KEY_NORM)]
     after = plan.norm_after(layer, 0)
     return Attention(
         layer=layer,

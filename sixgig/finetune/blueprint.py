@@ -7,6 +7,7 @@ from math import isfinite
 
 from sixgig.families import blocks
 from sixgig.families.terms.blocks import Blocks
+from sixgig.families.terms.names import weight_in
 from sixgig.finetune.claims import Claims, uncovered
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.counts import Counts
@@ -50,7 +51,7 @@ class Blueprint:
         """The norm behind what mixes tokens (0) or behind the feed-forward part (1), "" where none is."""
         if self.facts.norms_after is None:
             return ""
-        return self.claims.need(f"blk.{layer}.{self.facts.norms_after[part]}.weight", self.model.n_embd)
+        return self.claims.need(weight_in(layer, self.facts.norms_after[part]), self.model.n_embd)
 
     def window(self, layer: int) -> int:
         """Tokens that a layer looks back, its own included; 0 where it sees all."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sixgig.families.terms.blocks import Activation
+from sixgig.families.terms.names import FEED_FORWARD, GatedUnit, in_layer
 from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.claims import Claims
 from sixgig.finetune.norms import norm_after, rms_norm
@@ -41,7 +42,7 @@ class FeedForward:
     def forward(self, x: Tensor, documents: Sequence[int], operands: Operands) -> Tensor:
         """As net.Block."""
         normed = rms_norm(x, operands.weights.vector(self.norm), self.epsilon)
-        names = swiglu_names(f"blk.{self.layer}.")
+        names = swiglu_names(self.layer)
         if self.gate_in_up:
             gate, up = operands.linear(names[1], normed).chunk(2, -1)
         else:
@@ -55,16 +56,16 @@ def swiglu(x: Tensor, operands: Operands, gate: str, up: str, down: str) -> Tens
     return operands.linear(down, F.silu(operands.linear(gate, x)) * operands.linear(up, x))
 
 
-def swiglu_names(blk: str, suffix: str = "") -> tuple[str, str, str]:
-    """Gate, up and down of a layer; suffix "_exps" or "_shexp" for experts."""
-    return f"{blk}ffn_gate{suffix}", f"{blk}ffn_up{suffix}", f"{blk}ffn_down{suffix}"
+def swiglu_names(layer: int, unit: GatedUnit = FEED_FORWARD) -> tuple[str, str, str]:
+    """Gate, up and down of a layer, without ".weight"; unit: ROUTED or SHARED for experts."""
+    return in_layer(layer, unit.gate), in_layer(layer, unit.up), in_layer(layer, unit.down)
 
 
 def feed_forward(plan: Blueprint, layer: int) -> FeedForward:
     """The block of a dense layer; ModelFileError where a tensor is missing or does not fit."""
     facts, n_embd, claims = plan.facts, plan.model.n_embd, plan.claims
     norm, after = plan.norm_before_feed_forward(layer), plan.norm_after(layer, 1)
-    gate, up, down = swiglu_names(f"blk.{layer}.")
+    gate, up, down = swiglu_names(layer)
     if facts.gate_in_up:
         hidden = claims.shape(f"{down}.weight")[0]
         matrices = (

@@ -1,7 +1,8 @@
 """The feed-forward part of a layer with experts: router, routed experts in groups, a shared expert.
 
 Source: Shazeer et al. 2017 (arXiv 1701.06538); softmax over all experts, the top k renormalised where the
-family declares it. The router is frozen; gradients go through its gates.
+family declares it. Gradients go through the gates, to a router's factors too where a caller adapts it;
+`sixgig tune` never does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sixgig.families.terms.names import ROUTED, ROUTER, SHARED, SHARED_GATE, in_layer, weight_in
 from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.claims import Claims
 from sixgig.finetune.experts import routed_experts
@@ -53,8 +55,9 @@ class Mixture:
     def _route(self, x: Tensor, operands: Operands) -> tuple[Tensor, Tensor]:
         """Gates and numbers of the chosen experts, (tokens, n_used); computed in x's type."""
         # A copy, small enough for the graph to hold.
-        router = operands.weights.matrix(f"blk.{self.layer}.ffn_gate_inp.weight").to(x.dtype, copy=True)
-        shares = torch.softmax(x @ router.T, -1)
+        name = in_layer(self.layer, ROUTER)
+        router = operands.weights.matrix(f"{name}.weight").to(x.dtype, copy=True)
+        shares = torch.softmax(operands.adapted(name, x, x @ router.T), -1)
         chosen = shares.detach().topk(self.n_used).indices
         gates = shares.gather(1, chosen)
         if self.gates_sum_to_one:
@@ -62,12 +65,12 @@ class Mixture:
         return gates, chosen
 
     def _shared(self, x: Tensor, operands: Operands) -> Tensor:
-        blk = f"blk.{self.layer}."
-        return swiglu(x, operands, *swiglu_names(blk, "_shexp")) * torch.sigmoid(self._openness(x, operands))
+        shared = swiglu(x, operands, *swiglu_names(self.layer, SHARED))
+        return shared * torch.sigmoid(self._openness(x, operands))
 
     def _openness(self, x: Tensor, operands: Operands) -> Tensor:
         """What the shared expert's gate says before the sigmoid, (tokens, 1)."""
-        name = f"blk.{self.layer}.ffn_gate_inp_shexp"
+        name = in_layer(self.layer, SHARED_GATE)
         if self.vector_gate:
             return (x @ operands.weights.vector(f"{name}.weight").to(x.dtype)).unsqueeze(1)
         return operands.linear(name, x)
@@ -75,18 +78,18 @@ class Mixture:
 
 def mixture(plan: Blueprint, layer: int) -> Mixture:
     """The block of a layer with experts; ModelFileError where a tensor is missing or does not fit."""
-    model, claims, blk, shared = plan.model, plan.claims, f"blk.{layer}.", plan.facts.gated_shared_expert
+    model, claims, shared = plan.model, plan.claims, plan.facts.gated_shared_expert
     norm = plan.norm_before_feed_forward(layer)
-    dense = [norm, *claims.linear(f"{blk}ffn_gate_inp", model.n_embd, model.n_experts)]
-    gate = f"{blk}ffn_gate_inp_shexp.weight"
+    dense = [norm, *claims.linear(in_layer(layer, ROUTER), model.n_embd, model.n_experts)]
+    gate = weight_in(layer, SHARED_GATE)
     vector_gate = shared and len(claims.shape(gate)) == 1
     if shared:
         dense.append(claims.need(gate, model.n_embd) if vector_gate else claims.need(gate, model.n_embd, 1))
-        dense += claim_swiglu(model.n_embd, swiglu_names(blk, "_shexp"), claims)
+        dense += claim_swiglu(model.n_embd, swiglu_names(layer, SHARED), claims)
     return Mixture(
         layer=layer,
         dense=tuple(dense),
-        routed=_stacks(model, blk, claims),
+        routed=_stacks(model, layer, claims),
         norm=norm,
         n_experts=model.n_experts,
         n_used=model.n_experts_used,
@@ -97,8 +100,8 @@ def mixture(plan: Blueprint, layer: int) -> Mixture:
     )
 
 
-def _stacks(model: ModelFile, blk: str, claims: Claims) -> tuple[str, ...]:
-    gate, up, down = (f"{name}.weight" for name in swiglu_names(blk, "_exps"))
+def _stacks(model: ModelFile, layer: int, claims: Claims) -> tuple[str, ...]:
+    gate, up, down = (f"{name}.weight" for name in swiglu_names(layer, ROUTED))
     hidden = claims.shape(down)[0]
     inner = (model.n_embd, hidden, model.n_experts)
     return (

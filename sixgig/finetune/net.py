@@ -11,6 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from sixgig.families.terms.names import EMBEDDING, FINAL_NORM, HEAD
 from sixgig.finetune.attention import attention
 from sixgig.finetune.blueprint import blueprint
 from sixgig.finetune.feed_forward import feed_forward
@@ -83,10 +84,9 @@ def build_net(model: ModelFile, context: int = 0) -> Net:
         else:
             blocks.append(attention(plan, layer, ropes[plan.window(layer) > 0]))
         blocks.append(mixture(plan, layer) if model.n_experts else feed_forward(plan, layer))
-    embedding = claims.need("token_embd.weight", model.n_embd, model.n_vocab)
-    head = "output.weight"
-    head = claims.need(head, model.n_embd, model.n_vocab) if head in claims else embedding
-    final_norm = claims.need("output_norm.weight", model.n_embd)
+    embedding = claims.need(EMBEDDING, model.n_embd, model.n_vocab)
+    head = claims.need(HEAD, model.n_embd, model.n_vocab) if HEAD in claims else embedding
+    final_norm = claims.need(FINAL_NORM, model.n_embd)
     claims.require_all_taken()
     scale = model.n_embd**0.5 if facts.embedding_by_width else 1.0
     cap = plan.number("final_logit_softcapping", 0.0) if facts.capped_logits else 0.0

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sixgig.families.terms.blocks import Pairs
+from sixgig.families.terms.names import ROPE_DIVISORS, ROPE_DIVISORS_LONG, ROPE_DIVISORS_SHORT
 from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.claims import uncovered
 from sixgig.finetune.operands import Weights
@@ -161,9 +162,9 @@ def _mscale(factor: float, scale: float) -> float:
 
 def _factors(plan: Blueprint, kind: str, n_rotary: int) -> str:
     """LongRoPE has two tensors: one for contexts as trained, one for longer ones."""
-    short, long = (f"rope_factors_{name}.weight" for name in ("short", "long"))
+    short, long = ROPE_DIVISORS_SHORT, ROPE_DIVISORS_LONG
     if kind != "longrope" and short not in plan.claims and long not in plan.claims:
-        short = long = "rope_freqs.weight"
+        short = long = ROPE_DIVISORS
     for name in {short, long}:
         if name in plan.claims:
             plan.claims.need(name, n_rotary // 2)

@@ -16,6 +16,7 @@ from sixgig.families.terms.names import (
     QUERY_KEY_VALUE,
     VALUE,
     in_layer,
+    weight_in,
 )
 from sixgig.weights.cut import Indices
 from sixgig.weights.stored import WeightInfo, Weights
@@ -55,21 +56,21 @@ def attention_parts(weights: Weights) -> tuple[Part, ...]:
     model, named = weights.model, _named(weights, Role.ATTENTION)
     parts = list[Part]()
     for layer in range(model.n_layers):
-        if (fused := in_layer(layer, QUERY_KEY_VALUE)) in named:
+        if (fused := weight_in(layer, QUERY_KEY_VALUE)) in named:
             raise UsageError(
                 "heads cannot be told apart in a fused tensor", fused, "shrink it with --no-prune"
             )
-        if key := named.get(in_layer(layer, KEY)):
+        if key := named.get(weight_in(layer, KEY)):
             makers = _present(named, layer, QUERY, KEY, VALUE)
             groups = key.rows_per_matrix // model.attention.key_length
-            parts.append(Part(layer, named[in_layer(layer, ATTENTION_OUTPUT)], makers, groups))
+            parts.append(Part(layer, named[weight_in(layer, ATTENTION_OUTPUT)], makers, groups))
     return tuple(parts)
 
 
 def feed_forward_parts(weights: Weights) -> tuple[Part, ...]:
     """The dense feed-forward network of each layer that has one."""
     named = _named(weights, Role.FEED_FORWARD)
-    outputs = ((n, named.get(in_layer(n, FEED_FORWARD.down))) for n in range(weights.model.n_layers))
+    outputs = ((n, named.get(weight_in(n, FEED_FORWARD.down))) for n in range(weights.model.n_layers))
     return tuple(
         Part(layer, down, _present(named, layer, FEED_FORWARD.gate, FEED_FORWARD.up), down.row_length)
         for layer, down in outputs
@@ -88,5 +89,5 @@ def _named(weights: Weights, role: Role) -> dict[str, WeightInfo]:
 
 
 def _present(named: dict[str, WeightInfo], layer: int, *stems: str) -> tuple[WeightInfo, ...]:
-    names = (in_layer(layer, stem, kind) for stem in stems for kind in ("weight", "bias"))
+    names = (f"{in_layer(layer, stem)}.{kind}" for stem in stems for kind in ("weight", "bias"))
     return tuple(named[name] for name in names if name in named)

@@ -268,9 +268,9 @@ def _qwen3vlmoe() -> Parts:
 
 
 def _gemma3() -> Parts:
-    """Four norms a layer; of six layers the last looks back without limit."""
+    """Four norms a layer; all of five slide: of six the last would not."""
     norms = [_norm(stem) for stem in ("post_attention_norm", "post_ffw_norm")]
-    keys = _NO_EXPERTS | {"ARCH.attention.sliding_window": 512, "ARCH.block_count": 7}
+    keys = _NO_EXPERTS | {"ARCH.attention.sliding_window": 512}
     return keys, [*_NORMS, *norms, *_attention(), *_head_norms(), *_dense("all")]
 
 

@@ -7,10 +7,12 @@ import pytest
 
 import sixgig.families
 from sixgig.families import Role, families, family
+from sixgig.families.terms.names import inside_layer
 from sixgig.modelfile import open_model
 from tests.tiny.models import DENSE, MIXTURES
 
 EXPERT_BIASES = {"ffn_gate_exps.bias", "ffn_up_exps.bias", "ffn_down_exps.bias"}
+FACTORS = {"rope_factors_long.weight", "rope_factors_short.weight"}
 
 
 def test_a_family_is_found_by_its_files_name() -> None:
@@ -23,8 +25,8 @@ def test_a_family_is_found_by_its_files_name() -> None:
 @pytest.mark.parametrize("architecture", [*MIXTURES, *DENSE])
 def test_every_tensor_has_a_role(architecture: str, tiny: Callable[..., Path]) -> None:
     model = open_model(tiny(architecture, "F16", expert_width=64))
-    others = {tensor.name.split(".", 2)[-1] for tensor in model.tensors if tensor.role is Role.OTHER}
-    assert others <= EXPERT_BIASES | {"weight"}  # of outside the layers: factors of frequencies
+    others = {inside_layer(tensor.name) for tensor in model.tensors if tensor.role is Role.OTHER}
+    assert others <= EXPERT_BIASES | FACTORS
     assert all((tensor.layer is None) == (not tensor.name.startswith("blk.")) for tensor in model.tensors)
 
 

@@ -80,7 +80,8 @@ def test_which_layers_of_llama4_slide(tmp_path, keys) -> None:
     [
         {"attention.sliding_window": 0},
         {"attention.sliding_window_pattern": 3},
-        {"attention.sliding_window_pattern": [True, False, False, True, False, True, True]},
+        {"attention.sliding_window_pattern": [True, False, False, True, False]},
+        {"block_count": 7},
     ],
     ids=str,
 )

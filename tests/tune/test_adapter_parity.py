@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.mixture.train import routers
 from sixgig.finetune.adapter import Adapter, Part, targets
 from sixgig.finetune.net import build_net
 from sixgig.finetune.operands import Operands
@@ -30,6 +31,8 @@ CASES = [
     ("phi3", Part.ATTENTION),  # queries, keys and values in one matrix
     ("phi3", Part.DENSE),  # gate and up in one
     ("mixtral", Part.EXPERTS),
+    ("mixtral", "routers"),  # as bench.mixture trains them
+    ("qwen35moe", "routers"),
     ("qwen3moe", Part.EXPERTS),
     ("qwen35moe", Part.ATTENTION),  # DeltaNet's projections with it
     ("qwen35moe", Part.SHARED),
@@ -37,9 +40,11 @@ CASES = [
 ]
 
 
-def _adapter(path: Path, part: Part) -> Adapter:
+def _adapter(path: Path, part: Part | str) -> Adapter:
     """As if it had been tuned for long."""
-    adapter = Adapter(targets(open_model(path), [part]), 4, 8.0, seed=1)
+    model = open_model(path)
+    adapted = targets(model, [part]) if isinstance(part, Part) else routers(model)
+    adapter = Adapter(adapted, 4, 8.0, seed=1)
     generator = torch.Generator().manual_seed(2)
     for _, b in adapter.factors.values():
         b.data.normal_(0, 0.2 * b.shape[-2] ** -0.5, generator=generator)
@@ -57,7 +62,7 @@ def _torch_logits(path: Path, adapter: Adapter | None) -> np.ndarray:
 
 @pytest.mark.parametrize(("family", "part"), CASES)
 def test_llama_cpp_with_the_written_adapter_gives_torchs_logits(
-    family: str, part: Part, tiny, tmp_path: Path
+    family: str, part: Part | str, tiny, tmp_path: Path
 ) -> None:
     path = tiny(family, "F32", n_layers=4 if family == "qwen35moe" else 2)
     adapter = _adapter(path, part)

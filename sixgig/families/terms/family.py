@@ -34,10 +34,12 @@ class SlidingRule:
     """Which layers look back a window only: all but the last of every `period`, unless the file says others.
 
     window: 0 where the file's key counts; else what llama.cpp takes unless that key is there and 0.
+    default: what it takes where that key is not there.
     """
 
     period: int
     window: int = 0
+    default: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from sixgig.families.terms.recipe import Keys, Settled
 from sixgig.families.terms.sources import attention, feed_forward, norms, outside, weight
 from sixgig.families.terms.transforms import PLUS_ONE, require
 
-CORE = (
-    *outside(PLUS_ONE),
+LAYERS = (
     *norms(PLUS_ONE, "post_attention_norm"),
     *weight("pre_feedforward_layernorm", "ffn_norm", PLUS_ONE),
     *weight("post_feedforward_layernorm", "post_ffw_norm", PLUS_ONE),
     *attention(),
     *feed_forward(),
 )
+CORE = (*outside(PLUS_ONE), *LAYERS)
 VISION = (r"^(model\.)?(vision_tower|multi_modal_projector)\.",)
 _GELU = ("gelu_pytorch_tanh", None)
 SETTLED: dict[str, Settled] = {"hidden_activation": _GELU, "hidden_act": _GELU, "attention_bias": False}

@@ -6,11 +6,16 @@ Source: llama.cpp's llama-arch.cpp. "blk.3.attn_q.weight" is layer 3's weight of
 from dataclasses import dataclass
 
 EMBEDDING, HEAD, FINAL_NORM = "token_embd.weight", "output.weight", "output_norm.weight"
+ROPE_DIVISORS = "rope_freqs.weight"
+ROPE_DIVISORS_SHORT, ROPE_DIVISORS_LONG = "rope_factors_short.weight", "rope_factors_long.weight"
+ATTENTION_NORM, ATTENTION_OUTPUT = "attn_norm", "attn_output"
 QUERY, KEY, VALUE, QUERY_KEY_VALUE = "attn_q", "attn_k", "attn_v", "attn_qkv"
-ATTENTION_OUTPUT = "attn_output"
+QUERY_NORM, KEY_NORM = "attn_q_norm", "attn_k_norm"
+DELTA_GATE, DELTA_OUTPUT, DELTA_NORM, DELTA_CONVOLUTION = "attn_gate", "ssm_out", "ssm_norm", "ssm_conv1d"
+DELTA_BETA, DELTA_ALPHA, DELTA_STEP, DELTA_DECAY = "ssm_beta", "ssm_alpha", "ssm_dt", "ssm_a"
 ROUTER, SHARED_GATE = "ffn_gate_inp", "ffn_gate_inp_shexp"
 # Matrices, and tensors that are called like some, which llama.cpp's kernels read in float32 only.
-ALWAYS_F32 = ("norm", ROUTER, SHARED_GATE, "ssm_conv1d", "shortconv.conv")
+ALWAYS_F32 = ("norm", ROUTER, SHARED_GATE, DELTA_CONVOLUTION, "shortconv.conv")
 _LAYERS, _KINDS = "blk.", (".weight", ".bias", ".input_scale", ".scale")
 
 
@@ -30,9 +35,14 @@ FEED_FORWARD, ROUTED, SHARED = (
 )
 
 
-def in_layer(layer: int, stem: str, kind: str = "weight") -> str:
-    """A tensor's whole name; kind "bias" for its bias."""
-    return f"{_LAYERS}{layer}.{stem}.{kind}"
+def in_layer(layer: int, stem: str) -> str:
+    """The name without a kind, "blk.3.attn_q"."""
+    return f"{_LAYERS}{layer}.{stem}"
+
+
+def weight_in(layer: int, stem: str) -> str:
+    """The weight's whole name, "blk.3.attn_q.weight"."""
+    return f"{in_layer(layer, stem)}.weight"
 
 
 def inside_layer(name: str) -> str:

@@ -64,7 +64,7 @@ def rotary_keys(config: Config, theta: float | None = None, takes: Takes = Takes
         return keys | _long_keys(config)
     what = f"config.json: rope_type {kind[:40]!r} cannot be carried over"
     numbers = "llama.cpp's graph of this architecture would turn positions by other angles"
-    raise ModelFileError(what, numbers, "use another checkpoint of the model")
+    raise ModelFileError(what, numbers, "use another checkpoint, or a GGUF of the model")
 
 
 def stretching(takes: Takes) -> Callable[[Config], Extra]:
@@ -192,7 +192,10 @@ def _given(config: Config, name: str) -> NDArray[np.float32]:
     usable = len(listed) == n_pairs and all(
         not isinstance(one, bool) and isinstance(one, int | float) and 0 < one < 1e9 for one in listed
     )
-    require(usable, f"config.json: {name} is no list of divisors", f"{len(listed)} of {n_pairs} pairs")
+    if not usable:
+        numbers = f"{len(listed)} values for {n_pairs} pairs of channels"
+        what = f"config.json: longrope's {name} is no list of divisors"
+        raise ModelFileError(what, numbers, "use another checkpoint or a GGUF")
     return np.array(listed, np.float32)
 
 

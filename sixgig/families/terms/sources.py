@@ -40,6 +40,11 @@ def outside(
     )
 
 
+def headless(norm: Transform = AS_IS) -> tuple[Rule, ...]:
+    """Embedding and final norm, where llama.cpp's graph always has the embedding for its head."""
+    return outside(norm)[:-1]
+
+
 def norms(norm: Transform = AS_IS, second: str = "ffn_norm") -> tuple[Rule, ...]:
     """The norms before attention and before the feed-forward part."""
     return (
@@ -133,8 +138,11 @@ def common_keys(
         "embedding_length": config.integer("hidden_size"),
         "attention.head_count": config.n_heads,
         "attention.head_count_kv": config.n_kv_heads,
-        "attention.layer_norm_rms_epsilon": config.number("rms_norm_eps", "norm_eps"),
     }
+    if config.has("layer_norm_eps"):
+        keys["attention.layer_norm_epsilon"] = config.number("layer_norm_eps")
+    else:
+        keys["attention.layer_norm_rms_epsilon"] = config.number("rms_norm_eps", "norm_eps")
     if config.has("intermediate_size"):
         keys["feed_forward_length"] = config.integer("intermediate_size")
     if config.has("head_dim"):
