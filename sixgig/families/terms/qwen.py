@@ -6,6 +6,7 @@ Of Gated DeltaNet (Qwen3-Next, Qwen3.5), every fourth layer full attention. Norm
 from typing import Any
 
 from sixgig.families.terms import delta_net
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.recipe import Keys, Recipe, Rule, Settled
 from sixgig.families.terms.rotary import sections
@@ -39,7 +40,10 @@ GATED_OUTPUT: dict[str, Settled] = {
     "output_gate_type": ("swish", "silu", None),
 }
 VISION_AND_PREDICTION = (r"^(model\.)?(visual|mtp)\.",)
-# Qwen3.5's DeltaNet.
+# Qwen3.5's.
+HYBRID_BLOCKS = Blocks(
+    Pairs.HALVES, text_sections=True, gated_attention=True, head_norms=True, delta_net_interval=4
+)
 TILED = (
     *weight("linear_attn.in_proj_qkv", "attn_qkv", delta_net.QUERY_KEY_VALUE_HEADS),
     *weight("linear_attn.in_proj_z", "attn_gate", delta_net.VALUE_HEADS),
