@@ -2,8 +2,9 @@
 
 The generator's files and our tiny ones of what it skips (--part) are written in a plain type by
 compress.write, then opened and evaluated by the library alone and here (paged, where there are experts), each
-in a process of its own. Rows that are no whole blocks of the type get the next larger that fits.
-Markdown on stdout, rows with --json; ten minutes on two cores.
+in a process of its own. Rows that are no whole blocks of the type get the next larger that fits. Each source
+is also calibrated, scored against itself and disturbed, as shrinking does before it chooses types.
+Markdown on stdout, rows with --json; a quarter of an hour on two cores.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +24,7 @@ from bench.architectures.description import write
 from bench.architectures.generator import generate
 from bench.architectures.skipped_models import describe_tiny
 from bench.architectures.skipped_settings import TINY
-from bench.architectures.trying import outcome
+from bench.architectures.trying import Outcome, outcome
 from sixgig.compress.choose import header_bytes, stored_bytes
 from sixgig.compress.plain import plain_types
 from sixgig.compress.write import Job, write_model
@@ -32,6 +34,7 @@ from sixgig.weights.stored import StoredWeights
 
 KINDS = ("Q8_0", "Q4_K")
 LOGITS, EMBEDS = "bench.architectures.job", "bench.architectures.embedding_job"
+CALIBRATED = "bench.architectures.calibration_job"
 ORACLE = {LOGITS: "stock", EMBEDS: "plain"}  # what the library alone gives, by the job that asks it
 METADATA: dict[str, object] = {"general.quantization_version": 2}
 
@@ -43,6 +46,16 @@ class Source:
     name: str
     path: Path
     job: str = LOGITS
+
+
+@dataclass(frozen=True)
+class CalibratedRow:
+    """One file calibrated, scored and disturbed. unreached: matrices that no text reaches, without layers."""
+
+    name: str
+    perplexity: float = 0.0
+    unreached: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,22 +77,29 @@ class QuantisedRow:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 1 with an exception."""
     options = _parser().parse_args(arguments)
-    rows = list[QuantisedRow]()
+    rows, calibrated = list[QuantisedRow](), list[CalibratedRow]()
     with TemporaryDirectory(prefix="architectures-") as folder:
         try:
             for source in _sources(options, Path(folder)):
                 if options.only and source.name not in options.only:
                     continue
-                for kind in KINDS:
-                    rows.append(try_quantised(source, kind))
-                    print(f"{'SEE' if rows[-1].reason else 'ok '} {rows[-1]}", file=sys.stderr, flush=True)
+                whole = outcome("stock", source.path, source.job)
+                rows += [_told(try_quantised(source, whole, kind)) for kind in KINDS]
+                if source.job == LOGITS:
+                    calibrated.append(_told(try_calibrated(source)))
         except SixgigError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-    print(show(rows))
+    print(f"{show(rows)}\n\n{show_calibrated(calibrated)}")
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    return int(any(row.reason for row in rows))
+        options.json.write_text(json.dumps([asdict(row) for row in (*rows, *calibrated)], indent=1) + "\n")
+    return int(any(row.reason for row in (*rows, *calibrated)))
+
+
+def _told(row: Any) -> Any:
+    """A row, said on stderr as it comes."""
+    print(f"{'SEE' if row.reason else 'ok '} {row}", file=sys.stderr, flush=True)
+    return row
 
 
 def _sources(options: argparse.Namespace, folder: Path) -> Iterator[Source]:
@@ -95,8 +115,8 @@ def _sources(options: argparse.Namespace, folder: Path) -> Iterator[Source]:
                 path.unlink()
 
 
-def try_quantised(source: Source, kind: str) -> QuantisedRow:
-    """One file in one plain type."""
+def try_quantised(source: Source, whole: Outcome, kind: str) -> QuantisedRow:
+    """One file in one plain type. whole: what the library alone gives for the file as it is."""
     weights = StoredWeights(open_model(source.path))
     types = plain_types(weights, kind)
     with TemporaryDirectory(prefix="architectures-") as folder:
@@ -104,7 +124,7 @@ def try_quantised(source: Source, kind: str) -> QuantisedRow:
         write_model(Job(weights, types, lambda name: None, METADATA), made, threads=2)
         predicted = sum(stored_bytes(info, types[info.name]) for info in weights.tensors)
         sized = made.stat().st_size == header_bytes(weights, METADATA) + predicted
-        whole, stock = (outcome("stock", path, source.job) for path in (source.path, made))
+        stock = outcome("stock", made, source.job)
         work = "served" if source.job == EMBEDS else "paged" if weights.model.routed_bytes else "unpaged"
         here = outcome(work, made, source.job)
     n = sum(info.n_elements for info in weights.tensors)
@@ -127,6 +147,33 @@ def try_quantised(source: Source, kind: str) -> QuantisedRow:
     reason = "; ".join(filter(None, reasons))
     bits = bool(cosine) and not different
     return QuantisedRow(source.name, kind, share, in_kind, sized, bits, cosine, reason)
+
+
+def try_calibrated(source: Source) -> CalibratedRow:
+    """One file as `shrink` and `score` look at it."""
+    found = outcome("calibrated", source.path, CALIBRATED)
+    if found.failure:
+        return CalibratedRow(source.name, reason=found.failure)
+    facts = found.facts
+    reasons = [
+        "" if abs(facts["itself"]) < 1e-4 else f"diverges from itself by {facts['itself']} nats",
+        "" if facts["disturbed"] else "noise in its products does not reach the end",
+        "" if facts["within"] else "the moments take more than was said",
+    ]
+    told = "; ".join(filter(None, reasons))
+    return CalibratedRow(source.name, facts["perplexity"], tuple(facts["unreached"]), told)
+
+
+def show_calibrated(rows: Sequence[CalibratedRow]) -> str:
+    """How many, what the text does not reach, and every exception."""
+    good = sum(not row.reason for row in rows)
+    lines = [f"Calibrated, scored and disturbed: {good} of {len(rows)}."]
+    lines += [
+        f"- {row.name} has matrices that no text reaches: {', '.join(row.unreached)}"
+        for row in rows
+        if row.unreached
+    ]
+    return "\n".join([*lines, *(f"- {row.name}: {row.reason}" for row in rows if row.reason)])
 
 
 def show(rows: Sequence[QuantisedRow]) -> str:
