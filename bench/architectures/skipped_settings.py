@@ -123,6 +123,31 @@ _WAVES = {
     "attention.group_norm_groups": 8,
     "attention.causal": False,
 }
+
+
+def _assistant(n_out: int = 128) -> dict[str, tuple[int, ...]]:
+    """Two layers, one that slides and one that does not; queries only, for keys are the other model's."""
+    square, vector = (WIDTH, HIDDEN), (WIDTH,)
+    tensors: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (WIDTH, _N_VOCAB),
+        "output_norm.weight": vector,
+        "nextn.post_projection.weight": (WIDTH, n_out),
+        "nextn.pre_projection.weight": (2 * n_out, WIDTH),
+        "rope_freqs.weight": (HEAD // 2,),
+    }
+    for layer, head in ((0, HEAD // 2), (1, HEAD)):
+        own = {
+            "attn_q": (WIDTH, head * N_HEADS),
+            "attn_output": (head * N_HEADS, WIDTH),
+            "attn_q_norm": (head,),
+        }
+        own |= {f"ffn_{part}": square for part in ("gate", "up", "down")}
+        own |= {norm: vector for norm in ("attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm")}
+        own["layer_output_scale"] = (1,)
+        tensors |= {f"blk.{layer}.{stem}.weight": shape for stem, shape in own.items()}
+    return tensors
+
+
 _DRAFT = _HEADS | {"target_layers": [0, 1, 2]}
 _A_DRAFT = "a draft for another model's tokens: nothing by itself"
 
@@ -209,6 +234,20 @@ TINY: dict[str, Tiny] = {
         refused=_A_DRAFT,
     ),
     "dflash": Tiny("dflash", _DRAFT | {"block_size": 8}, refused=_A_DRAFT),
+    "gemma4-assistant": Tiny(
+        "gemma4-assistant",
+        _GEMMA4
+        | {
+            "attention.sliding_window_pattern": [True, False],
+            "attention.head_count_kv": [2, 1],
+            "embedding_length_out": 128,
+            "nextn_predict_layers": 2,
+        },
+        2,
+        by_hand=_assistant(),
+        listed=False,
+        refused=_A_DRAFT,
+    ),
     "clip": Tiny(
         "clip", by_hand={"v.patch_embd.weight": (14, 14, 3, WIDTH)}, listed=False, refused="pictures only"
     ),
@@ -218,5 +257,4 @@ TINY: dict[str, Tiny] = {
 }
 UNTESTED = {
     "clef": "scores options that a request names apart, by an interface that nothing here uses",
-    "gemma4-assistant": f"{_A_DRAFT}; the engine does not list its tensors",
 }
