@@ -35,6 +35,13 @@ def require_whole(model: ModelFile) -> None:
         raise ModelFileError(what, cure="llama.cpp's llama-server takes it beside that model: --model-draft")
 
 
+def require_computable(model: ModelFile, traits: ModelTraits) -> None:
+    """ModelFileError where a kernel would end the process over a number of the header."""
+    if traits.fault:
+        what = f"llama.cpp cannot run {model.headers[0].source.name}"
+        raise ModelFileError(what, traits.fault, "the file is damaged: convert it again, or take another")
+
+
 def require_runnable(model: ModelFile, traits: ModelTraits, pooling: str | None) -> None:
     """ModelFileError where the engine would end the process, or give nonsense, once it evaluates text.
 
