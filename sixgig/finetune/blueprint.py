@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite
 
-from sixgig.errors import ModelFileError
-from sixgig.families import families
+from sixgig.families import blocks
 from sixgig.families.terms.blocks import Blocks
 from sixgig.families.terms.names import weight_in
 from sixgig.finetune.claims import Claims, uncovered
@@ -70,12 +69,7 @@ class Blueprint:
 
 def blueprint(model: ModelFile, context: int) -> Blueprint:
     """ModelFileError where the family says nothing of its blocks, or the file asks for what none computes."""
-    facts = model.family.tuning
-    if facts is None:
-        known = ", ".join(sorted(name for name, one in families().items() if one.tuning is not None))
-        what = f"a model of architecture {model.architecture} cannot be tuned: no declaration of its blocks"
-        cure = "it runs, serves, is measured, scored and quantised; tune a model of one of these"
-        raise ModelFileError(what, f"{known} have one", cure)
+    facts = blocks(model.architecture)
     _check_settings(model, facts)
     return Blueprint(model, facts, Claims(model), anatomy(model), _epsilon(model), context)
 

@@ -1,8 +1,8 @@
 """The feed-forward part of a layer with experts: router, routed experts in groups, a shared expert.
 
-Source: Shazeer et al. 2017 (arXiv 1701.06538); softmax over all experts, the top k renormalised, as
-llama.cpp does for these families. Gradients go through the gates, to a router's factors too where a caller
-adapts it; `sixgig tune` never does.
+Source: Shazeer et al. 2017 (arXiv 1701.06538); softmax over all experts, the top k renormalised where the
+family declares it. Gradients go through the gates, to a router's factors too where a caller adapts it;
+`sixgig tune` never does.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Mixture:
     n_experts: int
     n_used: int
     epsilon: float
+    gates_sum_to_one: bool
     shared: bool
     vector_gate: bool
     joined: bool = True
@@ -59,7 +60,9 @@ class Mixture:
         shares = torch.softmax(operands.adapted(name, x, x @ router.T), -1)
         chosen = shares.detach().topk(self.n_used).indices
         gates = shares.gather(1, chosen)
-        return gates / gates.sum(1, keepdim=True).clamp(min=LEAST_SUM), chosen
+        if self.gates_sum_to_one:
+            gates = gates / gates.sum(1, keepdim=True).clamp(min=LEAST_SUM)
+        return gates, chosen
 
     def _shared(self, x: Tensor, operands: Operands) -> Tensor:
         shared = swiglu(x, operands, *swiglu_names(self.layer, SHARED))
@@ -91,6 +94,7 @@ def mixture(plan: Blueprint, layer: int) -> Mixture:
         n_experts=model.n_experts,
         n_used=model.n_experts_used,
         epsilon=plan.epsilon,
+        gates_sum_to_one=plan.facts.gates_sum_to_one,
         shared=shared,
         vector_gate=vector_gate,
     )
