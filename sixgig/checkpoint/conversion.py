@@ -83,10 +83,10 @@ def convert(
 
 
 def recipe_of(config: Config) -> Recipe:
-    """The recipe for what config.json says it is; ModelFileError naming those that are called alike, or all."""
-    known, asked = recipes(), config.architecture
-    if asked in known:
-        return known[asked]
+    """The recipe for what config.json says it is; ModelFileError naming those called alike, or all."""
+    known, asked, text = recipes(), config.architecture, config.text("model_type")
+    if found := known.get(f"{asked}/{text}") or known.get(asked):
+        return found
     alike = get_close_matches(asked, known, n=4, cutoff=0.7)
     families = sorted({recipe.architecture for recipe in known.values()})
     raise ModelFileError(
