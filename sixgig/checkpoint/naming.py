@@ -28,7 +28,8 @@ def model_name(folder: str, vocabulary: Vocabulary) -> str:
     if missing or theirs != vocabulary.stripping:
         token = sorted(missing or theirs ^ vocabulary.stripping)[0]
         n_stripping = len(vocabulary.stripping)
-        numbers = f"rstrip is true of {n_stripping}; llama.cpp does so as Phi 3 does, which differs in {token[:40]!r}"
+        differs = f"llama.cpp does so as Phi 3 does, which differs in {token[:40]!r}"
+        numbers = f"rstrip is true of {n_stripping}; {differs}"
         raise ModelFileError(
             "tokenizer.json: an added token cannot be carried over", numbers, "use a GGUF of the model"
         )
