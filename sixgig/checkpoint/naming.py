@@ -27,8 +27,9 @@ def model_name(folder: str, vocabulary: Vocabulary) -> str:
     missing = (_ALWAYS | _NEVER) - known
     if missing or theirs != vocabulary.stripping:
         token = sorted(missing or theirs ^ vocabulary.stripping)[0]
-        count = len(vocabulary.stripping)
-        numbers = f"rstrip is true of {count}; llama.cpp knows Phi 3's way only, other in {token[:40]!r}"
+        n_stripping = len(vocabulary.stripping)
+        differs = f"llama.cpp does so as Phi 3 does, which differs in {token[:40]!r}"
+        numbers = f"rstrip is true of {n_stripping}; {differs}"
         raise ModelFileError(
             "tokenizer.json: an added token cannot be carried over", numbers, "use a GGUF of the model"
         )

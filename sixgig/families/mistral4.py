@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts, SharedWidth
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.latent import IDLE, RULES, SIZES, SOFTMAX, latent_keys
 from sixgig.families.terms.mistral import PICTURES, PICTURES_IDLE, ROPE_IDLE, growth
@@ -35,6 +36,7 @@ _TEXT = Recipe(
 FAMILY = Family(
     "mistral4",
     unadapted=frozenset({Role.ATTENTION, Role.HEAD}),
+    expert_cuts=ExpertCuts(shared=SharedWidth.COUNTED, renormalises=None),
     recipes=(
         _TEXT,
         replace(

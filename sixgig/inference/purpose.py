@@ -26,15 +26,6 @@ def require_text(model: ModelFile) -> None:
         raise _ranks(model)
 
 
-def require_whole(model: ModelFile) -> None:
-    """ModelFileError for a draft, by its file: it guesses from the states of another what that one says."""
-    numbers = model.hyperparameters
-    reads_another = f"{model.architecture}.target_layers" in model.metadata
-    if reads_another or numbers.n_prediction_layers == numbers.n_layers:
-        what = f"{model.name} is a draft for another model ({model.architecture}): nothing runs it by itself"
-        raise ModelFileError(what, cure="llama.cpp's llama-server takes it beside that model: --model-draft")
-
-
 def require_computable(model: ModelFile, traits: ModelTraits) -> None:
     """ModelFileError where a kernel would end the process over a number of the header."""
     if traits.fault:
