@@ -11,6 +11,7 @@ from sixgig.families.terms.rotary import Takes, stretching
 from sixgig.families.terms.sources import common_keys, norms, outside, weight
 from sixgig.families.terms.transforms import require
 
+_TAKES = Takes.LONG_AND_SHORT | Takes.PART
 _TURNS = ("default", "longrope", "su")
 
 
@@ -19,7 +20,7 @@ def phi3_keys(config: Config) -> Keys:
     width, kind = config.n_heads * config.head_width, config.rope.text("rope_type", default="default")
     require(width == config.integer("hidden_size"), "config.json: llama.cpp's phi3 derives heads", f"{width}")
     require(kind in _TURNS, f"config.json: rope_type is {kind[:40]!r}", f"Phi 3 has {', '.join(_TURNS)}")
-    return common_keys(config, takes=Takes.LONG_AND_SHORT) | {"rope.dimension_count": config.n_rotary}
+    return common_keys(config, takes=_TAKES) | {"rope.dimension_count": config.n_rotary}
 
 
 FAMILY = Family(
@@ -36,7 +37,7 @@ FAMILY = Family(
                 *weight("mlp.down_proj", "ffn_down"),
             ),
             phi3_keys,
-            stretching(Takes.LONG_AND_SHORT),
+            stretching(_TAKES),
             settled={"full_attn_mod": (1, None), "interpolate_factor": (1, None), "lm_head_bias": False},
             defaults={
                 "tie_word_embeddings": False,

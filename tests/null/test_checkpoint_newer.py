@@ -53,6 +53,11 @@ def keys(name: str, sizes: dict[str, Any] = SIZES, **values: Any) -> Keys:
     [
         ("Qwen2ForCausalLM", {"rope_scaling": LONG}, ("'longrope'", "other angles", "GGUF")),
         ("Qwen2ForCausalLM", {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, ("'llama3'",)),
+        (
+            "LlamaForCausalLM",
+            {"rope_scaling": LONG, "partial_rotary_factor": 0.5},
+            ("partial_rotary_factor",),
+        ),
         ("Qwen3ForCausalLM", {"rope_scaling": YARN | {"beta_fast": 16.0}}, ("beta_fast is 16",)),
         ("Gemma3ForCausalLM", {"query_pre_attn_scalar": 99}, ("query_pre_attn_scalar is 99", "16")),
         ("Gemma3ForCausalLM", GEMMA | {"attn_logit_softcapping": 50.0}, ("attn_logit_softcapping",)),

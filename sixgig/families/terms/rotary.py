@@ -25,7 +25,7 @@ class Takes(Flag):
     """What llama.cpp's graph of an architecture takes of stretched positions, beside factors in its keys.
 
     DIVISORS: a tensor of them, one a pair. LONG_AND_SHORT: two, by the length of the context. EDGES: which
-    pairs YaRN divides. ALPHA: "dynamic" with an alpha, which the recipe sees to.
+    pairs YaRN divides. ALPHA: "dynamic" with an alpha, which the recipe sees to. PART: of each head a part.
     """
 
     KEYS = 0
@@ -33,6 +33,7 @@ class Takes(Flag):
     LONG_AND_SHORT = auto()
     EDGES = auto()
     ALPHA = auto()
+    PART = auto()
 
 
 TENSORS = Takes.DIVISORS | Takes.LONG_AND_SHORT
@@ -80,7 +81,11 @@ def _tensors(config: Config, takes: Takes) -> Extra:
     if kind == "yarn" and _unsaid(rope, takes):
         return {_FREQUENCIES: _yarn(config)}
     if kind in _LONG and Takes.LONG_AND_SHORT in takes:
-        return {f"rope_factors_{one}.weight": _given(config, f"{one}_factor") for one in ("long", "short")}
+        width = config.n_rotary if Takes.PART in takes else config.head_width
+        return {
+            f"rope_factors_{one}.weight": _given(config, f"{one}_factor", width // 2)
+            for one in ("long", "short")
+        }
     return {}
 
 
@@ -186,9 +191,9 @@ def _long_attention_factor(config: Config) -> float:
     return 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(trained))
 
 
-def _given(config: Config, name: str) -> NDArray[np.float32]:
+def _given(config: Config, name: str, n_pairs: int) -> NDArray[np.float32]:
     """Divisors that config.json lists, one a pair of the channels that are turned."""
-    listed, n_pairs = config.rope.items(name), config.n_rotary // 2
+    listed = config.rope.items(name)
     usable = len(listed) == n_pairs and all(
         not isinstance(one, bool) and isinstance(one, int | float) and 0 < one < 1e9 for one in listed
     )
