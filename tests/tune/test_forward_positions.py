@@ -19,6 +19,7 @@ from tests.tune.variants import (
     EXACT,
     PROMPT,
     engine_logits,
+    fused,
     relative,
     tensors_of,
     torch_logits,
@@ -136,17 +137,12 @@ def test_a_window_is_the_same_however_many_queries_go_at_once(
         first += length
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "mistral3"])
-def test_queries_keys_and_values_in_one_matrix_are_the_same_model(
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "mistral3", "qwen35moe"])
+def test_matrices_that_a_file_keeps_in_one_are_the_same_model(
     tiny: Tiny, tmp_path: Path, architecture: str
 ) -> None:
-    """Any architecture's file may have them so; the engine takes it."""
-    source = tiny(architecture, "F32", n_layers=2)
-    tensors = tensors_of(source)
-    for layer in range(2):
-        for kind in ("weight", "bias") if architecture == "qwen2" else ("weight",):
-            parts = [tensors.pop(f"blk.{layer}.attn_{name}.{kind}") for name in "qkv"]
-            tensors[f"blk.{layer}.attn_qkv.{kind}"] = np.concatenate(parts)
-    path = write_variant(source, tmp_path / "fused.gguf", tensors)
+    """Queries, keys and values, in any architecture, or experts' gate and up: the engine takes them so."""
+    source = tiny(architecture, "F32", n_layers=4 if architecture == "qwen35moe" else 2)
+    path = fused(source, tmp_path / "fused.gguf")
     assert relative(torch_logits(path), torch_logits(source)) < TIGHT
     assert relative(engine_logits(path), engine_logits(source)) < TIGHT

@@ -36,6 +36,7 @@ class Blocks:
     norms_after: stems of the norms behind what mixes tokens and behind the feed-forward part.
     biases: attn_output and the feed-forward part may have some; queries, keys and values may everywhere.
     gate_in_up: the feed-forward part's gate lies above ffn_up, in one matrix.
+    fused_experts: routed experts may have gate above up in one stack.
     gates_sum_to_one: those of the chosen experts, a softmax over all. gated_shared_expert: one beside them.
     embedding_by_width: the embedding is multiplied by sqrt(n_embd). capped_logits: final_logit_softcapping.
     """
@@ -53,6 +54,7 @@ class Blocks:
     biases: bool = False
     activation: Activation = Activation.SILU
     gate_in_up: bool = False
+    fused_experts: bool = False
     gates_sum_to_one: bool = True
     gated_shared_expert: bool = False
     embedding_by_width: bool = False
