@@ -13,7 +13,7 @@ from sixgig.families.terms.blocks import Activation
 from sixgig.families.terms.names import FEED_FORWARD
 from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.claims import Claims
-from sixgig.finetune.norms import norm_after, rms_norm
+from sixgig.finetune.norms import Addition, rms_norm
 from sixgig.finetune.operands import Operands
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -24,12 +24,12 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 @dataclass
 class FeedForward:
-    """A net.Block. norm, after: the norms before it and behind it, "" without one. names: of `gated_unit`."""
+    """A net.Block. norm: the name of the one before it. names: of `gated_unit`."""
 
     layer: int
     dense: tuple[str, ...]
     norm: str
-    after: str
+    adds: Addition
     names: tuple[str, ...]
     activation: Activation
     epsilon: float
@@ -40,7 +40,7 @@ class FeedForward:
         """As net.Block."""
         normed = rms_norm(x, operands.weights.vector(self.norm), self.epsilon)
         y = gated_unit(normed, operands, self.names, self.activation)
-        return x + norm_after(y, self.after, operands.weights, self.epsilon)
+        return self.adds.to(x, y, operands.weights, self.epsilon)
 
 
 def gated_unit(
@@ -59,14 +59,14 @@ def gated_unit(
 def feed_forward(plan: Blueprint, layer: int) -> FeedForward:
     """The block of a dense layer; ModelFileError where a tensor is missing or does not fit."""
     facts, n_embd, claims = plan.facts, plan.model.n_embd, plan.claims
-    norm, after = plan.norm_before_feed_forward(layer), plan.norm_after(layer, 1)
+    norm, adds = plan.norm_before_feed_forward(layer), plan.addition(layer, 1)
     names = FEED_FORWARD.names(layer)[1 if facts.gate_in_up else 0 :]
     matrices = claim_unit(n_embd, names, claims, facts.biases)
     return FeedForward(
         layer=layer,
-        dense=(norm, *matrices, *filter(None, [after])),
+        dense=(norm, *matrices, *filter(None, [adds.norm])),
         norm=norm,
-        after=after,
+        adds=adds,
         names=names,
         activation=facts.activation,
         epsilon=plan.epsilon,

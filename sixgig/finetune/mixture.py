@@ -17,7 +17,7 @@ from sixgig.families.terms.names import ROUTED, ROUTER, SHARED, SHARED_GATE, in_
 from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.experts import routed_experts
 from sixgig.finetune.feed_forward import claim_unit, gated_unit
-from sixgig.finetune.norms import rms_norm
+from sixgig.finetune.norms import Addition, rms_norm
 from sixgig.finetune.operands import Operands
 
 LEAST_SUM = 2.0**-14  # of a token's gates, as in llama.cpp: the smallest normal float16
@@ -27,19 +27,21 @@ LEAST_SUM = 2.0**-14  # of a token's gates, as in llama.cpp: the smallest normal
 class Mixture:
     """A net.Block. norm: name of its norm. routed: gate, up and down, or gate above up in one, and down.
 
-    shared: a gated shared expert adds to the routed ones; vector_gate: its gate is a vector in the file, not
-    a matrix of one row.
+    shared: a shared expert adds to the routed ones, gated: through a gate; vector_gate: that is a vector in
+    the file, not a matrix of one row.
     """
 
     layer: int
     dense: tuple[str, ...]
     routed: tuple[str, ...]
     norm: str
+    adds: Addition
     n_experts: int
     n_used: int
     epsilon: float
     gates_sum_to_one: bool
     shared: bool
+    gated: bool
     vector_gate: bool
     joined: bool = True
 
@@ -48,8 +50,10 @@ class Mixture:
         normed = rms_norm(x, operands.weights.vector(self.norm), self.epsilon)
         gates, chosen = self._route(normed, operands)
         names = tuple(name.removesuffix(".weight") for name in self.routed)
-        y = x + routed_experts(normed, gates, chosen, self.n_experts, self.layer, names, operands)
-        return y + self._shared(normed, operands) if self.shared else y
+        y = routed_experts(normed, gates, chosen, self.n_experts, self.layer, names, operands)
+        if self.shared:
+            y = y + self._shared(normed, operands)
+        return self.adds.to(x, y, operands.weights, self.epsilon)
 
     def _route(self, x: Tensor, operands: Operands) -> tuple[Tensor, Tensor]:
         """Gates and numbers of the chosen experts, (tokens, n_used); computed in x's type."""
@@ -64,8 +68,8 @@ class Mixture:
         return gates, chosen
 
     def _shared(self, x: Tensor, operands: Operands) -> Tensor:
-        shared = gated_unit(x, operands, SHARED.names(self.layer))
-        return shared * torch.sigmoid(self._openness(x, operands))
+        y = gated_unit(x, operands, SHARED.names(self.layer))
+        return y * torch.sigmoid(self._openness(x, operands)) if self.gated else y
 
     def _openness(self, x: Tensor, operands: Operands) -> Tensor:
         """What the shared expert's gate says before the sigmoid, (tokens, 1)."""
@@ -77,24 +81,28 @@ class Mixture:
 
 def mixture(plan: Blueprint, layer: int) -> Mixture:
     """The block of a layer with experts; ModelFileError where a tensor is missing or does not fit."""
-    model, claims, shared = plan.model, plan.claims, plan.facts.gated_shared_expert
-    norm = plan.norm_before_feed_forward(layer)
+    model, claims, gated = plan.model, plan.claims, plan.facts.gated_shared_expert
+    shared = gated or (plan.facts.shared_expert and weight_in(layer, SHARED.down) in claims)
+    norm, adds = plan.norm_before_feed_forward(layer), plan.addition(layer, 1)
     dense = [norm, *claims.linear(in_layer(layer, ROUTER), model.n_embd, model.n_experts)]
     gate = weight_in(layer, SHARED_GATE)
-    vector_gate = shared and len(claims.shape(gate)) == 1
-    if shared:
+    vector_gate = gated and len(claims.shape(gate)) == 1
+    if gated:
         dense.append(claims.need(gate, model.n_embd) if vector_gate else claims.need(gate, model.n_embd, 1))
+    if shared:
         dense += claim_unit(model.n_embd, SHARED.names(layer), claims)
     return Mixture(
         layer=layer,
-        dense=tuple(dense),
+        dense=(*dense, *filter(None, [adds.norm])),
         routed=_stacks(plan, layer),
         norm=norm,
+        adds=adds,
         n_experts=model.n_experts,
         n_used=model.n_experts_used,
         epsilon=plan.epsilon,
         gates_sum_to_one=plan.facts.gates_sum_to_one,
         shared=shared,
+        gated=gated,
         vector_gate=vector_gate,
     )
 

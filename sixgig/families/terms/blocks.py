@@ -37,7 +37,9 @@ class Blocks:
     biases: attn_output and the feed-forward part may have some; queries, keys and values may everywhere.
     gate_in_up: the feed-forward part's gate lies above ffn_up, in one matrix.
     fused_experts: routed experts may have gate above up in one stack.
-    gates_sum_to_one: those of the chosen experts, a softmax over all. gated_shared_expert: one beside them.
+    gates_sum_to_one: those of the chosen experts, a softmax over all.
+    gated_shared_expert: one beside them. shared_expert: one without a gate, if the file has it.
+    scales: attention.scale, embedding_scale, residual_scale and logit_scale count.
     embedding_by_width: the embedding is multiplied by sqrt(n_embd). capped_logits: final_logit_softcapping.
     """
 
@@ -57,5 +59,7 @@ class Blocks:
     fused_experts: bool = False
     gates_sum_to_one: bool = True
     gated_shared_expert: bool = False
+    shared_expert: bool = False
+    scales: bool = False
     embedding_by_width: bool = False
     capped_logits: bool = False
