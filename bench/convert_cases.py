@@ -356,5 +356,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "glm4": ("Glm4ForCausalLM", {"head_dim": 32, "rope_parameters": PARTLY | {"partial_rotary_factor": 0.5}}),
-    "cohere2": ("Cohere2ForCausalLM", {"sliding_window": 16, "tie_word_embeddings": True}),
+    "cohere2": (
+        "Cohere2ForCausalLM",
+        {"sliding_window": 16, "tie_word_embeddings": True, "rotary_pct": 1.0, "use_qk_norm": False},
+    ),
 }

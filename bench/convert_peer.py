@@ -166,12 +166,13 @@ def write_pieces(folder: Path) -> None:
 def convert_by_peer(folder: Path, source: Path) -> None:
     """llama.cpp's converter on one folder; it cannot know our tokenizer, so it is told how to read it."""
     sys.path.insert(0, str(source))
-    from conversion import base, ernie, hunyuan, phi
+    from conversion import base, ernie, gemma, glm, hunyuan, phi
 
     base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
     ernie.Ernie4_5Model.set_vocab = base.TextModel._set_vocab_gpt2
     hunyuan.HunYuanMoEModel.set_vocab = base.TextModel._set_vocab_gpt2
-    phi.Phi3MiniModel.set_vocab = base.TextModel._set_vocab_gpt2
+    for model in (phi.Phi3MiniModel, gemma.Gemma2Model, glm.Glm4Model):
+        model.set_vocab = base.TextModel._set_vocab_gpt2
     base.TextModel._set_vocab_glm = base.TextModel._set_vocab_gpt2
     script = source / "convert_hf_to_gguf.py"
     out = folder / "peer.gguf"

@@ -27,10 +27,9 @@ def model_name(folder: str, vocabulary: Vocabulary) -> str:
     missing = (_ALWAYS | _NEVER) - known
     if missing or theirs != vocabulary.stripping:
         token = sorted(missing or theirs ^ vocabulary.stripping)[0]
-        numbers = (
-            f"rstrip of {len(vocabulary.stripping)} is true; llama.cpp has that for Phi 3, "
-            f"of which {token[:40]!r} differs"
-        )
+        n_stripping = len(vocabulary.stripping)
+        differs = f"llama.cpp does so as Phi 3 does, which differs in {token[:40]!r}"
+        numbers = f"rstrip is true of {n_stripping}; {differs}"
         raise ModelFileError(
             "tokenizer.json: an added token cannot be carried over", numbers, "use a GGUF of the model"
         )

@@ -3,6 +3,7 @@
 Which way, the shape tells: releases of transformers differ in what they save.
 """
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.cuts import ExpertCuts
 from sixgig.families.terms.family import Family
@@ -72,6 +73,7 @@ def vision_keys(config: Config) -> Keys:
 
 FAMILY = Family(
     "qwen3vlmoe",
+    tuning=Blocks(Pairs.HALVES, text_sections=True, head_norms=True),
     expert_cuts=ExpertCuts(),
     recipes=(
         Recipe(

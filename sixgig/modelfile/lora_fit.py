@@ -18,7 +18,7 @@ from sixgig.modelfile.tensor import Tensor
 _CURE = "use an adapter that was made for this model"
 _ADAPTABLE = {
     Role.ATTENTION, Role.LINEAR_ATTENTION, Role.FEED_FORWARD, Role.SHARED_EXPERT, Role.ROUTED_EXPERT,
-    Role.ROUTER, Role.HEAD, Role.INDEXER, Role.PROJECTION,
+    Role.ROUTER, Role.HEAD,
 }  # fmt: skip
 
 

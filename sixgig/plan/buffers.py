@@ -2,8 +2,8 @@
 
 llama.cpp's graph allocator reuses memory, so that the largest step decides: the feed-forward part, the
 experts' outputs before they are summed, or attention; all grow with the ubatch. The attention mask (16 bits
-for each cell and token, once for all layers that hold them all and once for sliding ones) is always there.
-Fitted to the engine's own figures for eight models of 8 to 122 billion parameters; LOG.md has the error.
+for each cell and token) is there once for layers that hold all cells and once for sliding ones. Fitted to the
+engine's own figures for eight models of 8 to 122 billion parameters; LOG.md has the error.
 """
 
 from __future__ import annotations

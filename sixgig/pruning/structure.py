@@ -55,7 +55,7 @@ def _unknown(model: ModelFile) -> UsageError:
         else ("dense models", {name for name, one in families().items() if one.dense_cuts})
     )
     return UsageError(
-        f"nothing is known about pruning {model.architecture}",
+        f"what may be cut out of {model.architecture} is not declared",
         f"{kind} that can be: {', '.join(sorted(known))}",
         "shrink it with --no-prune",
     )

@@ -22,8 +22,8 @@ def write(family: str, path: Path, **metadata: Any) -> Path:
         "architecture": family,
         "routed": "Q4_0",
         "dense": "Q8_0",
-        "metadata": _COMMON | keys | changed,
-        "tensors": _OUTSIDE + tensors,
+        "metadata": _COMMON | {key: value for key, value in keys.items() if key != _TIED} | changed,
+        "tensors": _OUTSIDE[: 1 if _TIED in keys else 2] + tensors,
     }
     return write_description(description, family, path)
 
@@ -105,6 +105,7 @@ def _prediction(*more: str) -> list[Tensor]:
     return [_tensor("nextn.eh_proj.weight", 2 * WIDTH, WIDTH, layers="only 4"), *norms]
 
 
+_TIED = "tied"  # no key of the file: there is no head beside the embedding
 _FINAL: Tensor = {"name": "output_norm.weight", "shape": [WIDTH], "type": "F32"}
 _NORMS = [_norm("attn_norm"), _norm("ffn_norm"), _FINAL]
 _LEAD = {"ARCH.leading_dense_block_count": 1}
@@ -297,7 +298,41 @@ def _granite() -> Parts:
     return _NO_EXPERTS | {"ARCH.logit_scale": 1.0}, [*_NORMS, *_attention(), *_dense("all")]
 
 
-DENSE = ("qwen2", "qwen35", "granite", "seed_oss", "gemma3", "mistral3", "phi3")
+def _gemma2() -> Parts:
+    """As Gemma 3 without norms of heads, every other layer sliding, its head the embedding."""
+    norms = [_norm(stem) for stem in ("post_attention_norm", "post_ffw_norm")]
+    return _NO_EXPERTS | {_TIED: True}, [*_NORMS, *norms, *_attention(), *_dense("all")]
+
+
+def _smollm3() -> Parts:
+    return _NO_EXPERTS, [*_NORMS, *_attention(), *_dense("all")]
+
+
+def _olmo2() -> Parts:
+    """Norms behind each part only, and over all heads together."""
+    norms = [_norm("post_attention_norm"), _norm("post_ffw_norm"), _norm("attn_q_norm", Q)]
+    keys = _NO_EXPERTS | {"ARCH.attention.sliding_window": 512}
+    return keys, [*norms, _norm("attn_k_norm", KV), _FINAL, *_attention(), *_dense("all")]
+
+
+def _glm4() -> Parts:
+    """Gate and up fused."""
+    norms = [_norm(stem) for stem in ("post_attention_norm", "post_ffw_norm")]
+    up, down = _tensor("ffn_up", WIDTH, 2 * HIDDEN), _tensor("ffn_down", HIDDEN, WIDTH)
+    return _NO_EXPERTS, [*_NORMS, *norms, *_attention(), up, down]
+
+
+def _cohere2() -> Parts:
+    """One norm a layer, its head the embedding."""
+    keys = {
+        _TIED: True,
+        "ARCH.attention.sliding_window": 512,
+        "ARCH.attention.layer_norm_epsilon": 1e-5,
+        "ARCH.logit_scale": 0.25,
+    }
+    return _NO_EXPERTS | keys, [_norm("attn_norm"), _FINAL, *_attention(), *_dense("all")]
+
+
 FAMILIES: dict[str, Callable[[], Parts]] = {
     "llama4": _llama4,
     "lfm2moe": _lfm2moe,
@@ -320,4 +355,10 @@ FAMILIES: dict[str, Callable[[], Parts]] = {
     "gemma3": _gemma3,
     "mistral3": _mistral3,
     "phi3": _phi3,
+    "gemma2": _gemma2,
+    "smollm3": _smollm3,
+    "olmo2": _olmo2,
+    "glm4": _glm4,
+    "cohere2": _cohere2,
 }
+DENSE = tuple(name for name, parts in FAMILIES.items() if parts()[0].get("ARCH.expert_count") == 0)

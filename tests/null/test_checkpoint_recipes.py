@@ -138,7 +138,6 @@ def test_which_families_there_are() -> None:
         "bailingmoe2",
         "deci",
         "deepseek",
-        "granite",
     }
 
 

@@ -67,6 +67,14 @@ CHOSEN = [
     "phi3-window",
     "phi3-longrope",
     "phi3-longrope-short",
+    "gemma2",
+    "granite",
+    "granite-longrope",
+    "smollm3",
+    "olmo2",
+    "olmo3",
+    "glm4",
+    "cohere2",
 ]
 
 

@@ -11,6 +11,7 @@ from sixgig.families.terms.names import inside_layer
 from sixgig.modelfile import open_model
 from tests.tiny.models import DENSE, MIXTURES
 
+ROOT = Path(__file__).parents[2]
 EXPERT_BIASES = {"ffn_gate_exps.bias", "ffn_up_exps.bias", "ffn_down_exps.bias"}
 FACTORS = {"rope_factors_long.weight", "rope_factors_short.weight"}
 
@@ -20,6 +21,12 @@ def test_a_family_is_found_by_its_files_name() -> None:
     files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
     assert len(families()) == len(files) > 20
     assert family("ernie4_5-moe").declared
+
+
+def test_the_record_of_a_new_family_shows_its_file_as_it_is() -> None:
+    (record,) = (ROOT / "docs" / "decisions").glob("*-one-declaration-a-family.md")
+    shown = record.read_text().split("```python\n")[1].split("```")[0]
+    assert shown == (ROOT / "sixgig" / "families" / "seedoss.py").read_text()
 
 
 @pytest.mark.parametrize("architecture", [*MIXTURES, *DENSE])

@@ -20,7 +20,7 @@ from tests.described import families
 from tests.shrink.cut_models import CLOSE, Drawn, header, kill, logits, write
 from tests.tiny.models import MIXTURES
 
-MOE = [*(name for name in families.FAMILIES if name not in families.DENSE), *MIXTURES]
+MOE = [*dict.fromkeys((*(name for name in families.FAMILIES if name not in families.DENSE), *MIXTURES))]
 DEAD, KEPT = (1, 4, 6), (0, 2, 3, 5, 7)
 
 

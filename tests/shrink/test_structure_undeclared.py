@@ -34,7 +34,7 @@ def undeclared(name: str, folder: Path) -> ModelFile:
 def test_the_refusal_names_what_can_be_pruned_and_what_works(name: str, tmp_path: Path) -> None:
     model, (_, asked, known) = undeclared(name, tmp_path), ASKED[name]
     assert not model.family.declared and not can_be_cut(model)
-    with pytest.raises(UsageError, match=f"pruning {name}; {known}.*--no-prune"):
+    with pytest.raises(UsageError, match=f"out of {name} is not declared; {known}.*--no-prune"):
         asked(model)
 
 

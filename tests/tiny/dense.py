@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from gguf import RopeScalingType
 
+from tests.tiny.hybrid import hybrid
 from tests.tiny.sheet import Sheet
 
 TIED = ("gemma3",)  # the embedding is the head
@@ -34,6 +35,12 @@ def _qwen2(sheet: Sheet) -> None:
 
 def _qwen3(sheet: Sheet) -> None:
     _plain(sheet, qk_norm=True)
+
+
+def _qwen35(sheet: Sheet) -> None:
+    width = sheet.sizes.expert_width
+    sheet.writer.add_feed_forward_length(width)
+    hybrid(sheet, lambda layer: sheet.feed_forward(layer, "", width))
 
 
 def _seed_oss(sheet: Sheet) -> None:
@@ -89,6 +96,7 @@ DENSE: dict[str, Callable[[Sheet], None]] = {
     "llama": _plain,
     "qwen2": _qwen2,
     "qwen3": _qwen3,
+    "qwen35": _qwen35,
     "seed_oss": _seed_oss,
     "gemma3": _gemma3,
     "mistral3": _mistral3,

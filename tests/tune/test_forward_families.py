@@ -37,6 +37,7 @@ CASES = (
     "qwen2moe",
     "qwen35",
     "qwen3moe",
+    "qwen3vlmoe",
     "seed_oss",
     "seed_oss-tied-yarn",
 )

@@ -17,7 +17,7 @@ from tests.tune.resident import ResidentWeights, forward_logits, logits_of
 
 Floats = NDArray[np.float32]
 ARCHITECTURES = (
-    *("llama", "mixtral", "qwen2", "qwen3", "qwen3moe", "qwen35moe", "seed_oss"),
+    *("llama", "mixtral", "qwen2", "qwen3", "qwen3moe", "qwen35", "qwen35moe", "qwen3vlmoe", "seed_oss"),
     *("gemma3", "mistral3", "phi3"),
 )
 PROMPT = [3 + i * i * 7 % 251 for i in range(90)]
