@@ -65,6 +65,7 @@ CASES: dict[str, tuple[str, Mapping[str, object]]] = {
         {"rope.scaling.original_context_length": 2048},
     ),
     "LongRoPE of phi3, trained with its context": ("phi3", {"rope.scaling.original_context_length": None}),
+    "sections that leave pairs of text still": ("qwen35moe", {"rope.dimension_sections": [3, 3, 3, 7]}),
     "LongRoPE's scale": ("phi3", {"rope.scaling.type": "longrope", "rope.scaling.factor": 2.0}),
 }
 
@@ -73,7 +74,7 @@ CASES: dict[str, tuple[str, Mapping[str, object]]] = {
 def test_positions_are_as_the_file_says(tiny: Tiny, tmp_path: Path, case: str) -> None:
     """And it matters: the file without these pairs has other logits."""
     architecture, pairs = CASES[case]
-    source = tiny(architecture, "F32", n_layers=2, n_experts=4)
+    source = tiny(architecture, "F32", n_layers=4 if architecture == "qwen35moe" else 2, n_experts=4)
     changes = {f"{architecture}.{key}": value for key, value in pairs.items()}
     path = write_variant(source, tmp_path / "changed.gguf", tensors_of(source), changes)
     expected, near = engine_logits(path), HALF if architecture == "gemma3" else TIGHT

@@ -27,7 +27,7 @@ class Blocks:
     """Of one architecture; a default is what most do. Which layers slide is the family's SlidingRule.
 
     frequency_factors: frequencies are divided by rope_freqs or rope_factors_long or _short, where those are.
-    text_sections: channels belong to sections for time, height and width, which for text are one position.
+    text_sections: channels belong to sections, of which those for time, height and width count text.
     yarn_keys: YaRN's betas and its multiplier are read from the file, not taken for granted.
     temperature: queries grow with the position, by attention.temperature_scale.
     gated_attention: each query comes with a gate for its head's output. head_norms: of queries and keys.
