@@ -14,7 +14,7 @@ from sixgig.inference.engine import Engine, observing
 from sixgig.inference.loading import Progress
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.placing import placed, require_room
-from sixgig.inference.purpose import require_runnable
+from sixgig.inference.purpose import require_runnable, require_whole
 from sixgig.inference.room import allowed, require_context
 from sixgig.inference.threads import choose_waiting
 from sixgig.llamacpp import let_threads_sleep
@@ -153,6 +153,7 @@ def arrange(
     beside: what else the process will hold. Raises BudgetError with the smallest budget that works, and what
     Pager raises; ModelFileError for a bad adapter.
     """
+    require_whole(model)
     allowance = allowed(ram_bytes)
     options = placed(options or EngineOptions(), model, placement or Placement())
     paging = paging or PagingOptions()

@@ -34,6 +34,15 @@ def require_computable(model: ModelFile, traits: ModelTraits) -> None:
         raise ModelFileError(what, traits.fault, "the file is damaged: convert it again, or take another")
 
 
+def require_whole(model: ModelFile) -> None:
+    """ModelFileError for a draft, by its file: it guesses from the states of another what that one says."""
+    numbers = model.hyperparameters
+    reads_another = f"{model.architecture}.target_layers" in model.metadata
+    if reads_another or numbers.n_prediction_layers == numbers.n_layers:
+        what = f"{model.name} is a draft for another model ({model.architecture}): nothing runs it by itself"
+        raise ModelFileError(what, cure="llama.cpp's llama-server takes it beside that model: --model-draft")
+
+
 def require_runnable(model: ModelFile, traits: ModelTraits, options: EngineOptions) -> None:
     """ModelFileError where the engine would end the process, or give nonsense, once it evaluates text.
 

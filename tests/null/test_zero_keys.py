@@ -32,8 +32,8 @@ def with_zeros(tiny: Tiny, architecture: str, path: Path) -> Path:
     model = open_model(source)
     keys = [f"{model.architecture}.{name}" for name in ZEROS]
     absent = {key: 0 for key in keys if key not in model.metadata}
-    if architecture == "qwen35moe":  # 0 for all layers would say that none is recurrent
-        del absent["qwen35moe.attention.recurrent_layers"]
+    if architecture in ("qwen35", "qwen35moe"):  # 0 for all layers would say that none is recurrent
+        del absent[f"{architecture}.attention.recurrent_layers"]
     return edited(source, path, absent | {f"{model.architecture}.rope.scaling.factor": 0.0})
 
 
