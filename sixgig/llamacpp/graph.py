@@ -67,12 +67,13 @@ def operation(c: ctypes.CDLL, name: bytes) -> int:
 
 
 def _planned(c: ctypes.CDLL, context: int) -> int:
-    """The graph of one token, valid until another is planned."""
+    """The graph of one token of each sequence, valid until another is planned."""
     if not hasattr(c, _RESERVE):
         raise EngineError("the llama.cpp library cannot say what a model computes", f"no {_RESERVE}")
     address = ctypes.cast(getattr(c, _RESERVE), c_void_p).value or 0
     reserve = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_uint32, c_uint32, c_uint32)(address)
-    graph: int | None = reserve(context, 1, 1, 1)
+    n_sequences = c.llama_n_seq_max(context)
+    graph: int | None = reserve(context, n_sequences, n_sequences, n_sequences)
     if graph is None:
         raise EngineError("llama.cpp cannot plan a graph")
     return graph
