@@ -74,10 +74,9 @@ def test_embeddings_are_those_of_the_wheels_own_server_paged_or_not(skipped, nam
         assert np.array_equal(served.logits["paged"], stock.logits["plain"])
 
 
-@pytest.mark.parametrize("name", ["gemma4", "rwkv6"])
-def test_served_with_two_sequences_its_tokens_are_those_of_the_wheels_own_server(skipped, name):
+def test_served_with_two_sequences_gemma_4_gives_the_tokens_of_the_wheels_own_server(skipped):
     works = ("stock text", "served text")
-    stock, served = (outcome(work, skipped(name), serving_job.__name__) for work in works)
+    stock, served = (outcome(work, skipped("gemma4"), serving_job.__name__) for work in works)
     assert not stock.failure and not served.failure, (stock.failure, served.failure)
     assert served.logits["tokens"].tolist() == stock.logits["tokens"].tolist()
 
