@@ -1,4 +1,4 @@
-"""The mixture made of SmolLM2, as it begins: the dense model's logits; real text is paged to the same bits."""
+"""The mixture made of SmolLM2, as it begins: the dense logits, and real text paged to the same bits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_with_even_gates_its_logits_are_the_dense_models_to_the_bit(
 def test_with_its_first_routers_they_differ_by_the_rounding_of_activations(
     smollm2: Path, mixture: ModelFile, text: Text
 ) -> None:
-    """Two gates that add up to 1 round a value otherwise; its 8 bits may then be others, layer after layer."""
+    """Two gates that add up to 1 round a value otherwise, and its 8 bits may then be others."""
     tokens = text.held_out[0][:64]
     found = apart(*(logits_of(model, tokens, THREADS) for model in (open_model(smollm2), mixture)))
     assert found["rms_difference"] < 0.05 * found["deviation"] and found["same_top1"] >= 0.95
