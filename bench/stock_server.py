@@ -23,14 +23,9 @@ from sixgig.llamacpp.pin import WHEEL, WHEEL_VERSION
 
 SDIST_SHA256 = "c17ee1163006f70726abb9f72137830818f3d8cb60bfc34cb232d08428eaa22b"
 _SOURCES = Path("thirdparty/llama.cpp")
-_OFF = (
-    "GGML_NATIVE",
-    "LLAMA_BUILD_UI",
-    "LLAMA_CURL",
-    "LLAMA_OPENSSL",
-    "LLAMA_BUILD_TESTS",
-    "LLAMA_BUILD_EXAMPLES",
-)
+SERVER, GENERATOR = "llama-server", "test-llama-archs"
+FOLDER = user_cache_path("sixgig") / "stock"
+_OFF = ("GGML_NATIVE", "LLAMA_BUILD_UI", "LLAMA_CURL", "LLAMA_OPENSSL", "LLAMA_BUILD_EXAMPLES")
 _ON = ("BUILD_SHARED_LIBS", "GGML_BACKEND_DL", "LLAMA_BUILD_SERVER", "LLAMA_BUILD_TOOLS")
 
 
@@ -39,26 +34,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="build llama-server with dynamic backends from the pinned sources"
     )
-    parser.add_argument(
-        "--folder", type=Path, default=user_cache_path("sixgig") / "stock", help="where to build"
-    )
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where to build")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="compilers side by side")
     options = parser.parse_args(arguments)
     try:
-        print(llama_server(options.folder, options.jobs))
+        print(stock_program(SERVER, options.folder, options.jobs))
     except SixgigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def llama_server(folder: Path, jobs: int) -> Path:
-    """The program, built below `folder` where it is not there yet. Raises EngineError with what failed."""
+def stock_program(name: str, folder: Path = FOLDER, jobs: int = os.cpu_count() or 1) -> Path:
+    """SERVER or GENERATOR, built below `folder` where it is not there yet. EngineError: what failed."""
     place = folder / f"{WHEEL}-{WHEEL_VERSION}"
-    program = place / "build" / "bin" / "llama-server"
+    program = place / "build" / "bin" / name
     if not program.is_file():
         place.mkdir(parents=True, exist_ok=True)
-        _build(_sources(place), place / "build", jobs)
+        _build(_sources(place), place / "build", jobs, name)
     return program
 
 
@@ -78,14 +71,15 @@ def _sources(place: Path) -> Path:
     return unpacked
 
 
-def _build(sources: Path, build: Path, jobs: int) -> None:
+def _build(sources: Path, build: Path, jobs: int, name: str) -> None:
     cmake = shutil.which("cmake")
     if cmake is None:
         raise EngineError("CMake is missing", "looked for cmake in PATH", "pip install cmake ninja")
     generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-    switches = [*(f"-D{name}=OFF" for name in _OFF), *(f"-D{name}=ON" for name in _ON)]
+    switches = [*(f"-D{switch}=OFF" for switch in _OFF), *(f"-D{switch}=ON" for switch in _ON)]
+    switches.append(f"-DLLAMA_BUILD_TESTS={'ON' if name == GENERATOR else 'OFF'}")
     _run([cmake, "-S", str(sources), "-B", str(build), *generator, "-DCMAKE_BUILD_TYPE=Release", *switches])
-    _run([cmake, "--build", str(build), "--parallel", str(jobs), "--target", "llama-server", "ggml-cpu"])
+    _run([cmake, "--build", str(build), "--parallel", str(jobs), "--target", name, "ggml-cpu"])
 
 
 def _run(command: list[str]) -> None:

@@ -8,19 +8,21 @@ from os import SEEK_END
 from pathlib import Path
 from typing import BinaryIO
 
-from sixgig.checkpoint.config import Config, read_config
 from sixgig.checkpoint.content import checkpoint_digest
-from sixgig.checkpoint.folder import read_tensors
+from sixgig.checkpoint.folder import read_config, read_tensors
 from sixgig.checkpoint.header import write_header
 from sixgig.checkpoint.planning import plan_targets
 from sixgig.checkpoint.proof import OpenTokenizer, prove
-from sixgig.checkpoint.recipes import recipe_of
 from sixgig.checkpoint.settings import require_carried
 from sixgig.checkpoint.special import read_special
 from sixgig.checkpoint.target import Target, count_broken
 from sixgig.checkpoint.vocabulary import read_vocabulary
 from sixgig.checkpoint.whole import whole_file
 from sixgig.errors import BudgetError, ModelFileError, UsageError
+from sixgig.families import recipes
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.names import EMBEDDING
+from sixgig.families.terms.recipe import Recipe
 from sixgig.modelfile.header import padded
 from sixgig.units import format_bytes
 
@@ -79,6 +81,17 @@ def convert(
         tell(f"{sum(broken.values())} weights are no finite numbers (NaN or infinite), in {names}")
 
 
+def recipe_of(config: Config) -> Recipe:
+    """The recipe for what config.json says it is; ModelFileError naming those there are."""
+    if config.architecture not in recipes():
+        raise ModelFileError(
+            f"a checkpoint of {config.architecture or 'no named architecture'} cannot be converted",
+            f"these can: {', '.join(sorted(recipes()))}",
+            "use a GGUF file of the model",
+        )
+    return recipes()[config.architecture]
+
+
 def _ignore(_: object) -> None:
     """Nobody asked."""
 
@@ -86,7 +99,7 @@ def _ignore(_: object) -> None:
 def _n_tokens(targets: Iterable[Target]) -> int:
     """Rows of the embedding, which the tokenizer must fill exactly."""
     for target in targets:
-        if target.name == "token_embd.weight":
+        if target.name == EMBEDDING:
             return target.shape[0]
     raise ModelFileError("the checkpoint has no token embedding", cure="fetch all files of the repository")
 

@@ -1,10 +1,11 @@
-"""The tensors of a checkpoint folder: one file, or the shards an index names."""
+"""The files of a checkpoint folder: config.json, and tensors in one file or the shards an index names."""
 
 import re
 from pathlib import Path
 
 from sixgig.checkpoint.safetensors import Stored, damaged, first_repeated, read_json, read_stored
 from sixgig.errors import ModelFileError
+from sixgig.families.terms.config import Config
 from sixgig.modelfile.checkpoint_folder import INDEX, shard_names
 
 _SHARD = re.compile(r"model-([0-9]{5})-of-([0-9]{5})\.safetensors", re.ASCII)
@@ -63,3 +64,11 @@ def _check_index(folder: Path, index: dict[str, str], found: dict[str, Stored]) 
     if wrong or extra:
         numbers = f"{len(wrong)} missing, {len(extra)} not announced, such as {(wrong or extra)[0][:80]!r}"
         raise ModelFileError(f"{folder.name}: {INDEX} and the weight files disagree", numbers, _CURE)
+
+
+def read_config(folder: Path) -> Config:
+    """The folder's config.json; ModelFileError when it is missing or damaged."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelFileError(f"{folder.name} has no config.json", cure="fetch the whole repository")
+    return Config(read_json(path, 16 * 2**20))

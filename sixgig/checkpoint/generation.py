@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from sixgig.checkpoint.config import Config
 from sixgig.errors import ModelFileError
+from sixgig.families.terms.config import Config
 
 _NAME = "generation_config.json"
 _CURE = f"correct it in {_NAME}, or take it out"

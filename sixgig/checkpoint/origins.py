@@ -8,10 +8,9 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Rule, pattern_of
-from sixgig.checkpoint.recipes import RECIPES
 from sixgig.families import Role
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.recipe import Rule, pattern_of
 from sixgig.modelfile import ModelFile, Tensor
 
 Order = NDArray[np.intp]
@@ -36,7 +35,7 @@ class Origins:
     """Of one model's matrices. The sizes that orders depend on come from the GGUF's own metadata."""
 
     def __init__(self, model: ModelFile) -> None:
-        self._by_source = _by_source(model.architecture)
+        self._by_source = next((recipe.by_source for recipe in model.family.recipes), {})
         self._config = _config(model)
         self._tensors = {tensor.name: tensor for tensor in model.tensors}
 
@@ -67,12 +66,6 @@ class Origins:
         """All tensors made from the rule's source: its rows are theirs together."""
         names = (_numbered(one.target, layer) for one in self._by_source[rule.source])
         return [self._tensors[name] for name in names if name in self._tensors]
-
-
-def _by_source(architecture: str) -> dict[str, list[Rule]]:
-    """Rules of the architecture as GGUF names it, by what they take; none for one that has no recipe."""
-    found = (recipe.by_source for recipe in RECIPES.values() if recipe.architecture == architecture)
-    return next(found, {})
 
 
 def _config(model: ModelFile) -> Config:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 from sixgig.checkpoint.completeness import check_complete, with_head
-from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipe import Recipe, Rule, pattern_of
 from sixgig.checkpoint.safetensors import Stored
 from sixgig.checkpoint.target import Calculated, Converted, Target, converted
 from sixgig.errors import ModelFileError
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.recipe import Recipe, Rule, pattern_of
 
 _TEXT = "language_model."
 Grouped = dict[str, tuple[Rule, dict[int | None, Stored]]]

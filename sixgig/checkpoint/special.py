@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.generation import sampling, stop_tokens
 from sixgig.checkpoint.safetensors import damaged, read_json
 from sixgig.checkpoint.tokenizer_file import Beside, Prefix, frame
 from sixgig.checkpoint.tokenizer_settings import check_settings
 from sixgig.checkpoint.vocabulary import Vocabulary
 from sixgig.errors import ModelFileError
+from sixgig.families.terms.config import Config
 
 _KINDS = ("bos", "eos", "unk", "sep", "pad", "mask")
 _LONGEST_JSON_BYTES = 64 * 2**20

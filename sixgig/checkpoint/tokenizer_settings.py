@@ -6,10 +6,10 @@ Source: transformers' TokenizersBackend. Tokens that are put around a text are c
 from pathlib import Path
 from typing import Any
 
-from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.safetensors import damaged
 from sixgig.checkpoint.tokenizer_file import SPACE, Beside, Prefix, refuse
 from sixgig.checkpoint.vocabulary import Vocabulary
+from sixgig.families.terms.config import Config
 
 _CLEAN_UP = (
     "clean_up_tokenization_spaces",

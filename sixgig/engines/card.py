@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sixgig.errors import ModelFileError
 from sixgig.inference.options import CONTEXT_STEP, EngineOptions
+from sixgig.inference.purpose import pooling_of
 from sixgig.inference.serving import serving_tiers
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.lora import find_lora
@@ -24,7 +25,6 @@ from sixgig.plan import (
 )
 
 DEFAULT_CONTEXT = 4096
-POOLINGS = {1: "mean", 2: "cls", 3: "last"}  # as GGUF numbers them
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
         require_unmerged(adapter, model)
     trained = model.context_length or spec.context or DEFAULT_CONTEXT
     context = _served_context(spec.context or DEFAULT_CONTEXT, trained)
-    pooling = spec.pooling or _pooling(model)
+    pooling = spec.pooling or pooling_of(model)
     ubatch = context if pooling else ubatch
     options = EngineOptions(context=context, sequences=spec.sequences, ubatch=ubatch)
     return ModelCard(
@@ -136,11 +136,6 @@ def _smallest(model: ModelFile, options: EngineOptions, paged: bool) -> int:
     return smallest_budget(
         needs.with_tiers(serving_tiers(model, options)), ("paged",) if paged else ("unpaged",)
     )
-
-
-def _pooling(model: ModelFile) -> str | None:
-    """How an embedding model pools; None for one that generates."""
-    return POOLINGS.get(model.metadata.integer(f"{model.architecture}.pooling_type") or 0)
 
 
 def _file_type(model: ModelFile) -> str:

@@ -1,5 +1,23 @@
 """Qwen3.5 with experts: Gated DeltaNet, every fourth layer full attention, one gated shared expert."""
 
-from sixgig.families.terms.family import DELTA_NET_ROLES, POST_ATTENTION_NORM, Family, RouterRule
+from dataclasses import replace
 
-FAMILY = Family("qwen35moe", roles=DELTA_NET_ROLES, router=RouterRule(input_norm=POST_ATTENTION_NORM))
+from sixgig.families.terms.cuts import ExpertCuts
+from sixgig.families.terms.family import DELTA_NET_ROLES, POST_ATTENTION_NORM, Family, RouterRule
+from sixgig.families.terms.qwen import EVERY_LAYER_ROUTED, GATED_DELTA_NET, hybrid
+from sixgig.families.terms.sources import GATED_SHARED_EXPERT, MIXTURE
+
+FAMILY = Family(
+    "qwen35moe",
+    roles=DELTA_NET_ROLES,
+    tuning=replace(GATED_DELTA_NET, gated_shared_expert=True),
+    router=RouterRule(input_norm=POST_ATTENTION_NORM),
+    expert_cuts=ExpertCuts(),
+    recipes=(
+        hybrid(
+            ("Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration"),
+            (*MIXTURE, *GATED_SHARED_EXPERT),
+            EVERY_LAYER_ROUTED | {"norm_topk_prob": (True, None)},
+        ),
+    ),
+)

@@ -1,11 +1,13 @@
 """What the engine itself says that a model and a context take, before anything of them is allocated."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 from sixgig.inference.adapters import Adapter
 from sixgig.inference.measure import Measured, measure
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.purpose import require_computable
 from sixgig.inference.trial import require_openable
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import ModelStream, Pager
@@ -18,17 +20,17 @@ def dry_load(
 ) -> Measured:
     """Open the model without allocating; with `pager`, its experts go to the pager.
 
-    Raises as measure() and require_openable().
+    Raises as measure(), require_openable() and require_computable().
     """
     require_openable(model, options, adapter)
     stream = ModelStream(model, page=pager is not None)
     try:
-        if pager is None:
-            return measure(model.parts, options, stream.source, adapter)
-        with pager.loading():
-            return measure(model.parts, options, stream.source, adapter)
+        with nullcontext() if pager is None else pager.loading():
+            measured = measure(model.parts, options, stream.source, adapter)
     finally:
         stream.close()
+    require_computable(model, measured.traits)
+    return measured
 
 
 def engine_figures(model: ModelFile, task: Task, threads: int) -> Callable[[Placement, Mode], EngineBytes]:

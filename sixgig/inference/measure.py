@@ -9,16 +9,17 @@ from sixgig.hardware.memory import ProcessMemory, give_back, process_memory
 from sixgig.inference.adapters import Adapter
 from sixgig.inference.loading import load_weights
 from sixgig.inference.options import EngineOptions
-from sixgig.llamacpp import BufferNeed, load_library, memory_breakdown
+from sixgig.llamacpp import BufferNeed, ModelTraits, load_library, memory_breakdown, model_traits
 
 
 @dataclass(frozen=True)
 class Measured:
     """buffers: what the engine would allocate, by buffer type. process: this process with the model open but
-    nothing of that allocated: interpreter, library, vocabulary, graphs."""
+    nothing of that allocated: interpreter, library, vocabulary, graphs. traits: what the model is."""
 
     buffers: tuple[BufferNeed, ...]
     process: ProcessMemory
+    traits: ModelTraits
 
 
 def measure(
@@ -47,7 +48,8 @@ def measure(
             if adapter is not None:
                 adapter.apply(library, context, adapter.load(library, model))
                 process = _grown(process, sum(adapter.file.sizes_bytes))
-            measured = Measured(memory_breakdown(library.c, context), process)
+            buffers = memory_breakdown(library.c, context)
+            measured = Measured(buffers, process, model_traits(library.c, model, context))
         finally:
             library.c.llama_free(context)
     finally:

@@ -143,7 +143,8 @@ def _dead(model: ModelFile, adapter: Adapter | None, number: int, words: str) ->
 def _unusable(model: ModelFile, adapter: Adapter | None, numbers: str) -> ModelFileError:
     beside = f" with {adapter.file.path.name}" if adapter else ""
     what = f"llama.cpp cannot open {model.parts[0].name}{beside}"
-    return ModelFileError(what, numbers, "the file is damaged: convert it again, or take another")
+    cure = "the file is damaged or of a kind that this engine does not run: convert it again, or take another"
+    return ModelFileError(what, numbers, cure)
 
 
 def _last_words(said: bytes) -> str:

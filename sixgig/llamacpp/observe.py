@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Collection
-from ctypes import CFUNCTYPE, c_bool, c_char, c_int, c_int32, c_int64, c_size_t, c_uint8, c_void_p
+from ctypes import CFUNCTYPE, c_bool, c_char, c_int64, c_size_t, c_uint8, c_void_p
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sixgig.errors import EngineError
+from sixgig.llamacpp.graph import operation
 from sixgig.llamacpp.pin import BUILD, CURE_DAMAGED
-from sixgig.llamacpp.structs import InitParams
+from sixgig.llamacpp.structs import InitParams, Tensor
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
 _DTYPES: dict[int, type[Any]] = {0: np.float32, 1: np.float16, 26: np.int32}  # by ggml_type
 _CALLBACK = CFUNCTYPE(c_bool, c_void_p, c_bool, c_void_p)
 _OBJECT_BYTES = 32  # ggml_object, which precedes each tensor in its context
-_MOST_OPERATIONS = 256
 _WEIGHTED, _STREAM = b"ffn_moe_weighted-", b"l_out-"
 
 
@@ -65,27 +65,6 @@ class Observer(Protocol):
 
     def stream(self, layer: int, values: Floats) -> None:
         """The residual stream after a layer, [tokens, n_embd]."""
-
-
-class Tensor(ctypes.Structure):
-    """ggml_tensor of the pinned build, 336 bytes on a 64-bit machine."""
-
-    _fields_: ClassVar[Any] = [
-        ("type", c_int),
-        ("buffer", c_void_p),
-        ("ne", c_int64 * 4),
-        ("nb", c_size_t * 4),
-        ("op", c_int),
-        ("op_params", c_int32 * 16),
-        ("flags", c_int32),
-        ("src", c_void_p * 10),
-        ("view_src", c_void_p),
-        ("view_offs", c_size_t),
-        ("data", c_void_p),
-        ("name", c_char * 64),
-        ("extra", c_void_p),
-        ("padding", c_char * 8),
-    ]
 
 
 class Observation:
@@ -231,14 +210,6 @@ def _layout_problems(c: ctypes.CDLL, context: int, memory: ctypes.Array[c_char])
         "name": first.name == b"a name",
     }
     return [field for field, right in fits.items() if not right]
-
-
-def operation(c: ctypes.CDLL, name: bytes) -> int:
-    """The number of an operation in ggml's enumeration."""
-    for number in range(_MOST_OPERATIONS):
-        if c.ggml_op_name(number) == name:
-            return number
-    raise EngineError(f"the llama.cpp library has no operation {name.decode()}", cure=CURE_DAMAGED)
 
 
 def _function(c: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:

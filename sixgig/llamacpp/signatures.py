@@ -114,6 +114,8 @@ MODELS: dict[str, Signature] = {
     "llama_model_meta_val_str": (c_int32, (c_void_p, c_char_p, c_char_p, c_size_t)),
     "llama_model_chat_template": (c_char_p, (c_void_p, c_char_p)),
     "llama_model_has_encoder": (c_bool, (c_void_p,)),
+    "llama_model_has_decoder": (c_bool, (c_void_p,)),
+    "llama_model_is_diffusion": (c_bool, (c_void_p,)),
     "llama_model_is_recurrent": (c_bool, (c_void_p,)),
     "llama_model_is_hybrid": (c_bool, (c_void_p,)),
 }
@@ -132,6 +134,8 @@ CONTEXTS: dict[str, Signature] = {
     "llama_set_n_threads": (None, (c_void_p, c_int32, c_int32)),
     "llama_decode": (c_int32, (c_void_p, Batch)),
     "llama_synchronize": (None, (c_void_p,)),
+    "ggml_graph_node": (c_void_p, (c_void_p, c_int)),
+    "ggml_graph_n_nodes": (c_int, (c_void_p,)),
     "llama_get_logits_ith": (POINTER(c_float), (c_void_p, c_int32)),
     "llama_get_memory": (c_void_p, (c_void_p,)),
     "llama_memory_clear": (None, (c_void_p, c_bool)),

@@ -9,6 +9,7 @@ from ctypes import (
     CFUNCTYPE,
     POINTER,
     c_bool,
+    c_char,
     c_char_p,
     c_double,
     c_float,
@@ -204,4 +205,25 @@ class TypeTraits(ctypes.Structure):
         ("is_quantised", c_bool),
         ("to_float", c_void_p),
         ("from_float_reference", c_void_p),
+    ]
+
+
+class Tensor(ctypes.Structure):
+    """ggml_tensor of the pinned build, 336 bytes on a 64-bit machine."""
+
+    _fields_: ClassVar[Any] = [
+        ("type", c_int),
+        ("buffer", c_void_p),
+        ("ne", c_int64 * 4),
+        ("nb", c_size_t * 4),
+        ("op", c_int),
+        ("op_params", c_int32 * 16),
+        ("flags", c_int32),
+        ("src", c_void_p * 10),
+        ("view_src", c_void_p),
+        ("view_offs", c_size_t),
+        ("data", c_void_p),
+        ("name", c_char * 64),
+        ("extra", c_void_p),
+        ("padding", c_char * 8),
     ]

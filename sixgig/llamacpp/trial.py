@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 from sixgig.llamacpp.breakdown import plan_buffers
+from sixgig.llamacpp.graph import model_traits
 from sixgig.llamacpp.library import load_library
 from sixgig.llamacpp.log import ERROR
 from sixgig.llamacpp.structs import LOG_CALLBACK, ContextParams, ModelParams
@@ -54,7 +55,10 @@ def _opens(c: ctypes.CDLL, order: dict[str, Any]) -> bool:
     if order["context"] is None:
         return True
     context = c.llama_init_from_model(model, ContextParams.from_buffer_copy(bytes.fromhex(order["context"])))
-    return bool(context) and (order["adapter"] is None or _adapts(c, model, context, order["adapter"]))
+    if not context:
+        return False
+    model_traits(c, model, context)
+    return order["adapter"] is None or _adapts(c, model, context, order["adapter"])
 
 
 def _spell(c: ctypes.CDLL, vocab: int) -> None:

@@ -90,13 +90,11 @@ def read_attention_shape(metadata: Metadata, family: Family, numbers: Hyperparam
 
 
 def _pattern(counts: Counts, n_layers: int) -> tuple[int, tuple[bool, ...]]:
-    """Which layers slide: a period (llama.cpp aborts on 1, which would be none), or a flag for each layer."""
+    """Which layers slide: a period, or a flag for each layer."""
     name = "attention.sliding_window_pattern"
     if counts.is_array(name):
         return 0, counts.flags(name, n_layers)
-    period = counts.one(name, 0, _MAX_COUNT, default=0)
-    counts.require(period != 1, name, "1, must be 0 or at least 2")
-    return period, ()
+    return counts.one(name, 0, _MAX_COUNT, default=0), ()
 
 
 def _latent(counts: Counts) -> Latent | None:

@@ -34,14 +34,9 @@ class Counts:
         value = self.metadata.integer(f"{self.architecture}.{name}")
         return self.checked(name, default if value is None else value, lowest, highest)
 
-    def most(self, name: str, n_layers: int, lowest: int, highest: int) -> int:
-        """The largest of a count given for all layers or for each; 0 when absent."""
-        value = self.metadata.integers(f"{self.architecture}.{name}")
-        if not isinstance(value, list):
-            return self.checked(name, 0 if value is None else value, lowest, highest)
-        self.checked(name + " (its length)", len(value), n_layers, n_layers)
-        self.checked(name, min(value), 0, highest)
-        return self.checked(name, max(value), lowest, highest)
+    def most(self, name: str, n_layers: int, highest: int) -> int:
+        """The largest of a count in [0, highest] given for all layers or for each; 0 when absent."""
+        return max(self.each(name, n_layers, highest, (0,)))
 
     def each(self, name: str, n_layers: int, highest: int, default: tuple[int, ...]) -> tuple[int, ...]:
         """A count in [0, highest] for each layer, given for each or once for all."""

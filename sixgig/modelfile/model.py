@@ -151,7 +151,7 @@ def _checked(headers: tuple[Header, ...]) -> ModelFile:
     shape = read_attention_shape(metadata, declared, numbers)
     model = ModelFile(headers, metadata, _tensors(headers, declared), declared, numbers, shape)
     _check_tensors(model)
-    check_experts(model.tensors, declared, numbers)
+    check_experts(model.tensors, numbers.n_experts)
     return model
 
 

@@ -8,9 +8,9 @@ import pytest
 from gguf import GGUFReader
 
 from sixgig.checkpoint import convert
-from sixgig.checkpoint.config import Config
 from sixgig.checkpoint.generation import sampling, stop_tokens
 from sixgig.errors import ModelFileError
+from sixgig.families.terms.config import Config
 from tests.null.test_checkpoint import write_folder
 
 

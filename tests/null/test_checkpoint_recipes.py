@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sixgig.checkpoint import delta_net
-from sixgig.checkpoint.config import Config
+from sixgig.checkpoint.conversion import recipe_of
 from sixgig.checkpoint.pretokenizers import name_of, steps
-from sixgig.checkpoint.recipe import Recipe, pattern_of
-from sixgig.checkpoint.recipes import RECIPES, recipe_of
-from sixgig.checkpoint.transforms import Array, Transform, Unit
 from sixgig.errors import ModelFileError
-from sixgig.families import Role, families, family
+from sixgig.families import Role, families, family, recipes
+from sixgig.families.terms import delta_net
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.recipe import Recipe, pattern_of
+from sixgig.families.terms.transforms import Array, Transform, Unit
 
 N_KEYS, PER_KEY, KEY, VALUE = 2, 3, 4, 5
 DELTA = Config(
@@ -92,7 +92,7 @@ def rule(recipe: Recipe, target: str) -> Transform:
 def test_the_latent_projection_is_split_by_head() -> None:
     config = Config({"num_attention_heads": 2, "qk_nope_head_dim": 3, "v_head_dim": 4})
     rows = numbered(2 * (3 + 4), 5)
-    recipe = RECIPES["DeepseekV3ForCausalLM"]
+    recipe = recipes()["DeepseekV3ForCausalLM"]
     keys = applied(rule(recipe, "blk.{layer}.attn_k_b.weight"), rows, config)
     values = applied(rule(recipe, "blk.{layer}.attn_v_b.weight"), rows, config)
     for head in range(2):
@@ -102,7 +102,7 @@ def test_the_latent_projection_is_split_by_head() -> None:
 
 def test_gates_and_ups_that_alternate_or_lie_side_by_side() -> None:
     stored = numbered(3, 8)  # inputs, outputs
-    alternating, beside = RECIPES["GptOssForCausalLM"], RECIPES["Llama4ForCausalLM"]
+    alternating, beside = recipes()["GptOssForCausalLM"], recipes()["Llama4ForCausalLM"]
     nothing = Config({})
     for number, name in enumerate(("gate", "up")):
         target = f"blk.{{layer}}.ffn_{name}_exps.weight"
@@ -113,7 +113,7 @@ def test_gates_and_ups_that_alternate_or_lie_side_by_side() -> None:
 
 
 def test_qwen3_vl_is_read_either_way_and_refused_where_the_shape_does_not_tell() -> None:
-    recipe, target = RECIPES["Qwen3VLMoeForConditionalGeneration"], "blk.{layer}.ffn_up_exps.weight"
+    recipe, target = recipes()["Qwen3VLMoeForConditionalGeneration"], "blk.{layer}.ffn_up_exps.weight"
     config = Config({"moe_intermediate_size": 2, "hidden_size": 3})
     stored = numbered(4, 3)
     for values in (stored, stored.T):
@@ -122,9 +122,9 @@ def test_qwen3_vl_is_read_either_way_and_refused_where_the_shape_does_not_tell()
         rule(recipe, target).shape((4, 4), Config({"moe_intermediate_size": 2, "hidden_size": 4}))
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", recipes())
 def test_every_target_is_declared_in_its_family(name: str) -> None:
-    recipe = RECIPES[name]
+    recipe = recipes()[name]
     others = ("exps.bias", "token_embd_norm.weight", "rope_freqs.weight")
     for one in recipe.rules:
         role, layer = family(recipe.architecture).classify(one.target.replace("{layer}", "3"))
@@ -134,7 +134,7 @@ def test_every_target_is_declared_in_its_family(name: str) -> None:
 
 
 def test_which_families_there_are() -> None:
-    assert set(families()) - {recipe.architecture for recipe in RECIPES.values()} == {
+    assert set(families()) - {recipe.architecture for recipe in recipes().values()} == {
         "bailingmoe2",
         "deci",
         "deepseek",
@@ -166,6 +166,7 @@ QWEN2 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 LLAMA3 = QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|", 1)
+SEED = QWEN2.replace(r"\p{N}|", r"\p{N}{1}|", 1).replace(r"\p{N}]+[\r\n]*", r"\p{N}\r\n]+")
 QWEN35 = QWEN2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
 
 
@@ -182,6 +183,7 @@ def split(expression: str) -> dict[str, Any]:
         ([split(QWEN2), {"type": "ByteLevel", "use_regex": False}], "qwen2"),
         ([split(LLAMA3), {"type": "ByteLevel", "use_regex": False}], "llama-bpe"),
         ([split(QWEN35), {"type": "ByteLevel", "use_regex": False}], "qwen35"),
+        ([split(SEED), {"type": "ByteLevel", "use_regex": False}], "seed-coder"),
         ([split(QWEN2), {"type": "ByteLevel"}], None),
         ([split(QWEN2.replace("'s", "'z")), {"type": "ByteLevel", "use_regex": False}], None),
         ([{"type": "Whitespace"}], None),

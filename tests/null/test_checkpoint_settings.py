@@ -9,11 +9,11 @@ import pytest
 from gguf import GGUFReader
 
 from sixgig.checkpoint import convert
-from sixgig.checkpoint.config import Config
-from sixgig.checkpoint.recipes import RECIPES
-from sixgig.checkpoint.rotary import sections
 from sixgig.checkpoint.settings import require_carried
 from sixgig.errors import ModelFileError
+from sixgig.families import recipes
+from sixgig.families.terms.config import Config
+from sixgig.families.terms.rotary import sections
 from tests.null.test_checkpoint import (
     CONFIG,
     HEAD,
@@ -159,10 +159,10 @@ def test_yarn_that_keys_cannot_say_is_refused_where_no_tensor_says_it() -> None:
     for values, word in (({"beta_fast": 16.0}, "beta_fast is 16"), ({"beta_slow": 2.0}, "beta_slow is 2")):
         config = Config(CONFIG | {"rope_theta": 1e4, "rope_scaling": YARN | values})
         with pytest.raises(ModelFileError, match=word):
-            RECIPES["Qwen2ForCausalLM"].keys(config)
+            recipes()["Qwen2ForCausalLM"].keys(config)
     llama3 = Config(CONFIG | {"rope_theta": 1e4, "rope_scaling": {"rope_type": "llama3", "factor": 8.0}})
     with pytest.raises(ModelFileError, match="llama3"):
-        RECIPES["Qwen2ForCausalLM"].keys(llama3)
+        recipes()["Qwen2ForCausalLM"].keys(llama3)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_what_a_family_takes_for_granted_is_refused_where_it_is_said_otherwise(
     name: str, values: dict[str, Any], word: str
 ) -> None:
     with pytest.raises(ModelFileError, match=word):
-        require_carried(RECIPES[name], Config(values))
+        require_carried(recipes()[name], Config(values))
 
 
 def flagged(n_layers: int = 2) -> Tensors:

@@ -16,7 +16,7 @@ from sixgig.inference.dry_load import device_bytes, engine_bytes
 from sixgig.inference.loading import _overrides
 from sixgig.inference.measure import Measured
 from sixgig.inference.placing import placed, require_room
-from sixgig.llamacpp import BufferNeed, ContextParams, load_library
+from sixgig.llamacpp import BufferNeed, ContextParams, ModelTraits, load_library
 from sixgig.modelfile import open_model
 from sixgig.plan import GPU_CONTEXT_BYTES, Placement
 
@@ -30,6 +30,7 @@ MEASURED = Measured(
         BufferNeed("CUDA0", 4000, 400, 40),
     ),
     ProcessMemory(1, 2, 3, 4),
+    ModelTraits(True, False, False, True, 0, False),
 )
 
 

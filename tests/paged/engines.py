@@ -76,7 +76,12 @@ def logits_of(engine: Engine, prompt: tuple[int, ...] = PROMPT, decoded: tuple[i
 
 
 @cache
-def stock_logits(path: Path, options: EngineOptions = OPTIONS, prompt: tuple[int, ...] = PROMPT) -> Logits:
+def stock_logits(
+    path: Path,
+    options: EngineOptions = OPTIONS,
+    prompt: tuple[int, ...] = PROMPT,
+    decoded: tuple[int, ...] = DECODED,
+) -> Logits:
     """What the library gives without us."""
     with Engine(open_model(path).parts, options) as engine:
-        return logits_of(engine, prompt)
+        return logits_of(engine, prompt, decoded)

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import Qwen3_5MoeTextConfig
 from transformers.models.qwen3_5_moe import modeling_qwen3_5_moe as oracle
 
-from sixgig.checkpoint import delta_net as layout
-from sixgig.checkpoint.config import Config
+from sixgig.families.terms import delta_net as layout
+from sixgig.families.terms.config import Config
 from sixgig.finetune.delta_net import delta_net_tensors, gated_delta_net, gated_delta_rule
 from sixgig.finetune.operands import Operands
 from sixgig.modelfile import Recurrent, open_model

@@ -96,7 +96,7 @@ def test_blocks_have_the_gradients_of_finite_differences(tiny: Tiny, architectur
 
         x = random_stream(model.n_embd, torch.float64).requires_grad_()
         inputs = (x, *(factor for name in names for factor in factors[name]))
-        assert len(names) >= 3
+        assert len(names) >= 2
         torch.autograd.gradcheck(forward, inputs, fast_mode=True)
 
 

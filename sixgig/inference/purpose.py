@@ -1,0 +1,76 @@
+"""What a model is for: one that generates no text is refused by name, with what works instead.
+
+Covers what the engine says of any architecture. An embedding model that was made of a generating one
+generates, if badly: the verbs ask require_text(), which goes by the file, before they open one.
+"""
+
+from sixgig.errors import ModelFileError
+from sixgig.llamacpp import ModelTraits
+from sixgig.modelfile import ModelFile
+
+POOLINGS = {1: "mean", 2: "cls", 3: "last"}  # as GGUF numbers them
+_RANK = 4
+
+
+def pooling_of(model: ModelFile) -> str | None:
+    """How an embedding model pools, by its file; None for one that generates, or that does not say."""
+    return POOLINGS.get(_pooling_number(model))
+
+
+def require_text(model: ModelFile) -> None:
+    """ModelFileError for a file that says it gives embeddings, or ranks, rather than text."""
+    number = _pooling_number(model)
+    if number in POOLINGS:
+        raise _embeds(model)
+    if number == _RANK:
+        raise _ranks(model)
+
+
+def require_computable(model: ModelFile, traits: ModelTraits) -> None:
+    """ModelFileError where a kernel would end the process over a number of the header."""
+    if traits.fault:
+        what = f"llama.cpp cannot run {model.headers[0].source.name}"
+        raise ModelFileError(what, traits.fault, "the file is damaged: convert it again, or take another")
+
+
+def require_whole(model: ModelFile) -> None:
+    """ModelFileError for a draft, by its file: it guesses from the states of another what that one says."""
+    numbers = model.hyperparameters
+    reads_another = f"{model.architecture}.target_layers" in model.metadata
+    if reads_another or numbers.n_prediction_layers == numbers.n_layers:
+        what = f"{model.name} is a draft for another model ({model.architecture}): nothing runs it by itself"
+        raise ModelFileError(what, cure="llama.cpp's llama-server takes it beside that model: --model-draft")
+
+
+def require_runnable(model: ModelFile, traits: ModelTraits, pooling: str | None) -> None:
+    """ModelFileError where the engine would end the process, or give nonsense, once it evaluates text.
+
+    pooling: as EngineOptions'; with one, embeddings are all that is asked for.
+    """
+    if traits.diffusion:
+        what = f"{model.name} is a diffusion model ({model.architecture}): sixgig generates token by token"
+        raise ModelFileError(what, cure="llama.cpp's llama-diffusion-cli runs it")
+    if _pooling_number(model) == _RANK:
+        raise _ranks(model)
+    if pooling is None and not (traits.decodes and traits.generates):
+        raise _embeds(model)
+    if traits.encodes and traits.decodes:
+        what = f"{model.name} has an encoder before its decoder ({model.architecture}): sixgig runs decoders"
+        raise ModelFileError(what, cure="llama.cpp's llama-completion runs it")
+
+
+def _pooling_number(model: ModelFile) -> int:
+    return model.metadata.integer(f"{model.architecture}.pooling_type") or 0
+
+
+def _embeds(model: ModelFile) -> ModelFileError:
+    what = f"{model.name} is an embedding model ({model.architecture}): it generates no text"
+    cure = "sixgig serve answers /v1/embeddings with it"
+    if not _pooling_number(model):
+        cure += ', once its section says how it pools: pooling = "mean", "cls" or "last"'
+    return ModelFileError(what, cure=cure)
+
+
+def _ranks(model: ModelFile) -> ModelFileError:
+    what = f"{model.name} is a reranking model ({model.architecture}): it generates no text"
+    return ModelFileError(what, cure="llama.cpp's llama-server --rerank serves it")
