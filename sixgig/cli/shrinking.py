@@ -27,10 +27,11 @@ from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.hardware import usable_cores
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
+from sixgig.inference.dry_load import engine_figures
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.imatrix import write_imatrix
-from sixgig.plan import Budgets, Task
+from sixgig.plan import Budgets, Placement, Task
 from sixgig.plan.sizing import room_for_weights
 from sixgig.units import format_bytes, parse_memory, parse_size
 
@@ -139,7 +140,10 @@ class Shrinking:
         context = request.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
         vram_bytes = 0 if request.vram is None else parse_size(request.vram)
         budgets = Budgets(parse_memory(request.ram), vram_bytes)
-        room = room_for_weights(model, Task(context=context), budgets)
+        task = Task(context=context)
+        figures = None if model.family.declared else engine_figures(model, task, self.engines.threads)
+        engine = figures(Placement(), "unpaged") if figures else None
+        room = room_for_weights(model, task, budgets, engine)
         say(f"{format_bytes(room)} are left for weights at a context of {context}")
         return room
 

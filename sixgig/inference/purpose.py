@@ -26,6 +26,13 @@ def require_text(model: ModelFile) -> None:
         raise _ranks(model)
 
 
+def require_computable(model: ModelFile, traits: ModelTraits) -> None:
+    """ModelFileError where a kernel would end the process over a number of the header."""
+    if traits.fault:
+        what = f"llama.cpp cannot run {model.headers[0].source.name}"
+        raise ModelFileError(what, traits.fault, "the file is damaged: convert it again, or take another")
+
+
 def require_runnable(model: ModelFile, traits: ModelTraits, pooling: str | None) -> None:
     """ModelFileError where the engine would end the process, or give nonsense, once it evaluates text.
 

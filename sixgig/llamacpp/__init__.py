@@ -1,6 +1,7 @@
 """The C boundary to the pinned llama.cpp library, and nothing else."""
 
 from sixgig.llamacpp.breakdown import BufferNeed, memory_breakdown, plan_buffers
+from sixgig.llamacpp.graph import ModelTraits, model_traits
 from sixgig.llamacpp.layout import check_layout
 from sixgig.llamacpp.library import Library, let_threads_sleep, load_library, may_choose_waiting
 from sixgig.llamacpp.pin import WHEEL, WHEEL_VERSION
@@ -12,7 +13,6 @@ from sixgig.llamacpp.structs import (
     ModelParams,
     SamplerChainParams,
 )
-from sixgig.llamacpp.traits import ModelTraits, model_traits
 
 __all__ = [
     "WHEEL",

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol, runtime_checkable
 
 from sixgig.errors import EngineError
-from sixgig.llamacpp.observe import Floats, Ids, Observation, Observer, operation, source_of
+from sixgig.llamacpp.graph import operation
+from sixgig.llamacpp.observe import Floats, Ids, Observation, Observer, source_of
 from sixgig.llamacpp.structs import Tensor
 
 _COMPUTED = 16  # GGML_TENSOR_FLAG_COMPUTE: not of a branch that the graph leaves out

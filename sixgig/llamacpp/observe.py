@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sixgig.errors import EngineError
+from sixgig.llamacpp.graph import operation
 from sixgig.llamacpp.pin import BUILD, CURE_DAMAGED
 from sixgig.llamacpp.structs import InitParams, Tensor
 
@@ -24,7 +25,6 @@ Ids = NDArray[np.int32]
 _DTYPES: dict[int, type[Any]] = {0: np.float32, 1: np.float16, 26: np.int32}  # by ggml_type
 _CALLBACK = CFUNCTYPE(c_bool, c_void_p, c_bool, c_void_p)
 _OBJECT_BYTES = 32  # ggml_object, which precedes each tensor in its context
-_MOST_OPERATIONS = 256
 _WEIGHTED, _STREAM = b"ffn_moe_weighted-", b"l_out-"
 
 
@@ -210,14 +210,6 @@ def _layout_problems(c: ctypes.CDLL, context: int, memory: ctypes.Array[c_char])
         "name": first.name == b"a name",
     }
     return [field for field, right in fits.items() if not right]
-
-
-def operation(c: ctypes.CDLL, name: bytes) -> int:
-    """The number of an operation in ggml's enumeration."""
-    for number in range(_MOST_OPERATIONS):
-        if c.ggml_op_name(number) == name:
-            return number
-    raise EngineError(f"the llama.cpp library has no operation {name.decode()}", cure=CURE_DAMAGED)
 
 
 def _function(c: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:

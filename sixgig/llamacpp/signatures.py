@@ -135,6 +135,7 @@ CONTEXTS: dict[str, Signature] = {
     "llama_decode": (c_int32, (c_void_p, Batch)),
     "llama_synchronize": (None, (c_void_p,)),
     "ggml_graph_node": (c_void_p, (c_void_p, c_int)),
+    "ggml_graph_n_nodes": (c_int, (c_void_p,)),
     "llama_get_logits_ith": (POINTER(c_float), (c_void_p, c_int32)),
     "llama_get_memory": (c_void_p, (c_void_p,)),
     "llama_memory_clear": (None, (c_void_p, c_bool)),

@@ -16,10 +16,10 @@ import sys
 from typing import Any
 
 from sixgig.llamacpp.breakdown import plan_buffers
+from sixgig.llamacpp.graph import model_traits
 from sixgig.llamacpp.library import load_library
 from sixgig.llamacpp.log import ERROR
 from sixgig.llamacpp.structs import LOG_CALLBACK, ContextParams, ModelParams
-from sixgig.llamacpp.traits import model_traits
 
 OPENED, REFUSED = 0, 3
 # Every byte that UTF-8 can hold: what has no token of its own is spelled byte by byte.

@@ -12,6 +12,7 @@ from sixgig.modelfile.metadata import Metadata
 MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
 MAX_EXPERTS = 1024  # llama.cpp's LLAMA_MAX_EXPERTS
 _MAX_LENGTH = 2**31 - 1
+_EPSILONS = tuple(f"attention.{kind}_epsilon" for kind in ("layer_norm", "layer_norm_rms", "group_norm"))
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Hyperparameters:
 def read_hyperparameters(metadata: Metadata, family: Family) -> Hyperparameters:
     """The checked numbers; ModelFileError names the key that is missing or out of range."""
     counts = Counts(metadata, family.architecture)
+    _check_epsilons(counts)
     n_layers = counts.one("block_count", 1, MAX_LAYERS)
     n_experts = counts.one("expert_count", 0, MAX_EXPERTS, default=0)
     return Hyperparameters(
@@ -49,3 +51,10 @@ def read_hyperparameters(metadata: Metadata, family: Family) -> Hyperparameters:
         expert_feed_forward_length=counts.most("expert_feed_forward_length", n_layers, _MAX_LENGTH),
         shared_expert_feed_forward_length=counts.one("expert_shared_feed_forward_length", 0, _MAX_LENGTH, 0),
     )
+
+
+def _check_epsilons(counts: Counts) -> None:
+    """What norms add to a variance; with another number some kernels abort, and others give nonsense."""
+    for name in _EPSILONS:
+        value = counts.number(name, default=0.0)
+        counts.require(0 <= value < 1, name, f"{value}, must be at least 0 and below 1")

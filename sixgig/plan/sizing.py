@@ -9,7 +9,14 @@ from sixgig.modelfile import ModelFile
 from sixgig.plan.anatomy import anatomy
 from sixgig.plan.budget import margin_for, plan_memory
 from sixgig.plan.buffers import compute_bytes
-from sixgig.plan.needs import GPU_CONTEXT_BYTES, estimated_engine, estimated_process, unpaged_needs
+from sixgig.plan.needs import (
+    GPU_CONTEXT_BYTES,
+    EngineBytes,
+    estimated_engine,
+    estimated_process,
+    least_engine,
+    unpaged_needs,
+)
 from sixgig.plan.placement import Placement
 from sixgig.plan.planner import Budgets
 from sixgig.plan.task import Task
@@ -18,18 +25,23 @@ from sixgig.units import format_bytes
 _ROUNDS = 4
 
 
-def room_for_weights(model: ModelFile, task: Task, budgets: Budgets) -> int:
+def room_for_weights(
+    model: ModelFile, task: Task, budgets: Budgets, engine: EngineBytes | None = None
+) -> int:
     """Bytes that weights of `model`'s shape may take: the rest is KV cache, buffers, process and margin.
 
     A GPU holds its driver's context and compute buffers of its own; layers and head are taken to divide
-    well. Estimated from the header. Raises BudgetError when nothing is left.
+    well. engine: its own figures for the model whole, else they are estimated from the header. Raises
+    BudgetError when nothing is left, ModelFileError where the header alone does not tell.
     """
+    if engine is None:
+        engine = estimated_engine(anatomy(model), task, Placement(), paged=False)
     device = _device_room(model, task, budgets.vram_bytes)
     size = budgets.ram_bytes + device
     for _ in range(_ROUNDS):
-        size = budgets.ram_bytes - margin_for(budgets.ram_bytes) - _beside(model, task, size) + device
+        size = budgets.ram_bytes - margin_for(budgets.ram_bytes) - _beside(model, task, size, engine) + device
         if size <= 0:
-            raise _no_room(model, task, budgets)
+            raise _no_room(model, task, budgets, engine)
     return size
 
 
@@ -39,14 +51,15 @@ def _device_room(model: ModelFile, task: Task, vram_bytes: int) -> int:
     return max(0, vram_bytes - GPU_CONTEXT_BYTES - compute_bytes(anatomy(model), task))
 
 
-def _beside(model: ModelFile, task: Task, size: int) -> int:
+def _beside(model: ModelFile, task: Task, size: int, engine: EngineBytes) -> int:
     """What a run needs besides weights of `size` bytes; the loader's staging goes by the largest tensor."""
     scaled = _scaled(model, size / max(1, model.routed_bytes + model.dense_bytes))
     parts = anatomy(scaled)
-    engine = estimated_engine(parts, task, Placement(), paged=False)
+    weights = least_engine(parts, paged=False).weights_bytes
+    engine = replace(engine, weights_bytes=weights)
     needs = unpaged_needs(scaled, task, engine, estimated_process(parts))
     plenty = 4 * sum(tier.size_bytes for tier in needs.tiers) + (1 << 40)
-    return plan_memory(needs, plenty, modes=("unpaged",)).predicted_peak_bytes - engine.weights_bytes
+    return plan_memory(needs, plenty, modes=("unpaged",)).predicted_peak_bytes - weights
 
 
 def _scaled(model: ModelFile, factor: float) -> ModelFile:
@@ -54,8 +67,8 @@ def _scaled(model: ModelFile, factor: float) -> ModelFile:
     return replace(model, tensors=tensors)
 
 
-def _no_room(model: ModelFile, task: Task, budgets: Budgets) -> BudgetError:
-    least = _beside(model, task, 1)
+def _no_room(model: ModelFile, task: Task, budgets: Budgets, engine: EngineBytes) -> BudgetError:
+    least = _beside(model, task, 1, engine)
     given = format_bytes(budgets.ram_bytes) + (
         f" and {format_bytes(budgets.vram_bytes)} of a GPU" if budgets.vram_bytes else ""
     )
