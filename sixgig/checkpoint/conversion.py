@@ -87,7 +87,8 @@ def recipe_of(config: Config) -> Recipe:
     known, asked, text = recipes(), config.architecture, config.text("model_type")
     if found := known.get(f"{asked}/{text}") or known.get(asked):
         return found
-    alike = get_close_matches(asked, known, n=4, cutoff=0.7)
+    stems = {name.partition("For")[0]: name for name in known}
+    alike = [stems[stem] for stem in get_close_matches(asked.partition("For")[0], stems, n=4, cutoff=0.75)]
     families = sorted({recipe.architecture for recipe in known.values()})
     raise ModelFileError(
         f"a checkpoint of {asked or 'no named architecture'} cannot be converted",
