@@ -69,7 +69,9 @@ class _Sums:
         logits = (self._hidden.to(weights.dtype) @ weights.T).to(self._hidden.dtype)
         if self._cap:
             logits.div_(self._cap).tanh_().mul_(self._cap)
-        slopes = 1 - (logits / self._cap).square_() if self._cap and self._pull is not None else None
+        slopes = None
+        if self._cap and self._pull is not None:
+            slopes = (logits / self._cap).square_().neg_().add_(1)
         self._note_targets(first, weights, logits, slopes)
         largest = torch.maximum(self._largest, logits.amax(1, keepdim=True))
         shrink = torch.exp(self._largest - largest)

@@ -13,6 +13,7 @@ from math import prod
 
 from sixgig.errors import BudgetError
 from sixgig.families import Role, blocks
+from sixgig.modelfile.counts import Counts
 from sixgig.plan.anatomy import Anatomy, Layer
 from sixgig.plan.budget import STEP_BYTES, Refusal, Tier, margin_for
 from sixgig.plan.footprint import expert_width
@@ -158,7 +159,14 @@ def head_bytes(model: Anatomy, batch: Batch, on_device: bool = False) -> int:
     gradient, a chunk of logits; on a GPU also what each is narrowed to, or from.
     """
     logits, streams = max(LOGITS_ELEMENTS, LEAST_ROWS * batch.tokens), 5 if on_device else 3
+    logits *= 2 if _caps_logits(model) else 1  # their slopes beside them
     return _F32_BYTES * (streams * batch.tokens * model.model.n_embd + (2 if on_device else 1) * logits)
+
+
+def _caps_logits(model: Anatomy) -> bool:
+    architecture = model.model.architecture
+    counts = Counts(model.model.metadata, architecture)
+    return blocks(architecture).capped_logits and bool(counts.number("final_logit_softcapping", default=0))
 
 
 def _on_device(working: tuple[Tier, ...], pieces: Pieces, vram_bytes: int) -> tuple[Tier, ...]:

@@ -15,17 +15,21 @@ from sixgig.finetune.head import head_loss
     n_vocab=st.integers(2, 300),
     step=st.integers(1, 300),
     scale=st.sampled_from([1.0, 30.0]),
+    cap=st.sampled_from([0.0, 5.0, 30.0]),
     seed=st.integers(0, 9),
 )
-def test_loss_and_gradient_equal_torchs(n_tokens, n_vocab, step, scale, seed) -> None:
+def test_loss_and_gradient_equal_torchs(n_tokens, n_vocab, step, scale, cap, seed) -> None:
+    """Of logits as they are, and of capped ones."""
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(n_tokens, 16, generator=generator, dtype=torch.float64).requires_grad_()
     weights = scale * torch.randn(n_vocab, 16, generator=generator, dtype=torch.float64)
     targets = torch.randint(n_vocab, (n_tokens,), generator=generator)
-    nll = cross_entropy(hidden @ weights.T, targets, reduction="none")
+    logits = hidden @ weights.T
+    logits = cap * torch.tanh(logits / cap) if cap else logits
+    nll = cross_entropy(logits, targets, reduction="none")
     nll.sum().backward()
     rows = [(first, weights[first : first + step]) for first in range(0, n_vocab, step)]
-    found = head_loss(hidden.detach(), targets, rows, with_gradient=True)
+    found = head_loss(hidden.detach(), targets, rows, with_gradient=True, logit_cap=cap)
     torch.testing.assert_close(found.nll, nll.detach(), rtol=1e-12, atol=1e-10)
     torch.testing.assert_close(found.gradient, hidden.grad, rtol=1e-10, atol=1e-10)
 

@@ -151,7 +151,7 @@ def test_an_adapter_that_was_not_trained_changes_nothing(source: Path, tmp_path:
     assert raw(tmp_path / "out.gguf") == raw(base)
 
 
-@pytest.mark.parametrize("architecture", ["qwen35moe", "llama"])
+@pytest.mark.parametrize("architecture", ["qwen35moe", "llama", "phi3"])
 def test_the_engine_computes_what_it_does_with_the_sum(tiny: Tiny, tmp_path: Path, architecture: str) -> None:
     """A file whose numbers are written over in place, and llama.cpp applying the adapter by itself."""
     path = tiny(architecture, "F32", n_layers=4)
