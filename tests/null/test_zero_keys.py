@@ -30,11 +30,12 @@ def with_zeros(tiny: Tiny, architecture: str, path: Path) -> Path:
     """The model with every key of ZEROS that it does not have."""
     source = tiny(architecture, "F32")
     model = open_model(source)
-    keys = [f"{model.architecture}.{name}" for name in ZEROS]
-    absent = {key: 0 for key in keys if key not in model.metadata}
+    zeros = dict.fromkeys(ZEROS, 0) | {"rope.scaling.factor": 0.0}
+    named = {f"{model.architecture}.{name}": zero for name, zero in zeros.items()}
+    absent = {key: zero for key, zero in named.items() if key not in model.metadata}
     if architecture in ("qwen35", "qwen35moe"):  # 0 for all layers would say that none is recurrent
         del absent[f"{architecture}.attention.recurrent_layers"]
-    return edited(source, path, absent | {f"{model.architecture}.rope.scaling.factor": 0.0})
+    return edited(source, path, absent)
 
 
 def greedy(path: Path) -> list[int]:
