@@ -221,11 +221,10 @@ class Planning:
         plan, model = chosen.plan, chosen.model
         if model is None or not isinstance(plan, Plan) or plan.placement.gpu is not None:
             return chosen
-        figures = self._figures(model)
-        if figures is None or plan.confirmed:
+        if plan.confirmed or not self._asks_engine(model):
             return chosen
         try:
-            confirmed = self._planner(model, figures).plan_at(plan.placement, self.budgets)
+            confirmed = self._planner(model, self._figures(model)).plan_at(plan.placement, self.budgets)
         except EngineError as error:
             return replace(chosen, plan=replace(plan, unconfirmed_because=str(error)))
         except SixgigError as error:

@@ -73,7 +73,7 @@ def _planned(c: ctypes.CDLL, context: int) -> int:
     address = ctypes.cast(getattr(c, _RESERVE), c_void_p).value or 0
     reserve = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_uint32, c_uint32, c_uint32)(address)
     n_sequences = c.llama_n_seq_max(context)
-    graph: int | None = reserve(context, n_sequences, n_sequences, 1)
+    graph: int | None = reserve(context, n_sequences, n_sequences, n_sequences)
     if graph is None:
         raise EngineError("llama.cpp cannot plan a graph")
     return graph
