@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.architectures.description import describe
+from bench.architectures.description import Description, describe
 from bench.architectures.expand import expand, is_mixture, with_prediction
 from bench.architectures.generator import generate
 from bench.architectures.table import show_derived, show_files
@@ -42,11 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
         mixtures = [] if options.part == "files" else chosen
         derived = [_told(row) for path in mixtures for row in _derived(path)]
         seconds = time.monotonic() - began
-    if files:
-        print(show_files(files) + "\n")
-    if derived:
-        print(show_derived(derived) + "\n")
-    print(f"{len(files)} files and {len(derived)} derived ones in {seconds / 60:.1f} minutes.")
+        if files:
+            print(show_files(files) + "\n")
+        if derived:
+            print(show_derived(derived) + "\n")
+        if empty := [path.stem for path in mixtures if _announces_only(describe(path))]:
+            print(f"Announce experts and hold none: {', '.join(empty)}.\n")
+        print(f"{len(files)} files and {len(derived)} derived ones in {seconds / 60:.1f} minutes.")
     if options.json:
         options.json.write_text(json.dumps(_rows(files, derived, seconds), indent=1) + "\n")
     return 0
@@ -60,6 +62,10 @@ def _derived(path: Path) -> Iterator[DerivedRow]:
         yield try_derived(path.stem, kind, expand(header, kind))
     if (longer := with_prediction(expand(header, KINDS[0]))) is not None:
         yield try_derived(path.stem, f"{KINDS[0]}, predicting", longer)
+
+
+def _announces_only(header: Description) -> bool:
+    return bool(header.get("expert_count")) and not is_mixture(header)
 
 
 def _told(row: Any) -> Any:

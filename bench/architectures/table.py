@@ -12,21 +12,25 @@ MIB = 1 << 20
 
 def show_files(rows: Sequence[FileRow]) -> str:
     """The generator's files."""
-    n = len(rows)
-    known = [row for row in rows if row.runs and row.header == "equal"]
-    peaks = [(row.peak_bytes - row.predicted_bytes) / MIB for row in rows if row.runs]
+    ran = [row for row in rows if row.runs]
     counts = [
-        ("runs here", sum(row.runs for row in rows), n),
-        ("logits equal to stock's to the bit", sum(row.bits for row in rows), n),
-        ("bytes held equal to the dry load's", sum(row.predicted for row in rows), n),
-        ("peak within the plan", sum(row.within for row in rows), n),
-        ("context's bytes known from the header alone", len(known), n),
+        ("runs here", len(ran), len(rows)),
+        ("logits equal to stock's to the bit", sum(row.bits for row in rows), len(rows)),
+        ("bytes held equal to the dry load's", sum(row.predicted for row in ran), len(ran)),
+        ("peak within the plan", sum(row.within for row in ran), len(ran)),
     ]
+    for declared, what in ((True, "declared"), (False, "undeclared")):
+        some = [row for row in ran if row.declared is declared]
+        title = f"context's bytes by the header alone equal to the engine's, {what} families"
+        counts.append((title, sum(row.header == "equal" for row in some), len(some)))
     lines = ["| of the generator's files | files | of |", "|---|---|---|"]
     lines += [f"| {what} | {count} | {of} |" for what, count, of in counts]
-    if peaks:
+    if peaks := [(row.peak_bytes - row.predicted_bytes) / MIB for row in ran]:
         lines += ["", f"Peak less prediction: median {median(peaks):+.1f} MiB, most {max(peaks):+.1f} MiB."]
-    return "\n".join([*lines, *_exceptions((row.name, row.reason) for row in rows), *_headers(rows)])
+    others = [row.name for row in ran if not row.declared and row.header != "equal"]
+    if others:
+        lines += ["", f"Undeclared, and their context known by a dry load only: {', '.join(others)}."]
+    return "\n".join([*lines, *_exceptions((row.name, row.reason) for row in rows)])
 
 
 def show_derived(rows: Sequence[DerivedRow]) -> str:
@@ -50,13 +54,3 @@ def show_derived(rows: Sequence[DerivedRow]) -> str:
 def _exceptions(told: Iterable[tuple[str, str]]) -> list[str]:
     lines = [f"- {name}: {reason}" for name, reason in told if reason]
     return ["", "Exceptions:", *lines] if lines else ["", "No exceptions."]
-
-
-def _headers(rows: Sequence[FileRow]) -> list[str]:
-    """Why the others' context is not known from the header, each reason once."""
-    others: dict[str, list[str]] = {}
-    for row in rows:
-        if row.runs and row.header != "equal":
-            others.setdefault(row.header, []).append(row.name)
-    lines = [f"- {reason}: {', '.join(names)}" for reason, names in others.items()]
-    return ["", "Context's bytes from the header alone:", *lines] if lines else []

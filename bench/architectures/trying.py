@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.architectures.description import Description, write
+from bench.architectures.description import Description, describe, write
 from bench.architectures.job import SHARES
+from sixgig.families import family
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 180.0
@@ -39,10 +40,12 @@ class Outcome:
 class FileRow:
     """One of the generator's files. `header`: its context's bytes by the header alone: "equal", or what not.
 
-    A failure in one process is said by who failed; `bits` and the rest are False then.
+    declared: its family has a file of its own, so that they should be equal. A failure in one process is said
+    by who failed; `bits` and the rest are False then.
     """
 
     name: str
+    declared: bool
     runs: bool
     bits: bool
     predicted: bool
@@ -83,23 +86,27 @@ def try_file(path: Path) -> FileRow:
     """The file as it is, unpaged."""
     stock, ours = outcome("stock", path), outcome("unpaged", path)
     if ours.failure:
-        return FileRow(path.stem, False, False, False, "", False, 0, 0, _both(stock, ours))
+        declared = family(describe(path).architecture).declared
+        return FileRow(path.stem, declared, *(False,) * 3, "", False, 0, 0, _both(stock, ours))
     bits = not stock.failure and _equal(stock.logits["stock"], ours.logits["unpaged"])
     facts = ours.facts
     within = _within(facts)
+    header = _header_says(facts)
     predicted = facts["dry"] == facts["opened"] == facts["held"]
     reasons = [
         stock.failure and f"stock: {stock.failure}",
         "" if bits or stock.failure else f"differs from stock: {_difference(stock, ours)}",
         "" if predicted else _unforeseen(facts),
+        header if facts["declared"] and header != "equal" else "",
         "" if within else f"peak {facts['peak_bytes']}, predicted {facts['predicted_bytes']}",
     ]
     return FileRow(
         path.stem,
+        facts["declared"],
         True,
         bits,
         predicted,
-        _header_says(facts),
+        header,
         within,
         facts["peak_bytes"],
         facts["predicted_bytes"],
@@ -212,7 +219,7 @@ def _header_says(facts: Mapping[str, Any]) -> str:
     if isinstance(header, str):
         return header
     dry = facts["dry_context_bytes"]
-    return "equal" if header == dry else f"{header} by the header, {dry} by the engine"
+    return "equal" if header == dry else f"context of {header} bytes by the header, {dry} by the engine"
 
 
 def _equal(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:

@@ -18,11 +18,12 @@ from sixgig.hardware import Peak, PeakSampler
 from sixgig.hardware.conditions import Watch
 from sixgig.inference import Adapter, EngineOptions, Watcher
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
+from sixgig.inference.dry_load import checkpoint_bytes
+from sixgig.inference.purpose import require_text
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import CachePolicy
-from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, Tier, anatomy
-from sixgig.plan.context import checkpoint_bytes
+from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, Tier
 from sixgig.units import format_bytes, format_number, parse_memory, parse_size
 
 DEMO_MODEL = "pep-moe-31m.gguf"
@@ -122,8 +123,7 @@ class Opening:
 
     def _beside(self, options: EngineOptions) -> tuple[Tier, ...]:
         """What the process will hold besides the engine, once that runs."""
-        task = Task(context=options.context, ubatch=options.ubatch)
-        kept = checkpoint_bytes(anatomy(self.model), task) if self.checkpoint else 0
+        kept = checkpoint_bytes(self.model, options) if self.checkpoint else 0
         tiers = (("logits", self.beside_bytes), ("context checkpoint", kept))
         return tuple(Tier(name, size, phase="running") for name, size in tiers if size)
 
@@ -179,9 +179,11 @@ class Opening:
 
 
 def find_model(name: str | None, quiet: bool = False) -> ModelFile:
-    """The model named, or the demo model with a word about it."""
+    """The model named, or the demo model with a word about it. ModelFileError for one that gives no text."""
     if name is not None:
-        return open_model(fetched(name))
+        model = open_model(fetched(name))
+        require_text(model)
+        return model
     if not quiet:
         say(_DEMO_NOTICE)
     return open_model(demo_path())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ from sixgig.modelfile import ModelFile, Offer, OpenedOffer, offers, open_all
 from sixgig.plan import (
     PUBLISHED,
     Budgets,
-    EngineBytes,
+    EngineFigures,
     HitCurve,
     Lesson,
     Mode,
@@ -140,11 +140,13 @@ class Planning:
     def _candidate(self, opened: OpenedOffer) -> Candidate:
         if opened.model is None:
             return Candidate(opened.offer, None, None, opened.error)
+        model = opened.model
         try:
-            self._require_openable(opened.model)
-            planner = self._planner(opened.model)
+            self._require_openable(model)
+            figures = None if model.family.declared else self._figures(model)
+            planner = self._planner(model, figures)
             kld = expected_kld(planner.model)
-            return Candidate(opened.offer, opened.model, self._plan(planner), None, kld, planner)
+            return Candidate(opened.offer, model, self._plan(planner, figures), None, kld, planner)
         except SixgigError as error:
             return Candidate(opened.offer, opened.model, None, error)
 
@@ -159,17 +161,27 @@ class Planning:
             require_openable(model, engine_options(self._task(model), self.machine.cpu.cores))
 
     def _asks_engine(self, model: ModelFile) -> bool:
-        """Whether file and engine are here, and may be used."""
-        return self.is_here and self.request.dry_load and model.is_local
+        """Whether file and engine are here and may be used; for another machine where nothing else helps."""
+        here = self.is_here or not model.family.declared
+        return here and self.request.dry_load and model.is_local
 
-    def _plan(self, planner: Planner) -> Plan | WorkPlan:
+    def _figures(self, model: ModelFile) -> EngineFigures | None:
+        """The engine's own, where file and engine are here."""
+        if not self._asks_engine(model):
+            return None
+        from sixgig.inference.dry_load import engine_figures
+
+        return engine_figures(model, self._task(model), self.machine.cpu.cores)
+
+    def _plan(self, planner: Planner, figures: EngineFigures | None) -> Plan | WorkPlan:
         if self.request.kind == "run":
             return planner.plan(self.budgets)
-        return plan_work(self.machine, planner.model, planner.task, planner.process, self.budgets.ram_bytes)
+        mode: Mode = "paged" if planner.model.routed_bytes else "unpaged"
+        engine = figures(Placement(), mode) if figures else None
+        ram_bytes = self.budgets.ram_bytes
+        return plan_work(self.machine, planner.model, planner.task, planner.process, ram_bytes, engine)
 
-    def _planner(
-        self, model: ModelFile, figures: Callable[[Placement, Mode], EngineBytes] | None = None
-    ) -> Planner:
+    def _planner(self, model: ModelFile, figures: EngineFigures | None = None) -> Planner:
         return Planner(
             self.machine,
             model,
@@ -209,12 +221,10 @@ class Planning:
         plan, model = chosen.plan, chosen.model
         if model is None or not isinstance(plan, Plan) or plan.placement.gpu is not None:
             return chosen
-        if not self._asks_engine(model):
+        figures = self._figures(model)
+        if figures is None or plan.confirmed:
             return chosen
-        from sixgig.inference.dry_load import engine_figures
-
         try:
-            figures = engine_figures(model, self._task(model), self.machine.cpu.cores)
             confirmed = self._planner(model, figures).plan_at(plan.placement, self.budgets)
         except EngineError as error:
             return replace(chosen, plan=replace(plan, unconfirmed_because=str(error)))

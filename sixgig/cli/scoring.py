@@ -33,7 +33,6 @@ from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.evaluate.windows import SHORTEST
 from sixgig.inference import Adapter, Engine, Vocabulary, abort_on_interrupt
-from sixgig.inference.purpose import require_text
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import Counters
@@ -108,7 +107,6 @@ class Scoring:
         Threads that wait sleep at once: on a busy machine spinning made scoring 18 times slower, and these
         are long products, where waking up costs little. OpenMP looks once, when the engine is loaded.
         """
-        require_text(self.model)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         if self._request.reference is None:
             self._run_alone()
@@ -147,7 +145,6 @@ class Scoring:
     def _reference_file(self, name: str) -> Path:
         """The reference model's base file: from the cache, or made now."""
         model, request, cache = find_model(name), self._request, reference_cache()
-        require_text(model)
         if words := quantised_words(f"the reference {model.name}", quantised_types(model)):
             self._note(words)
         if model.n_vocab != self.model.n_vocab:

@@ -19,10 +19,12 @@ from sixgig.plan import (
     anatomy,
     estimated_engine,
     estimated_process,
+    least_engine,
     paged_needs,
     smallest_budget,
     unpaged_needs,
 )
+from sixgig.plan.context import checkpoint_bytes
 
 DEFAULT_CONTEXT = 4096
 
@@ -48,7 +50,8 @@ class ModelSpec:
 class ModelCard:
     """Facts and needs. whole_bytes: the budget to load all of it; paged_bytes: the least with paging.
 
-    Both are estimated from the header, as `sixgig plan` does; the engine process has the last word. ubatch:
+    Both are estimated from the header, as `sixgig plan` does, or are the least there can be where the header
+    does not tell; the engine process has the last word. ubatch:
     the whole context where a text becomes one embedding, for it is evaluated at once. context: what a request
     gets, prompt and answer together; trained_context: what the model was trained for, and so the most.
     """
@@ -131,11 +134,13 @@ def _smallest(model: ModelFile, options: EngineOptions, paged: bool) -> int:
     """The smallest budget of one mode, the server counted."""
     task = Task(context=options.context, sequences=options.sequences, ubatch=options.ubatch)
     parts = anatomy(model)
-    engine, process = estimated_engine(parts, task, Placement(), paged), estimated_process(parts)
-    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, process)
-    return smallest_budget(
-        needs.with_tiers(serving_tiers(model, options)), ("paged",) if paged else ("unpaged",)
-    )
+    if model.family.declared:
+        engine, kept = estimated_engine(parts, task, Placement(), paged), checkpoint_bytes(parts, task)
+    else:
+        engine, kept = least_engine(parts, paged), 0
+    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, estimated_process(parts))
+    tiers = serving_tiers(model, options, kept)
+    return smallest_budget(needs.with_tiers(tiers), ("paged",) if paged else ("unpaged",))
 
 
 def _file_type(model: ModelFile) -> str:

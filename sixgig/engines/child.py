@@ -22,6 +22,7 @@ from sixgig.errors import SixgigError
 from sixgig.hardware import load_machine
 from sixgig.inference import Adapter, EngineOptions
 from sixgig.inference.budget import Arrangement, PagingOptions, arrange
+from sixgig.inference.dry_load import checkpoint_bytes
 from sixgig.inference.serving import EngineServer, Serving, prepare_process, serving_tiers
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.plan import Budgets, Placement, Planner, Task
@@ -82,13 +83,13 @@ def _arranged(order: EngineOrder, model: ModelFile, events: BinaryIO) -> Arrange
         vram_bytes=order.vram_bytes,
         announce=lambda plan: _tell(events, event="plan", plan=plan.to_json()),
         adapter=Adapter.open(Path(order.adapter), model) if order.adapter else None,
-        beside=serving_tiers(model, options),
+        beside=serving_tiers(model, options, checkpoint_bytes(model, options)),
     )
 
 
 def _placement(order: EngineOrder, model: ModelFile) -> Placement:
-    """The planner's for this machine's GPU; all in main memory without one."""
-    if not order.vram_bytes or order.machine is None:
+    """The planner's for this machine's GPU; all in main memory without one, or without a declaration."""
+    if not order.vram_bytes or order.machine is None or not model.family.declared:
         return Placement()
     machine = load_machine(order.machine)
     task = Task(context=order.context, sequences=order.sequences, ubatch=order.ubatch)

@@ -219,7 +219,7 @@ def _plan_unpaged(
     if may_page and model.size_bytes > budgets.ram_bytes + budgets.vram_bytes:
         return None
     measured = dry_load(model, options, adapter=adapter)
-    require_runnable(model, measured.traits, options.pooling)
+    require_runnable(model, measured.traits, options)
     require_room(measured, budgets.vram_bytes)
     extra = adapter.bytes if adapter else None
     needs = unpaged_needs(model, task, engine_bytes(measured), process_bytes(measured), extra)
@@ -243,7 +243,7 @@ def _arrange_paged(
     pager = Pager(model, paging.readers)
     try:
         measured = dry_load(model, options, pager, adapter)
-        require_runnable(model, measured.traits, options.pooling)
+        require_runnable(model, measured.traits, options)
         require_room(measured, budgets.vram_bytes)
         task, extra = _task(options, paging), adapter.bytes if adapter else None
         needs = paged_needs(model, task, engine_bytes(measured), process_bytes(measured), extra)

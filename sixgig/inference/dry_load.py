@@ -1,18 +1,20 @@
 """What the engine itself says that a model and a context take, before anything of them is allocated."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 
 from sixgig.inference.adapters import Adapter
 from sixgig.inference.measure import Measured, measure
-from sixgig.inference.options import EngineOptions
+from sixgig.inference.options import CONTEXT_STEP, EngineOptions
 from sixgig.inference.purpose import require_computable
 from sixgig.inference.trial import require_openable
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import ModelStream, Pager
-from sixgig.plan import EngineBytes, Mode, Placement, ProcessBytes, Task
+from sixgig.plan import EngineBytes, EngineFigures, Mode, Placement, ProcessBytes, Task, anatomy
+from sixgig.plan.context import checkpoint_bytes as declared_bytes
 from sixgig.plan.footprint import PAGED_BUFFER
+
+_MOST_STEPS = 1 << 9  # of a context whose bytes are only asked for
 
 
 def dry_load(
@@ -23,17 +25,50 @@ def dry_load(
     Raises as measure(), require_openable() and require_computable().
     """
     require_openable(model, options, adapter)
-    stream = ModelStream(model, page=pager is not None)
-    try:
-        with nullcontext() if pager is None else pager.loading():
-            measured = measure(model.parts, options, stream.source, adapter)
-    finally:
-        stream.close()
+    measured = _measured(model, options, pager, adapter)
     require_computable(model, measured.traits)
     return measured
 
 
-def engine_figures(model: ModelFile, task: Task, threads: int) -> Callable[[Placement, Mode], EngineBytes]:
+def checkpoint_bytes(model: ModelFile, options: EngineOptions) -> int:
+    """Bytes of what cannot be cut back in one sequence: recurrent states and sliding windows.
+
+    By the declaration; without one, as the engine says: what of a context does not grow with its length, at
+    lengths beyond every window; at most the whole context. Raises as dry_load().
+    """
+    if model.family.declared:
+        task = Task(
+            context=options.context, ubatch=options.ubatch, type_k=options.type_k, type_v=options.type_v
+        )
+        return declared_bytes(anatomy(model), task)
+    alone = replace(options, sequences=1)
+    measured = dry_load(model, alone)
+    if not (measured.traits.recurrent or measured.traits.window):
+        return 0
+    beyond = (measured.traits.window + options.ubatch) // CONTEXT_STEP + 1
+    whole = engine_bytes(measured).context_bytes
+    if beyond > _MOST_STEPS:
+        return whole
+    first, second = (_context_bytes(model, alone, n * CONTEXT_STEP) for n in (beyond, beyond + 1))
+    return min(max(0, first - beyond * (second - first)), whole)
+
+
+def _context_bytes(model: ModelFile, options: EngineOptions, context: int) -> int:
+    return engine_bytes(_measured(model, replace(options, context=context))).context_bytes
+
+
+def _measured(
+    model: ModelFile, options: EngineOptions, pager: Pager | None = None, adapter: Adapter | None = None
+) -> Measured:
+    stream = ModelStream(model, page=pager is not None)
+    try:
+        with nullcontext() if pager is None else pager.loading():
+            return measure(model.parts, options, stream.source, adapter)
+    finally:
+        stream.close()
+
+
+def engine_figures(model: ModelFile, task: Task, threads: int) -> EngineFigures:
     """The engine's own figures for a model that lies here, with everything in main memory."""
     options = engine_options(task, threads)
 

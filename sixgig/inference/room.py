@@ -15,6 +15,7 @@ from sixgig.plan import (
     anatomy,
     estimated_engine,
     estimated_process,
+    least_engine,
     paged_needs,
     plan_memory,
     table_bytes,
@@ -43,7 +44,8 @@ def require_context(
     """Refuse by the header what cannot fit, where asking the engine would take memory that is not there.
 
     It notes something of each position, and holds the logits it may be asked for, even where it allocates
-    nothing else. Only where half of what is no more than estimated would be too much. Raises Refusal.
+    nothing else. Only where half of what is no more than estimated would be too much; of an architecture
+    without a declaration the weights count alone. Raises Refusal.
     """
     outputs = 4 * options.ubatch * model.n_vocab if options.all_logits else 0
     asking, now = table_bytes(task) + outputs, process_memory()
@@ -51,12 +53,13 @@ def require_context(
     if asking < CHEAP_BYTES and not cramped:
         return
     parts = anatomy(model)
-    engine = estimated_engine(parts, task, Placement(), paged)
+    known = model.family.declared
+    engine = estimated_engine(parts, task, Placement(), paged) if known else least_engine(parts, paged)
     certain = now.resident_bytes + asking + engine.weights_bytes + engine.context_bytes
     if certain + engine.compute_bytes // 2 <= allowance.ram_bytes:
         return
-    known = now.anonymous_bytes + now.shared_bytes + LIBRARY_BYTES, now.file_bytes + LIBRARY_FILE_BYTES
-    process = estimated_process(parts, known)
+    itself = now.anonymous_bytes + now.shared_bytes + LIBRARY_BYTES, now.file_bytes + LIBRARY_FILE_BYTES
+    process = estimated_process(parts, itself)
     process = replace(process, anonymous_bytes=process.anonymous_bytes + table_bytes(task))
     needs = (paged_needs if paged else unpaged_needs)(model, task, engine, process)
     more = (*beside, Tier("outputs", outputs)) if outputs else beside

@@ -32,8 +32,7 @@ from sixgig.pager.server_loader import (
     guard_grammars,
     open_server_loader,
 )
-from sixgig.plan import Task, Tier, anatomy
-from sixgig.plan.context import checkpoint_bytes
+from sixgig.plan import Tier, anatomy
 
 MIB = 1 << 20
 CHECKPOINTS = 2  # of each sequence: before its last message, and near the prompt's end
@@ -65,10 +64,12 @@ def prepare_process() -> None:
     let_threads_sleep()
 
 
-def serving_tiers(model: ModelFile, options: EngineOptions) -> tuple[Tier, ...]:
-    """What the server holds besides the engine: itself, requests, checkpoints of what is not rolled back."""
-    task = Task(context=options.context, ubatch=options.ubatch, type_k=options.type_k, type_v=options.type_v)
-    kept = CHECKPOINTS * options.sequences * checkpoint_bytes(anatomy(model), task)
+def serving_tiers(model: ModelFile, options: EngineOptions, checkpoint_bytes: int) -> tuple[Tier, ...]:
+    """What the server holds besides the engine: itself, requests, checkpoints of what is not rolled back.
+
+    checkpoint_bytes: of one such checkpoint (dry_load.checkpoint_bytes).
+    """
+    kept = CHECKPOINTS * options.sequences * checkpoint_bytes
     vocabulary = anatomy(model).n_vocab
     itself = SERVER_BYTES + GRAMMAR_BYTES * vocabulary
     requests = options.sequences * (REQUEST_BYTES + CANDIDATE_BYTES * vocabulary)

@@ -65,11 +65,11 @@ def require_openable(
     except OSError:
         return
     except subprocess.TimeoutExpired as error:
-        raise _unusable(model, adapter, f"not done after {LONGEST_S:.0f} s") from error
+        raise _unusable(model, options, adapter, f"not done after {LONGEST_S:.0f} s") from error
     if done.returncode == OPENED:
         _remember(record, digest)
     elif done.returncode < 0:
-        raise _dead(model, adapter, -done.returncode, _last_words(done.stderr))
+        raise _dead(model, options, adapter, -done.returncode, _last_words(done.stderr))
 
 
 def _heeded(options: EngineOptions) -> EngineOptions:
@@ -131,19 +131,25 @@ def _remember(record: Path, digest: str) -> None:
         return
 
 
-def _dead(model: ModelFile, adapter: Adapter | None, number: int, words: str) -> ModelFileError | BudgetError:
+def _dead(
+    model: ModelFile, options: EngineOptions | None, adapter: Adapter | None, number: int, words: str
+) -> ModelFileError | BudgetError:
     if number == signal.SIGKILL:  # never by itself: the system had no more
         numbers = f"{format_bytes(available_bytes())} available"
         return BudgetError(f"there is no memory to open {model.name}", numbers, "free some")
     name = next((one.name for one in signal.Signals if one == number), f"signal {number}")
     more = f" within {format_bytes(MOST_BYTES)}" if "std::bad_alloc" in words else ""
-    return _unusable(model, adapter, (words or name) + more)
+    return _unusable(model, options, adapter, (words or name) + more)
 
 
-def _unusable(model: ModelFile, adapter: Adapter | None, numbers: str) -> ModelFileError:
+def _unusable(
+    model: ModelFile, options: EngineOptions | None, adapter: Adapter | None, numbers: str
+) -> ModelFileError:
     beside = f" with {adapter.file.path.name}" if adapter else ""
     what = f"llama.cpp cannot open {model.parts[0].name}{beside}"
     cure = "the file is damaged or of a kind that this engine does not run: convert it again, or take another"
+    if options is not None and options.sequences > 1:  # some graphs need so many tokens for each sequence
+        cure = f"try another number than {options.sequences} in parallel; else {cure}"
     return ModelFileError(what, numbers, cure)
 
 

@@ -32,7 +32,7 @@ class ModelFile:
     tensors: tuple[Tensor, ...]
     family: Family
     hyperparameters: Hyperparameters
-    attention: AttentionShape
+    declared_shape: AttentionShape | None
 
     @property
     def is_local(self) -> bool:
@@ -58,6 +58,19 @@ class ModelFile:
     def architecture(self) -> str:
         """The architecture as GGUF names it."""
         return self.family.architecture
+
+    @property
+    def attention(self) -> AttentionShape:
+        """What its layers remember, by the keys that a declared family is known to heed.
+
+        ModelFileError for an architecture without a declaration: keys alone do not tell what an engine does.
+        """
+        if self.declared_shape is None:
+            what = f"what {self.name} takes cannot be told from its header"
+            numbers = f"sixgig has no declaration of {self.architecture[:40]!r}: the engine alone knows"
+            cure = "fetch the file; without --vram and --no-dry-load the engine is asked"
+            raise ModelFileError(what, numbers, cure)
+        return self.declared_shape
 
     @property
     def name(self) -> str:
@@ -148,7 +161,7 @@ def _checked(headers: tuple[Header, ...]) -> ModelFile:
     metadata = headers[0].metadata
     declared = family(_architecture(metadata))
     numbers = read_hyperparameters(metadata, declared)
-    shape = read_attention_shape(metadata, declared, numbers)
+    shape = read_attention_shape(metadata, declared, numbers) if declared.declared else None
     model = ModelFile(headers, metadata, _tensors(headers, declared), declared, numbers, shape)
     _check_tensors(model)
     check_experts(model.tensors, numbers.n_experts)

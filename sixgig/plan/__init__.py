@@ -22,12 +22,13 @@ from sixgig.plan.needs import (
     bookkeeping_bytes,
     estimated_engine,
     estimated_process,
+    least_engine,
     paged_needs,
     table_bytes,
     unpaged_needs,
 )
 from sixgig.plan.placement import Placement
-from sixgig.plan.planner import Budgets, Plan, Planner, usable_gpu
+from sixgig.plan.planner import Budgets, EngineFigures, Plan, Planner, usable_gpu
 from sixgig.plan.prediction import Predictor, Speed
 from sixgig.plan.quality import expected_kld
 from sixgig.plan.task import Task
@@ -41,6 +42,7 @@ __all__ = [
     "Anatomy",
     "Budgets",
     "EngineBytes",
+    "EngineFigures",
     "HitCurve",
     "Lesson",
     "MemoryPlan",
@@ -65,6 +67,7 @@ __all__ = [
     "estimated_engine",
     "estimated_process",
     "expected_kld",
+    "least_engine",
     "lesson",
     "paged_needs",
     "plan_memory",

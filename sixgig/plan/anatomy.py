@@ -119,9 +119,10 @@ def _layer(model: ModelFile, number: int, tensors: list[Tensor]) -> Layer:
 
 def _slides(model: ModelFile, number: int) -> bool:
     """By the family's rule; the file's own flags or period come first, as in llama.cpp."""
-    rule, shape = model.family.sliding, model.attention
+    rule = model.family.sliding
     if rule is None:
         return False
+    shape = model.attention
     if shape.window_layers:
         return shape.window_layers[number]
     period = shape.window_period or rule.period

@@ -2,7 +2,8 @@
 
 As llama.cpp allocates them for each sequence (build 11549): cells are padded to 256; a sliding layer holds
 its window and one ubatch; latent attention caches keys only; a recurrent layer holds one state in F32.
-Equal to the engine's own figures, to the byte (tests/null/test_plan_context.py).
+Equal to the engine's own figures, to the byte (tests/null/test_plan_context.py), for architectures that have
+a declaration. Of others the engine alone knows: ModelFileError, but for growth_bytes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ def context_bytes(model: Anatomy, task: Task) -> tuple[int, ...]:
 def growth_bytes(model: Anatomy, task: Task, n_layers: int | None = None) -> int:
     """Bytes that one more position of each sequence takes in the first layers, or in all.
 
-    States and full windows do not grow.
+    States and full windows do not grow. 0 for an architecture without a declaration: not known.
     """
+    if not model.model.family.declared:
+        return 0
     grows = (layer for layer in model.layers[:n_layers] if not layer.recurrent and not layer.slides)
     return task.sequences * sum(row_bytes(model.model, layer, task) for layer in grows)
 

@@ -61,9 +61,13 @@ def kernel_scratch_bytes(model: ModelFile, ubatch: int) -> int:
 
 
 def expert_width(model: ModelFile) -> int:
-    """Channels inside an expert: the inputs of its last projection; 0 without experts."""
-    last = (tensor for tensor in model.routed_experts() if tensor.shape[1] == model.n_embd)
-    return min((tensor.shape[0] for tensor in last), default=0)
+    """Channels inside an expert: the inputs of its last projection, at most; 0 without experts.
+
+    Experts that neither read nor write the hidden state (a latent feed-forward part) count by their widest.
+    """
+    routed = model.routed_experts()
+    last = [tensor.shape[0] for tensor in routed if tensor.shape[1] == model.n_embd]
+    return min(last) if last else max((tensor.shape[0] for tensor in routed), default=0)
 
 
 def _pieces(tensor: Tensor) -> NDArray[np.int64]:

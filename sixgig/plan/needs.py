@@ -72,8 +72,16 @@ def bookkeeping_bytes(model: Anatomy) -> int:
     return VOCABULARY_ENTRY_BYTES * model.model.n_vocab + graphs
 
 
+def least_engine(model: Anatomy, paged: bool) -> EngineBytes:
+    """What any engine holds in main memory: the weights. No context, no buffers."""
+    return EngineBytes(model.dense_bytes + (0 if paged else model.routed_bytes), 0, 0)
+
+
 def estimated_engine(model: Anatomy, task: Task, placement: Placement, paged: bool) -> EngineBytes:
-    """What lies in main memory: all that the placement leaves there."""
+    """What lies in main memory: all that the placement leaves there.
+
+    ModelFileError for an architecture without a declaration.
+    """
     remembered = context_bytes(model, task)
     weights = model.dense_bytes + (0 if paged else placement.host_routed_bytes(model))
     moved = placement.moved_layers(model)

@@ -119,7 +119,8 @@ class Plan:
 class Planner:
     """Plans one model on one machine.
 
-    known_process: as estimated_process takes it. figures: asks the engine; without it they are estimated.
+    known_process: as estimated_process takes it. figures: asks the engine; without it they are estimated,
+    ModelFileError for an architecture without a declaration. Such a model is placed in main memory only.
     """
 
     def __init__(
@@ -190,7 +191,7 @@ class Planner:
         return Plan(
             task=self.task,
             placement=placement,
-            where=placement.explain(self.model),
+            where=self._where(placement),
             memory=memory,
             device=estimated_device(self.model, self.task, placement),
             vram_budget_bytes=budgets.vram_bytes,
@@ -199,6 +200,10 @@ class Planner:
             hits=self.hits,
             confirmed=confirmed,
         )
+
+    def _where(self, placement: Placement) -> str:
+        known = self.model.model.family.declared or usable_gpu(self.machine) is None
+        return placement.explain(self.model) + ("" if known else " (what a GPU would hold is not known)")
 
     def _lesson(self, placement: Placement, mode: Mode) -> Lesson:
         """Runs are recorded from main memory alone: they say nothing of a GPU."""
@@ -251,7 +256,7 @@ class Planner:
         """No GPU, then every way to use it that fits its budget."""
         yield Placement()
         gpu = usable_gpu(self.machine)
-        if gpu is None or budgets.vram_bytes <= 0:
+        if gpu is None or budgets.vram_bytes <= 0 or not self.model.model.family.declared:
             return
         for placement in placements(self.model, gpu):
             left = budgets.vram_bytes - self._device_bytes(placement)

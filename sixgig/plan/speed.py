@@ -2,7 +2,7 @@
 
 The physical limit (dense / memory + hits / memory + misses / disk) with the engine's own kernel speeds in
 place of memory's bandwidth. Reads overlap with computing in part: OVERLAP was fitted on one machine (LOG.md).
-Does not cover several requests at once.
+Does not cover several requests at once, nor what layers remember in an architecture without a declaration.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ def _used(model: Anatomy, layer: Layer, n_experts: float) -> tuple[Weights, ...]
 
 def _memory_s(model: Anatomy, layer: Layer, rates: Rates, task: Task, position: int) -> float:
     """Seconds a token spends on what the layer remembers: attention, or its state read and written."""
+    if not model.model.family.declared:
+        return 0.0
     if layer.recurrent:
         return rates.move_s(2 * state_bytes(model.model))
     seen = min(position, window(model.model)) if layer.slides and window(model.model) else position

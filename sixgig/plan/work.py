@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from sixgig.errors import BudgetError
+from sixgig.errors import BudgetError, ModelFileError
 from sixgig.hardware import Absent, Machine
 from sixgig.plan.anatomy import Anatomy
 from sixgig.plan.budget import STEP_BYTES, Tier, margin_for
 from sixgig.plan.footprint import smallest_cache_bytes
-from sixgig.plan.needs import ProcessBytes, estimated_engine
+from sixgig.plan.needs import EngineBytes, ProcessBytes, estimated_engine
 from sixgig.plan.placement import Placement
 from sixgig.plan.task import Task
 from sixgig.plan.tuning import Batch, adapter_weights, plan_tuning
@@ -71,12 +71,21 @@ class WorkPlan:
 
 
 def plan_work(
-    machine: Machine, model: Anatomy, task: Task, process: ProcessBytes, ram_bytes: int
+    machine: Machine,
+    model: Anatomy,
+    task: Task,
+    process: ProcessBytes,
+    ram_bytes: int,
+    engine: EngineBytes | None = None,
 ) -> WorkPlan:
-    """The plan of a tuning step or of a shrinking run; BudgetError with the smallest budget that works."""
+    """The plan of a tuning step or of a shrinking run; BudgetError with the smallest budget that works.
+
+    engine: its own figures, paged where the model has routed experts; without, estimated from the header.
+    ModelFileError for an architecture without a declaration: to tune it, or to estimate.
+    """
     if task.kind == "tune":
         return _tuning(machine, model, task, process, ram_bytes)
-    tiers = _shrinking(model, task, process)
+    tiers = _shrinking(model, task, process, engine)
     margin, peak = margin_for(ram_bytes), sum(tier.size_bytes for tier in tiers)
     if peak + margin > ram_bytes:
         raise _refusal(task, tiers, peak, ram_bytes)
@@ -85,6 +94,10 @@ def plan_work(
 
 
 def _tuning(machine: Machine, model: Anatomy, task: Task, process: ProcessBytes, ram_bytes: int) -> WorkPlan:
+    if not model.model.family.declared:
+        what = f"{model.model.name} cannot be tuned"
+        numbers = f"sixgig has no declaration of {model.model.architecture[:40]!r}"
+        raise ModelFileError(what, numbers, "run, serve, score and shrink work with every architecture")
     process = replace(process, anonymous_bytes=process.anonymous_bytes + TORCH_BYTES)
     batch = Batch(task.tune_tokens, task.micro_tokens, adapter_weights(model, task.rank))
     plan = plan_tuning(model, batch, process, ram_bytes)
@@ -92,9 +105,12 @@ def _tuning(machine: Machine, model: Anatomy, task: Task, process: ProcessBytes,
     return WorkPlan(task, plan.tiers, ram_bytes, plan.margin_bytes, plan.read_bytes, "step", seconds)
 
 
-def _shrinking(model: Anatomy, task: Task, process: ProcessBytes) -> tuple[Tier, ...]:
+def _shrinking(
+    model: Anatomy, task: Task, process: ProcessBytes, engine: EngineBytes | None
+) -> tuple[Tier, ...]:
     paged = bool(model.routed_bytes)
-    engine = estimated_engine(model, task, Placement(), paged=paged)
+    if engine is None:
+        engine = estimated_engine(model, task, Placement(), paged=paged)
     cache = smallest_cache_bytes(model.model) * model.model.n_experts_used if paged else 0
     return (
         Tier("process", process.anonymous_bytes),
