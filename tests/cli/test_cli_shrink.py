@@ -17,6 +17,7 @@ from sixgig.cli import shrinking
 from sixgig.cli.main import main
 from sixgig.compress import shrinker
 from sixgig.modelfile import open_model
+from sixgig.plan import EngineBytes
 from tests.cli.shrink_source import SMALL, Tiny, quicken
 from tests.paged.engines import logits_of, open_paged, share_of_experts, stock_logits
 
@@ -205,12 +206,19 @@ def test_people_get_a_table(capsys: Capture, tiny: Tiny, text: Path, tmp_path: P
 def test_a_memory_to_run_in_stands_for_a_size(
     capsys: Capture, source: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shrinking, "room_for_weights", lambda model, task, budgets: 1500 << 10)
+    asked = []
+
+    def room(model: Any, task: Any, budgets: Any, measured: EngineBytes) -> int:
+        asked.append(measured)
+        return 1500 << 10
+
+    monkeypatch.setattr(shrinking, "room_for_weights", room)
     command = ["shrink", str(source), "-o", str(tmp_path / "o.gguf"), "--ram", "4G", "--text", str(text)]
     assert main([*command, "--json", "--no-prune"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["budget_bytes"] == 1500 << 10
     assert "left for weights" in captured.err
+    assert asked[0].confirmed and asked[0].context_bytes > 0, "the engine said what a context takes"
 
 
 def test_a_kept_work_folder_serves_another_size(
