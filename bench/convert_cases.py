@@ -87,6 +87,27 @@ VISION = {
         "deepstack_visual_indexes": [0],
     },
 }
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "long_factor": [1.0 + 0.7 * pair for pair in range(8)],
+    "short_factor": [1.0 + 0.1 * pair for pair in range(8)],
+    "original_max_position_embeddings": 128,
+}
+GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 32, "tie_word_embeddings": True, "sliding_window": 16}
+GEMMA_ROPE = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+}
+MINISTRAL_ROPE = YARN | {
+    "original_max_position_embeddings": 16,
+    "beta_fast": 16.0,
+    "beta_slow": 2.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "llama_4_scaling_beta": 0.1,
+}
+_SIGLIP = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 # Name of the case: transformers' model class, and what its configuration has beside COMMON.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaForCausalLM", {}),
@@ -114,6 +135,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}},
     ),
     "llama-sentencepiece": ("LlamaForCausalLM", {"vocab_size": 420}),
+    "llama-longrope": (
+        "LlamaForCausalLM",
+        {"rope_parameters": LONGROPE | {"original_max_position_embeddings": 32, "factor": 4.0}},
+    ),
+    "llama-longrope-short": (
+        "LlamaForCausalLM",
+        {"rope_parameters": LONGROPE | {"original_max_position_embeddings": 512}},
+    ),
     "mistral": ("MistralForCausalLM", {"sliding_window": None}),
     "mistral-window": ("MistralForCausalLM", {"sliding_window": 32}),
     "mixtral": ("MixtralForCausalLM", LOCAL_EXPERTS),
@@ -123,9 +152,18 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "Qwen2ForCausalLM",
         {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": 2},
     ),
+    "qwen2-yarn-scales": (
+        "Qwen2ForCausalLM",
+        {"rope_parameters": YARN | {"mscale": 2.0, "mscale_all_dim": 0.5}},
+    ),
     "qwen2moe": ("Qwen2MoeForCausalLM", {**EXPERTS, "shared_expert_intermediate_size": 48}),
     "qwen3": ("Qwen3ForCausalLM", {"head_dim": 32}),
     "qwen3-tied": ("Qwen3ForCausalLM", {"head_dim": 32, "tie_word_embeddings": True}),
+    "seed_oss": ("SeedOssForCausalLM", {"head_dim": 32}),
+    "seed_oss-tied-yarn": (
+        "SeedOssForCausalLM",
+        {"tie_word_embeddings": True, "attention_bias": False, "rope_parameters": YARN, "head_dim": 32},
+    ),
     "qwen3moe": ("Qwen3MoeForCausalLM", {**EXPERTS, "head_dim": 32, "norm_topk_prob": True}),
     "qwen3next": (
         "Qwen3NextForCausalLM",
@@ -241,4 +279,85 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama4-llama3": ("Llama4ForCausalLM", LLAMA4 | {"rope_parameters": LLAMA3_ROPE}),
     "qwen3vlmoe": ("Qwen3VLMoeForConditionalGeneration", VISION),
     "qwen3vlmoe-turned": ("Qwen3VLMoeForConditionalGeneration", VISION),
+    "gemma3": ("Gemma3ForCausalLM", GEMMA | {"num_hidden_layers": 7, "rope_parameters": GEMMA_ROPE}),
+    "gemma3-pattern": (
+        "Gemma3ForCausalLM",
+        GEMMA
+        | {
+            "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+            "final_logit_softcapping": 5.0,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "gemma3-full": ("Gemma3ForCausalLM", GEMMA | {"layer_types": ["full_attention"] * 4}),
+    "gemma3-yarn": (
+        "Gemma3ForCausalLM",
+        GEMMA | {"rope_parameters": {"full_attention": YARN | {"original_max_position_embeddings": 16}}},
+    ),
+    "gemma3-vision": (
+        "Gemma3ForConditionalGeneration",
+        {
+            "text_config": GEMMA | {"rope_parameters": GEMMA_ROPE},
+            "vision_config": _SIGLIP | {"image_size": 28, "patch_size": 14},
+            "tie_word_embeddings": True,
+        },
+    ),
+    "mistral3": ("Ministral3ForCausalLM", {"head_dim": 32, "rope_parameters": MINISTRAL_ROPE}),
+    "mistral3-tied": (
+        "Ministral3ForCausalLM",
+        {
+            "head_dim": 32,
+            "tie_word_embeddings": True,
+            "rope_parameters": MINISTRAL_ROPE | {"mscale": 2.0, "truncate": False},
+        },
+    ),
+    "mistral3-vision": (
+        "Mistral3ForConditionalGeneration",
+        {
+            "text_config": {
+                "model_type": "mistral",
+                "head_dim": 32,
+                "sliding_window": None,
+                "rope_parameters": PLAIN,
+            },
+            "vision_config": _SIGLIP
+            | {"model_type": "pixtral", "head_dim": 16, "image_size": 28, "patch_size": 14},
+        },
+    ),
+    "phi3": ("Phi3ForCausalLM", {"rope_parameters": PARTLY | {"partial_rotary_factor": 0.75}}),
+    "phi3-window": ("Phi3ForCausalLM", {"sliding_window": 32, "tie_word_embeddings": True}),
+    "phi3-longrope": (
+        "Phi3ForCausalLM",
+        {"rope_parameters": LONGROPE, "original_max_position_embeddings": 32},
+    ),
+    "phi3-longrope-short": (
+        "Phi3ForCausalLM",
+        {"rope_parameters": LONGROPE, "original_max_position_embeddings": 512},
+    ),
+    "gemma2": ("Gemma2ForCausalLM", GEMMA | {"final_logit_softcapping": 5.0, "attn_logit_softcapping": 3.0}),
+    "granite": ("GraniteForCausalLM", {**GRANITE, "intermediate_size": 96, "mlp_bias": True}),
+    "granite-longrope": (
+        "GraniteForCausalLM",
+        {
+            **GRANITE,
+            "rope_parameters": LONGROPE | {"original_max_position_embeddings": 32, "attention_factor": 1.3},
+        },
+    ),
+    "smollm3": ("SmolLM3ForCausalLM", {"tie_word_embeddings": True}),
+    "olmo2": ("Olmo2ForCausalLM", {}),
+    "olmo3": (
+        "Olmo3ForCausalLM",
+        {
+            "sliding_window": 16,
+            "rope_parameters": {
+                "full_attention": YARN | {"attention_factor": 1.3},
+                "sliding_attention": PLAIN,
+            },
+        },
+    ),
+    "glm4": ("Glm4ForCausalLM", {"head_dim": 32, "rope_parameters": PARTLY | {"partial_rotary_factor": 0.5}}),
+    "cohere2": (
+        "Cohere2ForCausalLM",
+        {"sliding_window": 16, "tie_word_embeddings": True, "rotary_pct": 1.0, "use_qk_norm": False},
+    ),
 }

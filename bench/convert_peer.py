@@ -61,7 +61,8 @@ def make(name: str, folder: Path) -> None:
     model_class = getattr(transformers, class_name)
     torch.manual_seed(SEED)
     if "text_config" in values:
-        whole = values | {"text_config": COMMON | values["text_config"], "tie_word_embeddings": False}
+        text = {"text_config": COMMON | values["text_config"]}
+        whole = {"tie_word_embeddings": False} | values | text
     else:
         whole = COMMON | values
     configuration = model_class.config_class(**whole)
@@ -71,6 +72,7 @@ def make(name: str, folder: Path) -> None:
     if name.endswith("-turned"):
         _turn_experts(folder / "model.safetensors")
     (write_pieces if name.endswith("-sentencepiece") else write_tokenizer)(folder)
+    _look_up_gelu(model)
     tokens = np.random.default_rng(SEED).integers(0, 256, N_TOKENS)
     with torch.no_grad():
         logits = model(torch.tensor(tokens)[None]).logits[0]
@@ -82,8 +84,9 @@ def _randomise(model: Any) -> None:
     """Matrices normal over the root of their inputs, the rest as initialised and a tenth of noise."""
     import torch
 
+    saved = model.state_dict().keys()
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if not tensor.dtype.is_floating_point or "inv_freq" in name:
+        if not tensor.dtype.is_floating_point or name not in saved:
             continue
         noise = torch.randn(tensor.shape)
         if tensor.dim() < 2:
@@ -92,6 +95,19 @@ def _randomise(model: Any) -> None:
             tensor.data = noise
         else:
             tensor.data = noise / max(tensor.shape[-1], 8) ** 0.5
+
+
+def _look_up_gelu(model: Any) -> None:
+    """GELU's inputs and outputs in half precision, as llama.cpp takes them from a table on a CPU."""
+    from transformers.activations import GELUTanh
+
+    def in_half(module: Any, inputs: Any, output: Any) -> Any:
+        looked_up = GELUTanh.forward(module, inputs[0].half().float()).half().float()
+        return looked_up.where(inputs[0] > -10, 0.0).where(inputs[0] < 10, inputs[0])
+
+    for module in model.modules():
+        if isinstance(module, GELUTanh):
+            module.register_forward_hook(in_half)
 
 
 def _turn_experts(path: Path) -> None:
@@ -150,11 +166,13 @@ def write_pieces(folder: Path) -> None:
 def convert_by_peer(folder: Path, source: Path) -> None:
     """llama.cpp's converter on one folder; it cannot know our tokenizer, so it is told how to read it."""
     sys.path.insert(0, str(source))
-    from conversion import base, ernie, hunyuan
+    from conversion import base, ernie, gemma, glm, hunyuan, phi
 
     base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
     ernie.Ernie4_5Model.set_vocab = base.TextModel._set_vocab_gpt2
     hunyuan.HunYuanMoEModel.set_vocab = base.TextModel._set_vocab_gpt2
+    for model in (phi.Phi3MiniModel, gemma.Gemma2Model, glm.Glm4Model):
+        model.set_vocab = base.TextModel._set_vocab_gpt2
     base.TextModel._set_vocab_glm = base.TextModel._set_vocab_gpt2
     script = source / "convert_hf_to_gguf.py"
     out = folder / "peer.gguf"

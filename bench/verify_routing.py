@@ -12,10 +12,12 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.plain import PlainContext, Settings
 from bench.routing_probe import RoutingProbe
@@ -26,8 +28,16 @@ from sixgig.pager.simulator import ReuseDistances, compare, reuse_distances
 from sixgig.pager.trace import Shape, Trace, Visit, write_trace
 
 SHARES = (0.05, 0.10, 0.25, 0.50)
+SHOWN = 16
 QUANTILES = (0.25, 0.50, 0.75, 0.90)
 ROUTER_INPUTS = {"qwen35moe": "attn_post_norm", "qwen3moe": "ffn_norm"}
+
+
+class Heard(Protocol):
+    """What routers did, by layer: rows of expert ids, most likely first, and of the router's input."""
+
+    chosen: dict[int, list[npt.NDArray[np.int32]]]
+    inputs: dict[int, list[npt.NDArray[np.float32]]]
 
 
 def listen(model: ModelFile, tokens: list[int], threads: int = 2) -> RoutingProbe:
@@ -42,13 +52,13 @@ def listen(model: ModelFile, tokens: list[int], threads: int = 2) -> RoutingProb
     return probe
 
 
-def trace_of(model: ModelFile, probe: RoutingProbe) -> Trace:
+def trace_of(model: ModelFile, probe: Heard) -> Trace:
     """One visit per token and layer, in the order they ran."""
     sizes = tuple(model.expert_bytes(layer) for layer in range(model.n_layers))
     return Trace(Shape(model.n_experts, sizes), tuple(_visits(probe)))
 
 
-def _visits(probe: RoutingProbe) -> Iterator[Visit]:
+def _visits(probe: Heard) -> Iterator[Visit]:
     layers = sorted(probe.chosen)
     for token in range(len(probe.chosen[layers[0]])):
         for place, layer in enumerate(layers):
@@ -56,10 +66,11 @@ def _visits(probe: RoutingProbe) -> Iterator[Visit]:
             yield Visit(token * len(layers) + place, layer, 1, experts)
 
 
-def report(model: ModelFile, probe: RoutingProbe, trace: Trace) -> dict[str, Any]:
+def report(model: ModelFile, probe: Heard, trace: Trace) -> dict[str, Any]:
     """Every figure that tells lifelike routing from degenerate routing."""
     distances = reuse_distances(trace)
-    budgets = [int(share * trace.shape.routed_bytes) for share in SHARES]
+    largest = max(model.expert_bytes(layer) for layer in probe.chosen)
+    budgets = [max(largest, int(share * trace.shape.routed_bytes)) for share in SHARES]
     table = compare(trace, budgets)
     return {
         "resident_shares": SHARES,
@@ -67,6 +78,7 @@ def report(model: ModelFile, probe: RoutingProbe, trace: Trace) -> dict[str, Any
         "hit_rates": {name: [replay.hit_rate for replay in row] for name, row in table.items()},
         "reuse_distance_quantiles": [_quantiles(distances, layer) for layer in sorted(probe.chosen)],
         "busiest_quarter_share": _busiest_quarter(trace),
+        "layers": [of_layer(trace, layer) for layer in sorted(probe.chosen)],
         "next_layer_share": next_layer_share(model, probe),
     }
 
@@ -75,6 +87,24 @@ def _quantiles(distances: ReuseDistances, layer: int) -> list[int | None]:
     """Reuse distances (other experts of the layer used since) that QUANTILES of all uses stay within."""
     uses = np.cumsum(distances.counts[layer]) / (distances.counts[layer].sum() + distances.first_uses[layer])
     return [int(np.argmax(uses >= q)) if uses[-1] >= q else None for q in QUANTILES]
+
+
+def of_layer(trace: Trace, layer: int) -> dict[str, Any]:
+    """How one layer's uses spread over its experts, and how many of a token's it had for the one before.
+
+    shares: of all uses, by expert. entropy: of these, by that of an even spread. reused: by chance it would
+    be the experts used over all.
+    """
+    visits = [set(visit.experts) for visit in trace if visit.layer == layer]
+    shares = np.bincount([expert for visit in visits for expert in visit], minlength=trace.shape.n_experts)
+    shares = shares / shares.sum()
+    reused = [len(now & before) / len(now) for before, now in pairwise(visits)]
+    there = shares[shares > 0]
+    return {
+        "shares": shares.round(4).tolist(),
+        "entropy": float(-(there * np.log(there)).sum() / np.log(len(shares))),
+        "reused": float(np.mean(reused)) if reused else 0.0,
+    }
 
 
 def _busiest_quarter(trace: Trace) -> float:
@@ -86,7 +116,7 @@ def _busiest_quarter(trace: Trace) -> float:
     return float(busiest.sum() / counts.sum())
 
 
-def next_layer_share(model: ModelFile, probe: RoutingProbe) -> float:
+def next_layer_share(model: ModelFile, probe: Heard) -> float:
     """Part of a layer's experts that its router names already from the input of the layer before."""
     router = model.family.router
     tensors = {tensor.name: tensor for tensor in model.tensors}
@@ -108,9 +138,22 @@ def show(figures: dict[str, Any]) -> None:
         lines.append(f"{name:14s}" + "".join(f"{rate:8.1%}" for rate in row))
     lines.append("reuse distance that 25, 50, 75 and 90% of a layer's uses stay within, layer by layer:")
     lines += [f"  {row}" for row in figures["reuse_distance_quantiles"]]
+    lines.append(
+        "a layer's share of uses by expert, their entropy (1: even), reuse from one token to the next:"
+    )
+    lines += [
+        f"  {_percent(each['shares'])}  {each['entropy']:.3f}  {each['reused']:.0%}"
+        for each in figures["layers"]
+    ]
     lines.append(f"busiest quarter of experts takes {figures['busiest_quarter_share']:.1%} of uses")
     lines.append(f"next layer's router on this layer's input names {figures['next_layer_share']:.1%}")
     print("\n".join(lines), file=sys.stderr)
+
+
+def _percent(shares: list[float]) -> str:
+    """The largest 16 at most, in file order below that."""
+    shown = shares if len(shares) <= SHOWN else sorted(shares, reverse=True)[:SHOWN]
+    return "".join(f"{share:5.0%}" for share in shown)
 
 
 def main(arguments: list[str] | None = None) -> int:

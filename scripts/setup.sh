@@ -1,4 +1,4 @@
-# Sourced by scripts/{demo,test,check}: finds Python, a C++ compiler and the OpenMP runtime, each with its cure when it is
+# Sourced by scripts/{demo,test,check,fixtures}: finds Python, a C++ compiler and the OpenMP runtime, each with its cure when it is
 # missing, and keeps .venv with an editable install of this checkout. Needs bash and nothing else.
 #   set_up EXTRA...     afterwards $venv/bin holds what pyproject.toml's extras name
 

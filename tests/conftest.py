@@ -36,9 +36,14 @@ def nobody_types(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """For tests/stock, which run below a llama.cpp that is not ours."""
+    """For tests/stock, which run below a llama.cpp that is not ours, and tests/real."""
     parser.addoption(
         "--llama-server", help="a llama-server with dynamic backends (python -m bench.stock_server)"
+    )
+    parser.addoption(
+        "--all-models",
+        action="store_true",
+        help="tests/real: with all models of scripts/fixtures",
     )
 
 

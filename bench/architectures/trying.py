@@ -158,14 +158,14 @@ def try_derived(name: str, kind: str, description: Description) -> DerivedRow:
     )
 
 
-def outcome(work: str, path: Path) -> Outcome:
-    """bench.architectures.job's `work` on a file."""
+def outcome(work: str, path: Path, job: str = "bench.architectures.job") -> Outcome:
+    """The job's `work` on a file."""
     with TemporaryDirectory(prefix="architectures-") as folder:
         logits = Path(folder) / "logits.npz"
         order = json.dumps({"work": work, "path": str(path), "logits": str(logits)})
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "bench.architectures.job"],
+                [sys.executable, "-m", job],
                 input=order,
                 capture_output=True,
                 text=True,

@@ -15,6 +15,7 @@ from sixgig.calibration.moments import Collector, ExpertUse, Moments, Stream, n_
 from sixgig.calibration.samples import SampleFile, SampleLayout
 from sixgig.errors import ModelFileError
 from sixgig.evaluate import Windows
+from sixgig.families.terms.names import ATTENTION_OUTPUT, FEED_FORWARD, ROUTED, ROUTER, weight_in
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.content import model_digest
 
@@ -22,7 +23,7 @@ SAVE_EVERY_S = 30.0
 _SAVING_SHARE = 0.05  # of the time, at most
 ROWS_OF_ONE, ROWS_OF_EACH = 1024, 128
 _VERSION = 2
-_SAMPLED = ("ffn_down", "ffn_down_exps", "attn_output", "ffn_gate_inp")
+_SAMPLED = (FEED_FORWARD.down, ROUTED.down, ATTENTION_OUTPUT, ROUTER)
 Feed = Callable[[Sequence[int]], object]
 """Evaluates a window's tokens from an empty context, in the engine that was opened with the collector."""
 
@@ -34,7 +35,7 @@ def default_samples(
 
     rows_of_one: for a weight of one matrix; rows_of_each: for each matrix of a stack, so of each expert.
     """
-    names = {f"blk.{layer}.{stem}.weight" for layer in range(model.n_layers) for stem in _SAMPLED}
+    names = {weight_in(layer, stem) for layer in range(model.n_layers) for stem in _SAMPLED}
     return {
         tensor.name: rows_of_one if n_matrices(tensor) == 1 else rows_of_each
         for tensor in model.tensors

@@ -4,25 +4,28 @@ from collections.abc import Sequence
 
 from sixgig.checkpoint.target import Converted, same_bytes
 from sixgig.errors import ModelFileError
+from sixgig.families import Role, family
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.names import EMBEDDING, HEAD, inside_layer
 from sixgig.families.terms.recipe import Recipe
 
 _CURE = "fetch all files of the repository"
 # What makes layers differ on purpose: routed or dense, attention, delta net or convolution.
-_KINDS = ("ffn_gate_inp.weight", "ssm_a", "shortconv.conv.weight")
+_KINDS = (Role.ROUTER, Role.LINEAR_ATTENTION, Role.CONVOLUTION)
 
 
 def check_complete(recipe: Recipe, config: Config, made: Sequence[Converted]) -> None:
     """ModelFileError where layers of one kind differ, or where a value says otherwise than the tensors."""
-    layers: dict[str, dict[str, Converted]] = {}
+    layers: dict[int, dict[str, Converted]] = {}
+    kinds: dict[int, set[Role]] = {}
     for one in made:
-        if one.name.startswith("blk."):
-            number, stem = one.name.removeprefix("blk.").split(".", 1)
-            layers.setdefault(number, {})[stem] = one
-    first: dict[tuple[bool, ...], tuple[str, dict[str, Converted]]] = {}
+        role, number = family(recipe.architecture).classify(one.name)
+        if number is not None:
+            layers.setdefault(number, {})[inside_layer(one.name)] = one
+            kinds.setdefault(number, set()).update({role} & {*_KINDS})
+    first: dict[frozenset[Role], tuple[int, dict[str, Converted]]] = {}
     for number, tensors in layers.items():
-        kind = tuple(name in tensors for name in _KINDS)
-        _require_alike(*first.setdefault(kind, (number, tensors)), number, tensors)
+        _require_alike(*first.setdefault(frozenset(kinds[number]), (number, tensors)), number, tensors)
     _check_embedding(config, made)
     for name, stems in recipe.flags.items():
         if name in config.values:
@@ -37,7 +40,7 @@ def with_head(config: Config, made: list[Converted]) -> list[Converted]:
     ModelFileError where there is none although config.json says that it is not the embedding.
     """
     found = {one.name: one for one in made}
-    head, embedding = found.get("output.weight"), found.get("token_embd.weight")
+    head, embedding = found.get(HEAD), found.get(EMBEDDING)
     tied = _tied(config)
     if head is None and not tied:
         what = "the checkpoint has no lm_head.weight, and config.json does not say that the embedding serves"
@@ -62,7 +65,7 @@ def _tied(config: Config) -> bool:
 
 
 def _require_alike(
-    first: str, tensors: dict[str, Converted], number: str, others: dict[str, Converted]
+    first: int, tensors: dict[str, Converted], number: int, others: dict[str, Converted]
 ) -> None:
     for stem in tensors.keys() | others.keys():
         one, other = tensors.get(stem), others.get(stem)
@@ -79,7 +82,7 @@ def _check_embedding(config: Config, made: Sequence[Converted]) -> None:
     """Embedding and head have a row for each token that config.json announces."""
     width = config.integer("hidden_size")
     for one in made:
-        if one.name in ("token_embd.weight", "output.weight"):
+        if one.name in (EMBEDDING, HEAD):
             rows = config.integer("vocab_size", default=one.shape[0])
             if one.shape != (rows, width):
                 numbers = f"{one.sources[0].name[:80]} has {one.shape}, config.json says {(rows, width)}"

@@ -21,6 +21,7 @@ from sixgig.checkpoint.whole import whole_file
 from sixgig.errors import BudgetError, ModelFileError, UsageError
 from sixgig.families import recipes
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.names import EMBEDDING
 from sixgig.families.terms.recipe import Recipe
 from sixgig.modelfile.header import padded
 from sixgig.units import format_bytes
@@ -98,7 +99,7 @@ def _ignore(_: object) -> None:
 def _n_tokens(targets: Iterable[Target]) -> int:
     """Rows of the embedding, which the tokenizer must fill exactly."""
     for target in targets:
-        if target.name == "token_embd.weight":
+        if target.name == EMBEDDING:
             return target.shape[0]
     raise ModelFileError("the checkpoint has no token embedding", cure="fetch all files of the repository")
 

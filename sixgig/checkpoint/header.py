@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sixgig.checkpoint.naming import model_name
 from sixgig.checkpoint.safetensors import damaged
 from sixgig.checkpoint.special import Special
 from sixgig.checkpoint.target import Target
@@ -38,7 +39,7 @@ def write_header(
 
     writer = GGUFWriter(path, recipe.architecture)
     writer.add_type("model")
-    writer.add_name(folder.resolve().name.encode(errors="replace").decode())
+    writer.add_name(model_name(folder.resolve().name.encode(errors="replace").decode(), vocabulary))
     writer.add_custom_alignment(alignment)
     writer.add_quantization_version(2)
     writer.add_file_type(_file_type(targets))

@@ -102,6 +102,7 @@ def _added(library: Tokenizer, vocabulary: Vocabulary) -> Iterator[str]:
         yield token.content
         if beside is not None and beside.prefix is not Prefix.FIRST_WITHOUT:
             yield from (f"a{token.content}b", f"a {token.content}b\n{token.content}{token.content}")
+            yield f"a{token.content} \n b"
 
 
 def _is_carried(text: str, beside: Beside) -> bool:

@@ -38,7 +38,9 @@ _IDLE = {
         r"gradient_checkpointing\w*|pretraining_tp|ep_size|moe_drop_tokens|moe_random_routing_dropped_token",
         r"load_balanc\w*|balance_\w+|use_recompute\w*|label_smoothing\w*|\w*init_(std|method)\w*",
     ),
-    "how it is computed": (r"chunk_size_feed_forward|use_flash\w*|fused?_\w+|use_fused\w*|use_kernels?",),
+    "how it is computed": (
+        r"chunk_size_feed_forward|cache_implementation|use_flash\w*|fused?_\w+|use_fused\w*|use_kernels?",
+    ),
     "generation, which generation_config.json and the tokenizer's files say": (
         r"\w*token_ids?|\w*token_index|max_length|min_length|do_sample|early_stopping|num_(return_sequences|beams?\w*)",
         r"temperature|top_[kp]|typical_p|\w*penalty|\w*no_repeat_ngram_size|bad_words_ids|remove_invalid_values",
@@ -68,7 +70,8 @@ def require_carried(recipe: Recipe, config: Config) -> None:
     is noted on `config`.
     """
     _require_kinds(recipe, config)
-    settled = _EVERYWHERE | recipe.settled
+    usual = {name: value for name, value in _EVERYWHERE.items() if name not in config.read}
+    settled = usual | recipe.settled
     for name, value in config.values.items():
         if name in settled:
             _require_settled(recipe, name, value, settled[name])
@@ -125,10 +128,15 @@ def _require_rope(recipe: Recipe, config: Config, name: str) -> None:
         if differs:
             numbers = f"{differs[0]} is {_short(found[differs[0]])} and {_short(other.get(differs[0]))}"
             raise ModelFileError("config.json: rope_scaling and rope_parameters disagree", numbers, _CURE)
-    for kind in ("full_attention", "sliding_attention", "chunked_attention"):
+    for kind in ("sliding_attention", "chunked_attention"):
         inner = found.get(kind)
         used = kind in config.layer_kinds
-        if isinstance(inner, dict) and used and inner != found.get("full_attention", inner):
+        if not isinstance(inner, dict):
+            continue
+        if f"{name}.{kind}" in config.read:  # the recipe carries them apart
+            for key, value in inner.items():
+                _require_rope_value(recipe, config, key, value, f"{name}.{kind}")
+        elif used and inner != found.get("full_attention", inner):
             what = f"config.json: {name}.{kind} turns positions otherwise than full_attention"
             raise ModelFileError(what, _short(inner), "use a GGUF of the model")
     inner = found.get("full_attention")
@@ -138,8 +146,8 @@ def _require_rope(recipe: Recipe, config: Config, name: str) -> None:
             _require_rope_value(recipe, config, key, value)
 
 
-def _require_rope_value(recipe: Recipe, config: Config, key: str, value: Any) -> None:
-    if f"rope.{key}" in config.read or _says_nothing(value) or re.fullmatch(_IDLE_ROPE, key):
+def _require_rope_value(recipe: Recipe, config: Config, key: str, value: Any, where: str = "rope") -> None:
+    if f"{where}.{key}" in config.read or _says_nothing(value) or re.fullmatch(_IDLE_ROPE, key):
         return
     if key == "partial_rotary_factor" and value == 1:
         return

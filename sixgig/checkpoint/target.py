@@ -10,6 +10,7 @@ import numpy as np
 from sixgig.checkpoint.safetensors import Stored
 from sixgig.errors import ModelFileError, ReadError
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.names import ALWAYS_F32, stem_of
 from sixgig.families.terms.recipe import Rule
 from sixgig.families.terms.transforms import Array, Shape, Unit, require
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType
@@ -21,8 +22,6 @@ _NUMPY: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype("<u2"),
     "F64": np.dtype("<f8"),
 }
-_ALWAYS_F32 = ("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "ssm_conv1d.weight",
-               "shortconv.conv.weight")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,7 @@ def _shape(rule: Rule, source: Stored, stacked: bool, n_sources: int, config: Co
 
 def _type_name(name: str, dtype: str, shape: Shape) -> str:
     """The checkpoint's own type, float32 where llama.cpp's kernels read nothing else."""
-    exact = len(shape) < 2 or name.endswith(_ALWAYS_F32) or not name.endswith(".weight")
+    exact = len(shape) < 2 or stem_of(name).endswith(ALWAYS_F32) or not name.endswith(".weight")
     return "F32" if exact or dtype == "F64" else dtype
 
 

@@ -105,13 +105,18 @@ def _side(single: list[Any], item: Any, before: list[str], behind: list[str]) ->
 
 
 def check_added(path: Path, entry: dict[str, Any]) -> None:
-    """ModelFileError for an added token that takes up space beside it or matches whole words only."""
-    for flag in ("lstrip", "rstrip", "single_word"):
+    """ModelFileError for an added token that takes up space before it or matches whole words only."""
+    for flag in ("lstrip", "single_word"):
         if entry.get(flag):
             numbers = (
                 f"{flag} of {str(entry.get('content'))[:40]!r} is true; llama.cpp finds such tokens anywhere"
             )
             raise ModelFileError(f"{path.name}: an added token cannot be carried over", numbers, _CURE)
+
+
+def stripping(added: list[Any]) -> frozenset[str]:
+    """Those added tokens that take up the space behind them."""
+    return frozenset(str(entry["content"]) for entry in added if entry.get("rstrip"))
 
 
 def _check_model(path: Path, content: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from sixgig.checkpoint.byte_fallback import PLAIN_CUTTING, is_byte, read_merges,
 from sixgig.checkpoint.pretokenizers import MARKS_APART, name_of, steps
 from sixgig.checkpoint.safetensors import damaged, read_json
 from sixgig.checkpoint.sentencepiece import Piece, read_pieces
-from sixgig.checkpoint.tokenizer_file import SPACE, Beside, Prefix, byte_level, check_added, pieces
+from sixgig.checkpoint.tokenizer_file import SPACE, Beside, Prefix, byte_level, check_added, pieces, stripping
 from sixgig.errors import ModelFileError
 from sixgig.families.terms.transforms import require
 
@@ -28,7 +28,8 @@ class Vocabulary:
     """`model` is llama.cpp's kind of tokenizer, `cutting` its name for the way text is cut into words.
 
     `scores` and `prefixed` (a space is put before the text) are there for SentencePiece only. `beside`: what
-    the tokenizer does further; None where no tokenizer.json says so.
+    the tokenizer does further; None where no tokenizer.json says so. `stripping`: added tokens that take up
+    the space behind them.
     """
 
     model: str
@@ -39,6 +40,12 @@ class Vocabulary:
     prefixed: bool | None = None
     merges: list[str] = field(default_factory=list)
     beside: Beside | None = None
+    stripping: frozenset[str] = frozenset()
+
+    def special(self) -> set[str]:
+        """The tokens that are none of the text's words to llama.cpp."""
+        kinds = zip(self.tokens, self.kinds, strict=True)
+        return {token for token, kind in kinds if kind in (_CONTROL, _USER_DEFINED, _UNKNOWN)}
 
     def taken_whole(self) -> set[str]:
         """Texts that are one token wherever they stand, as added tokens are; U+2581 as a space."""
@@ -92,7 +99,8 @@ def _by_bytes(
         cutting = _UNMERGED.get(cutting, cutting)
     beside = replace(beside, marks_apart=cutting in MARKS_APART)
     merges = read_merges(path, content["model"])
-    return Vocabulary("gpt2", cutting, tokens, kinds, merges=merges, beside=beside)
+    strips = stripping(content.get("added_tokens", []))
+    return Vocabulary("gpt2", cutting, tokens, kinds, merges=merges, beside=beside, stripping=strips)
 
 
 def _by_characters(path: Path, content: dict[str, Any], model: dict[str, Any], n_tokens: int) -> Vocabulary:
@@ -103,6 +111,7 @@ def _by_characters(path: Path, content: dict[str, Any], model: dict[str, Any], n
     beside = pieces(path, content)
     added = content.get("added_tokens")
     tokens, kinds = _tokens(path, vocab, added, n_tokens)
+    strips = stripping(added or [])
     for number, token in enumerate(tokens):
         if is_byte(token):
             kinds[number] = _BYTE
@@ -118,13 +127,13 @@ def _by_characters(path: Path, content: dict[str, Any], model: dict[str, Any], n
             scores.get(token, _ADDED_SCORE if kind != _NORMAL else 0.0)
             for token, kind in zip(tokens, kinds, strict=True)
         ]
-        return Vocabulary("llama", "default", tokens, kinds, numbers, prefixed, beside=beside)
+        return Vocabulary("llama", "default", tokens, kinds, numbers, prefixed, [], beside, strips)
     if prefixed or splits or not byte_fallback.cuts_lines(pairs):
         why = scores if isinstance(scores, str) else "each space begins a word"
         what = f"{path.name} joins text in a way that llama.cpp does not"
         raise ModelFileError(what, why, _MODEL_CURE)
     merges = read_merges(path, model)
-    return Vocabulary("gpt2", PLAIN_CUTTING, tokens, kinds, merges=merges, beside=beside)
+    return Vocabulary("gpt2", PLAIN_CUTTING, tokens, kinds, merges=merges, beside=beside, stripping=strips)
 
 
 def _by_pieces(folder: Path, pieces: list[Piece], n_tokens: int, beside: Beside | None) -> Vocabulary:
@@ -137,7 +146,7 @@ def _by_pieces(folder: Path, pieces: list[Piece], n_tokens: int, beside: Beside 
         listed[number] = token
     columns = [one.text for one in listed], [one.kind for one in listed], [one.score for one in listed]
     prefixed = _prefixed(folder) if beside is None else beside.prefix is not Prefix.NONE
-    return Vocabulary("llama", "default", *columns, prefixed=prefixed, beside=beside)
+    return Vocabulary("llama", "default", *columns, prefixed, beside=beside, stripping=_stripping(folder))
 
 
 def _kept_kind(kind: int) -> int:
@@ -160,6 +169,13 @@ def _added_later(folder: Path, n_tokens: int) -> Iterator[tuple[int, Piece]]:
         kind = _CONTROL if control else _USER_DEFINED
         piece = Piece(content if control else content.replace("\u2581", " "), _ADDED_SCORE, kind)
         yield _checked(newer, content, int(number), n_tokens), piece
+
+
+def _stripping(folder: Path) -> frozenset[str]:
+    """Of added_tokens_decoder, which is what SentencePiece's tokenizers go by."""
+    path = folder / "tokenizer_config.json"
+    decoder = (read_json(path) if path.is_file() else {}).get("added_tokens_decoder")
+    return stripping([*decoder.values()] if isinstance(decoder, dict) else [])
 
 
 def _prefixed(folder: Path) -> bool | None:

@@ -19,6 +19,7 @@ from sixgig.hardware.conditions import Watch
 from sixgig.inference import Adapter, EngineOptions, Watcher
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.inference.dry_load import checkpoint_bytes
+from sixgig.inference.purpose import require_text
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import CachePolicy
@@ -178,9 +179,11 @@ class Opening:
 
 
 def find_model(name: str | None, quiet: bool = False) -> ModelFile:
-    """The model named, or the demo model with a word about it."""
+    """The model named, or the demo model with a word about it. ModelFileError for one that gives no text."""
     if name is not None:
-        return open_model(fetched(name))
+        model = open_model(fetched(name))
+        require_text(model)
+        return model
     if not quiet:
         say(_DEMO_NOTICE)
     return open_model(demo_path())

@@ -28,11 +28,13 @@ from sixgig.evaluate.log_probabilities import Logits
 from sixgig.hardware import usable_cores
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
 from sixgig.inference.dry_load import engine_figures
+from sixgig.inference.purpose import require_text
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.imatrix import write_imatrix
 from sixgig.plan import Budgets, Placement, Task
 from sixgig.plan.sizing import room_for_weights
+from sixgig.pruning.structure import can_be_cut
 from sixgig.units import format_bytes, parse_memory, parse_size
 
 # How many changes of the recipe are tried, by the source's size: each writes and measures a file.
@@ -97,6 +99,7 @@ class Shrinking:
         request = self.request
         source = open_source(request.model, places, is_kept=request.work is not None)
         self.source = model = source.model
+        require_text(model)
         self._note(filter(None, [quantised_words(model.name, quantised_types(model))]))
         self.budget_bytes = self._budget(model)
         folder = source.place / FINDINGS
@@ -113,7 +116,11 @@ class Shrinking:
             raise
         self._note(shrinker.notices)
         rounds = next((n for size, n in _ROUNDS if model.size_bytes < size), 2)
-        self.outcome = shrink_to(shrinker, self.budget_bytes, out, request.prune, rounds, say)
+        prune = request.prune and can_be_cut(model)
+        if request.prune and not prune:
+            known = f"what may be cut out of {model.architecture} is not declared"
+            say(f"{model.name} is not cut: {known}; types are chosen, as with --no-prune")
+        self.outcome = shrink_to(shrinker, self.budget_bytes, out, prune, rounds, say)
         try:
             require_same(source)
         except ModelFileError:  # what was found may be of two models
@@ -139,11 +146,9 @@ class Shrinking:
         assert request.ram is not None, "_require_sense saw to it"
         context = request.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
         vram_bytes = 0 if request.vram is None else parse_size(request.vram)
-        budgets = Budgets(parse_memory(request.ram), vram_bytes)
-        task = Task(context=context)
-        figures = None if model.family.declared else engine_figures(model, task, self.engines.threads)
-        engine = figures(Placement(), "unpaged") if figures else None
-        room = room_for_weights(model, task, budgets, engine)
+        budgets, task = Budgets(parse_memory(request.ram), vram_bytes), Task(context=context)
+        measured = engine_figures(model, task, self.engines.threads)(Placement(), "unpaged")
+        room = room_for_weights(model, task, budgets, measured)
         say(f"{format_bytes(room)} are left for weights at a context of {context}")
         return room
 

@@ -73,7 +73,8 @@ class Tuning:
         """Everything, from the options to the files."""
         device_of(self.request.vram_bytes)
         self.model = open_model(fetched(self.request.model))
-        net, wanted = build_net(self.model), targets(self.model, self.request.parts)
+        net = build_net(self.model, self.request.context)
+        wanted = targets(self.model, self.request.parts)
         self._require_trained_length()
         state = self.folder.earlier(self.request.resume)
         with PeakSampler() as sampler, self.folder.held():

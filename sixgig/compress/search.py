@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sixgig.compress.shrinker import Candidate, Shrinker, stem
+from sixgig.compress.shrinker import Candidate, Shrinker
 from sixgig.compress.types import can_be_quantised
+from sixgig.families.terms.names import inside_layer
 
 
 def best(candidates: Sequence[Candidate]) -> Candidate:
@@ -58,6 +59,7 @@ def _changes(shrinker: Shrinker) -> list[tuple[str, float]]:
     sizes: dict[str, int] = {}
     for info in shrinker.weights.tensors:
         if can_be_quantised(info):
-            sizes[stem(info.name)] = sizes.get(stem(info.name), 0) + info.n_elements
+            stem = inside_layer(info.name)
+            sizes[stem] = sizes.get(stem, 0) + info.n_elements
     order = sorted(sizes, key=lambda name: -sizes[name])
     return [(name, factor) for name in order for factor in (2.0, 0.5)]

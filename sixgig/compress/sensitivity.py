@@ -9,16 +9,18 @@ r_g everywhere the divergence is about sum A_g r_g + sqrt(sum C_g r_g).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from statistics import fmean
 from zlib import crc32
 
 import numpy as np
 
 from sixgig.compress.distortion import Distortions
-from sixgig.compress.types import can_be_quantised
-from sixgig.weights.stored import Floats, WeightInfo, Weights
+from sixgig.families import Role
+from sixgig.families.terms.names import inside_layer
+from sixgig.weights.stored import Floats, WeightInfo
 
 BLOCK_ELEMENTS = 1 << 18
 SCRATCH_BYTES = 3 * 4 * BLOCK_ELEMENTS  # what noise takes while it is added
@@ -76,13 +78,11 @@ def _mean_square(values: Floats) -> float:
     return sum(float(np.square(block).sum()) for block in _blocks(values)) / max(values.size, 1)
 
 
-def grouped(weights: Weights, most: int) -> list[tuple[str, ...]]:
+def grouped(tensors: Iterable[WeightInfo], most: int) -> list[tuple[str, ...]]:
     """Tensors that are disturbed together: each alone, or where that is more than `most`, bands of layers."""
     stems = dict[str, list[WeightInfo]]()
-    for info in weights.tensors:
-        if can_be_quantised(info):
-            stem = info.name.split(".", 2)[-1] if info.layer is not None else info.name
-            stems.setdefault(stem, []).append(info)
+    for info in tensors:
+        stems.setdefault(inside_layer(info.name), []).append(info)
     per_stem = max(1, most // max(1, len(stems)))
     return [
         tuple(info.name for info in band)
@@ -116,6 +116,24 @@ def measure_sensitivities(
         for names in groups
         for name in names
     }
+
+
+def with_unreached(found: Sensitivities, tensors: Iterable[WeightInfo]) -> Sensitivities:
+    """Of all `tensors`: those that the text did not reach (token prediction, images) are taken for as
+    sensitive as the mean of their role, or of all where none of their role was reached."""
+    tensors = list(tensors)
+    reached: dict[Role | None, list[Sensitivity]] = {None: list(found.values())}
+    for info in tensors:
+        if info.name in found:
+            reached.setdefault(info.role, []).append(found[info.name])
+    means = {role: _mean(group) for role, group in reached.items() if group}
+    unreached = {info.name: info.role for info in tensors if info.name not in found}
+    nothing = Sensitivity(0.0, 0.0)
+    return found | {name: means.get(role, means.get(None, nothing)) for name, role in unreached.items()}
+
+
+def _mean(group: Sequence[Sensitivity]) -> Sensitivity:
+    return Sensitivity(fmean(one.linear for one in group), fmean(one.routing for one in group))
 
 
 def _key(names: Sequence[str], level: float) -> str:

@@ -28,6 +28,7 @@ from sixgig.compress.sensitivity import (
     grouped,
     marginal,
     measure_sensitivities,
+    with_unreached,
 )
 from sixgig.compress.texts import Texts
 from sixgig.compress.types import can_be_quantised
@@ -35,8 +36,11 @@ from sixgig.compress.workfolder import WorkFolder
 from sixgig.compress.write import Job, write_model
 from sixgig.evaluate import SCRATCH_BYTES, BaseShape, Windows, cut, few_tokens
 from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
+from sixgig.families import Role
+from sixgig.families.terms.names import inside_layer
 from sixgig.modelfile import ModelFile
-from sixgig.weights.stored import Floats, Importance, StoredWeights, Weights
+from sixgig.pruning.structure import can_be_cut
+from sixgig.weights.stored import Floats, Importance, StoredWeights, WeightInfo, Weights
 
 CONTEXT = 512
 CALIBRATION_WINDOWS, SEARCH_WINDOWS, JUDGING_WINDOWS = 160, 24, 100
@@ -117,7 +121,7 @@ class Shrinker:
             self.source,
             self.windows["calibration"],
             self.folder.path("calibration"),
-            default_samples(self.source),
+            default_samples(self.source) if can_be_cut(self.source) else {},
             settings=_SETTINGS,
             digest=self._digest,
         )
@@ -179,12 +183,12 @@ class Shrinker:
 
     @cached_property
     def sensitivities(self) -> Sensitivities:
-        """What an error in each tensor does to the predictions."""
+        """What an error in each tensor that the text reaches does to the predictions."""
         held = self._engines.fits(self.source)
-        groups = grouped(self.weights, GROUPS_HELD if held else GROUPS_PAGED)
+        reached = [info for info in self._matrices if self._is_reached(info)]
+        groups = grouped(reached, GROUPS_HELD if held else GROUPS_PAGED)
         n_windows = min(WINDOWS_HELD if held else WINDOWS_PAGED, len(self.windows["search"]))
-        names = [info.name for info in self.weights.tensors if can_be_quantised(info)]
-        noise, search = Noise(names, self.distortions), self.search
+        noise, search = Noise([info.name for info in reached], self.distortions), self.search
         known = self.folder.load("sensitivities") or {}
         with (
             self._engines.open(self.source, CONTEXT, noise, SCRATCH_BYTES + NOISE_BYTES) as model,
@@ -200,6 +204,15 @@ class Shrinker:
                 progress,
             )
 
+    @property
+    def _matrices(self) -> list[WeightInfo]:
+        return [info for info in self.weights.tensors if can_be_quantised(info)]
+
+    def _is_reached(self, info: WeightInfo) -> bool:
+        """Whether the text says anything about it: a product's input, or a table that tokens look up."""
+        table = info.role is Role.EMBEDDING and info.layer is None
+        return table or self.calibration.moments(info.name) is not None
+
     def recipe(
         self,
         weights: Weights,
@@ -213,14 +226,15 @@ class Shrinker:
         tilt: factors on the costs by a tensor's name without its layer. routing: count routers' changes.
         """
         head = header_bytes(weights, METADATA) + STORY_BYTES
-        errors = dict.fromkeys(self.sensitivities, 0.01)
+        sensitivities = with_unreached(self.sensitivities, self._matrices)
+        errors = dict.fromkeys(sensitivities, 0.01)
         for _ in range(_ROUNDS):
             costs = (
-                marginal(self.sensitivities, errors)
+                marginal(sensitivities, errors)
                 if routing
-                else {name: found.linear for name, found in self.sensitivities.items()}
+                else {name: found.linear for name, found in sensitivities.items()}
             )
-            costs = {name: cost * (tilt or {}).get(stem(name), 1.0) for name, cost in costs.items()}
+            costs = {name: cost * (tilt or {}).get(inside_layer(name), 1.0) for name, cost in costs.items()}
             found = choose(weights, distortions, costs, budget_bytes, head)
             errors = {name: distortions[name].errors[kind] for name, kind in found.types.items()}
         return Recipe(found.types, found.size_bytes, expected(self.sensitivities, errors))
@@ -273,11 +287,6 @@ def spread(windows: Windows, limit: int) -> Windows:
 
 METADATA: dict[str, object] = {"general.quantization_version": 2}
 STORY_BYTES = 4096  # what the header may grow by when it tells how the file was made
-
-
-def stem(name: str) -> str:
-    """A tensor's name without its layer."""
-    return name.split(".", 2)[-1] if name.startswith("blk.") else name
 
 
 def digest(label: str, recipe: Recipe) -> str:

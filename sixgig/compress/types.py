@@ -24,8 +24,10 @@ _SUPER_BLOCKS = (
 _SMALL_BLOCKS = ("IQ4_NL", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
 _WIDE = ("BF16",)
 _FLOATS = ("F32", "F16", "BF16")
-# What steers or scales instead of multiplying: llama.cpp wants it in F32, and it is small.
-_KEPT = (Role.NORM, Role.ROUTER, Role.OTHER)
+_NUMBERS = ("I8", "I16", "I32", "I64", "F64")  # of tables: ggml has no rows of weights in them
+# What chooses, scales or places: it is small, and llama.cpp's graph reads most of it in F32 only. What an
+# indexer does shows on texts far longer than those that types are chosen on.
+_KEPT = (Role.NORM, Role.ROUTER, Role.INDEXER, Role.CONVOLUTION, Role.OTHER)
 FEWEST_ROWS = 4
 
 
@@ -33,6 +35,7 @@ def can_be_quantised(info: WeightInfo) -> bool:
     """Whether the tensor is a matrix whose storage type is free."""
     return (
         info.role not in _KEPT
+        and info.type.name not in _NUMBERS
         and len(info.shape) >= 2
         and info.n_rows >= FEWEST_ROWS
         and info.name.endswith(".weight")

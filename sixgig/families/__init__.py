@@ -9,6 +9,9 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
+from sixgig.errors import ModelFileError
+from sixgig.families.terms.blocks import Blocks
+from sixgig.families.terms.cuts import DenseCuts, ExpertCuts, Freedom, SharedWidth
 from sixgig.families.terms.family import Family, RouterRule, SlidingRule
 from sixgig.families.terms.recipe import Recipe
 from sixgig.families.terms.roles import Role
@@ -34,10 +37,33 @@ def recipes() -> dict[str, Recipe]:
     return {name: recipe for one in families().values() for recipe in one.recipes for name in recipe.names}
 
 
+def blocks(architecture: str) -> Blocks:
+    """How its graph computes, which tuning must know; ModelFileError with the others where nobody says."""
+    if (found := family(architecture).tuning) is not None:
+        return found
+    known = ", ".join(sorted(name for name, one in families().items() if one.tuning is not None))
+    what = f"a model of architecture {architecture} cannot be tuned: no declaration of its blocks"
+    cure = "it runs, serves, is measured, scored and quantised; tune a model of one of these"
+    raise ModelFileError(what, f"{known} have one", cure)
+
+
 def _declaration(name: str) -> Family:
     declared: Family = import_module(f"{__name__}.{name}").FAMILY
     assert re.sub(r"[^a-z0-9]", "", declared.architecture) == name, f"{name}.py declares another"
     return declared
 
 
-__all__ = ["Family", "Role", "RouterRule", "SlidingRule", "families", "family", "recipes"]
+__all__ = [
+    "DenseCuts",
+    "ExpertCuts",
+    "Family",
+    "Freedom",
+    "Role",
+    "RouterRule",
+    "SharedWidth",
+    "SlidingRule",
+    "blocks",
+    "families",
+    "family",
+    "recipes",
+]

@@ -6,6 +6,7 @@ The projection out of the latent space is split: the keys' half, turned, works o
 from collections.abc import Callable
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts, SharedWidth
 from sixgig.families.terms.family import SELECTION_BIAS, Family, RouterRule
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.roles import Role
@@ -72,7 +73,7 @@ def latent_keys(gate: int) -> Callable[[Config], Keys]:
             found["attention.q_lora_rank"] = config.integer("q_lora_rank")
         stretched = common_keys(config)
         if stretched.get("rope.scaling.type") == "yarn":
-            found |= _yarn_keys(config, stretched)
+            found |= _yarn_keys(config, stretched.pop("rope.scaling.attn_factor", None) is not None)
         mixture = shared_mixture_keys(config)
         if gate == _SOFTMAX:  # "greedy", which knows no groups whatever their number
             mixture = {key: value for key, value in mixture.items() if "group" not in key}
@@ -81,11 +82,11 @@ def latent_keys(gate: int) -> Callable[[Config], Keys]:
     return keys
 
 
-def _yarn_keys(config: Config, stretched: Keys) -> Keys:
+def _yarn_keys(config: Config, scaled: bool) -> Keys:
     """Attention is scaled too where mscale_all_dim says so; llama.cpp then turns vectors unscaled."""
     rope = config.rope
     over, factor = rope.number("mscale_all_dim", default=0.0), attention_factor(config)
-    fits = abs(factor - 1) < 1e-6 if over else "rope.scaling.attn_factor" not in stretched
+    fits = abs(factor - 1) < 1e-6 if over else not scaled
     require(fits, "config.json: llama.cpp's deepseek2 scales YaRN otherwise", f"attention factor {factor:g}")
     return {"rope.scaling.yarn_log_multiplier": 0.1 * over} if over else {}
 
@@ -114,6 +115,7 @@ FAMILY = Family(
     "deepseek2",
     router=RouterRule(selection_bias=SELECTION_BIAS),
     unadapted=frozenset({Role.ATTENTION, Role.HEAD}),
+    expert_cuts=ExpertCuts(shared=SharedWidth.COUNTED, renormalises=None),
     recipes=(
         Recipe(
             ("DeepseekV2ForCausalLM",),

@@ -1,6 +1,7 @@
 """dots.llm1: leading dense layers, shared experts, sigmoid gates."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts, SharedWidth
 from sixgig.families.terms.family import SELECTION_BIAS, Family, RouterRule
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.sources import (
@@ -25,6 +26,7 @@ def dots_keys(config: Config) -> Keys:
 FAMILY = Family(
     "dots1",
     router=RouterRule(selection_bias=SELECTION_BIAS),
+    expert_cuts=ExpertCuts(shared=SharedWidth.COUNTED, renormalises=None, softmax=False),
     recipes=(
         Recipe(
             ("Dots1ForCausalLM",),

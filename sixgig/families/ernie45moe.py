@@ -1,6 +1,7 @@
 """ERNIE 4.5 with experts: leading dense layers, shared experts as wide as several."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts
 from sixgig.families.terms.family import SELECTION_BIAS, Family, RouterRule
 from sixgig.families.terms.recipe import BIASES, Keys, Recipe
 from sixgig.families.terms.sources import (
@@ -50,6 +51,7 @@ def _ends(config: Config) -> bool:
 FAMILY = Family(
     "ernie4_5-moe",
     router=RouterRule(selection_bias=SELECTION_BIAS),
+    expert_cuts=ExpertCuts(),
     recipes=(
         Recipe(
             ("Ernie4_5_MoeForCausalLM",),

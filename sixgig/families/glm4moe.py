@@ -1,6 +1,7 @@
 """GLM-4.5 and its successors: leading dense layers, a shared expert, half of each head turned."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts, SharedWidth
 from sixgig.families.terms.family import POST_ATTENTION_NORM, SELECTION_BIAS, Family, RouterRule
 from sixgig.families.terms.recipe import BIASES, Keys, Recipe
 from sixgig.families.terms.sources import (
@@ -26,6 +27,7 @@ def glm_keys(config: Config) -> Keys:
 FAMILY = Family(
     "glm4moe",
     router=RouterRule(selection_bias=SELECTION_BIAS, input_norm=POST_ATTENTION_NORM),
+    expert_cuts=ExpertCuts(shared=SharedWidth.COUNTED, renormalises=None, softmax=False),
     recipes=(
         Recipe(
             ("Glm4MoeForCausalLM",),

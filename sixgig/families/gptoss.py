@@ -1,6 +1,7 @@
 """gpt-oss: attention sinks, biased router and experts, whose matrices are stored (inputs, outputs)."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts
 from sixgig.families.terms.family import POST_ATTENTION_NORM, ROUTER_BIAS, Family, RouterRule, SlidingRule
 from sixgig.families.terms.recipe import Keys, Recipe, Rule
 from sixgig.families.terms.sources import LAYER, attention, common_keys, norms, outside, router
@@ -39,6 +40,7 @@ FAMILY = Family(
     "gpt-oss",
     router=RouterRule(bias=ROUTER_BIAS, input_norm=POST_ATTENTION_NORM),
     sliding=SlidingRule(period=2),
+    expert_cuts=ExpertCuts(plain=False),
     recipes=(
         Recipe(
             ("GptOssForCausalLM",),

@@ -1,12 +1,13 @@
 """Granite with experts, with or without a shared one; its multipliers become scales."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import WIDTH_IS_FEED_FORWARD, ExpertCuts
 from sixgig.families.terms.family import Family
+from sixgig.families.terms.granite import DEFAULTS, SETTLED, granite_keys
 from sixgig.families.terms.recipe import Keys, Recipe
-from sixgig.families.terms.rotary import stretched
+from sixgig.families.terms.rotary import TENSORS, stretching
 from sixgig.families.terms.sources import (
     ROTARY_ATTENTION,
-    common_keys,
     fused_experts,
     norms,
     outside,
@@ -17,23 +18,17 @@ from sixgig.families.terms.transforms import Unit, half
 _SHARED = "shared_mlp.input_linear"
 
 
-def granite_keys(config: Config) -> Keys:
-    """With the multipliers, and the shared expert's width where there is one."""
-    keys: Keys = {
-        "rope.dimension_count": config.head_width,
-        "vocab_size": config.integer("vocab_size"),
-        "attention.scale": config.number("attention_multiplier", default=1.0),
-        "embedding_scale": config.number("embedding_multiplier", default=1.0),
-        "residual_scale": config.number("residual_multiplier", default=1.0),
-        "logit_scale": config.number("logits_scaling", default=1.0),
-    }
+def mixture_keys(config: Config) -> Keys:
+    """With the shared expert's width where there is one."""
+    keys = granite_keys(config)
     if shared := config.integer("shared_intermediate_size", default=0):
         keys["expert_shared_feed_forward_length"] = shared
-    return common_keys(config, stretches=True) | keys
+    return keys
 
 
 FAMILY = Family(
     "granitemoe",
+    expert_cuts=ExpertCuts(WIDTH_IS_FEED_FORWARD),
     recipes=(
         Recipe(
             ("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
@@ -47,10 +42,10 @@ FAMILY = Family(
                 *weight(_SHARED, "ffn_up_shexp", half(1, Unit.TENSOR)),
                 *weight("shared_mlp.output_linear", "ffn_down_shexp"),
             ),
-            granite_keys,
-            stretched,
-            settled={"position_embedding_type": ("rope", None), "normalization_function": ("rmsnorm", None)},
-            defaults={"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 10000.0},
+            mixture_keys,
+            stretching(TENSORS),
+            settled=SETTLED,
+            defaults=DEFAULTS,
         ),
     ),
 )

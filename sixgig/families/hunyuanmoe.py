@@ -1,8 +1,10 @@
 """Hunyuan with experts, one shared expert; its rotary base grows with the context it was stretched to."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import WIDTH_IN_BOTH, ExpertCuts, SharedWidth
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
+from sixgig.families.terms.rotary import Takes
 from sixgig.families.terms.sources import (
     attention,
     common_keys,
@@ -20,7 +22,7 @@ _STRETCHED_CONTEXT = 256 * 1024  # what its makers state for the alpha of 1000 t
 
 def hunyuan_keys(config: Config) -> Keys:
     """With the base that the stretching ("dynamic" with an alpha) comes to."""
-    keys = common_keys(config, alpha=True) | {
+    keys = common_keys(config, takes=Takes.ALPHA) | {
         "expert_shared_feed_forward_length": config.integer("intermediate_size"),
         "expert_feed_forward_length": config.integer("moe_intermediate_size", "intermediate_size"),
         "expert_shared_count": config.integer("num_shared_expert", default=1),
@@ -35,6 +37,7 @@ def hunyuan_keys(config: Config) -> Keys:
 
 FAMILY = Family(
     "hunyuan-moe",
+    expert_cuts=ExpertCuts(WIDTH_IN_BOTH, shared=SharedWidth.STATED),
     recipes=(
         Recipe(
             ("HunYuanMoEV1ForCausalLM",),

@@ -1,6 +1,7 @@
 """LFM2 with experts: short convolutions beside attention, leading dense layers, sigmoid gates."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts
 from sixgig.families.terms.family import SELECTION_BIAS, Family, RouterRule
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.sources import (
@@ -41,6 +42,7 @@ def lfm_keys(config: Config) -> Keys:
 FAMILY = Family(
     "lfm2moe",
     router=RouterRule(selection_bias=SELECTION_BIAS),
+    expert_cuts=ExpertCuts(softmax=False),
     recipes=(
         Recipe(
             ("Lfm2MoeForCausalLM",),

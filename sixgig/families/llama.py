@@ -3,10 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import WIDTH_IS_FEED_FORWARD, DenseCuts, ExpertCuts, Freedom
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
-from sixgig.families.terms.rotary import stretched
+from sixgig.families.terms.rotary import TENSORS, stretching
 from sixgig.families.terms.sources import (
     ROTARY_ATTENTION,
     common_keys,
@@ -28,7 +30,7 @@ _PLAIN: dict[str, Any] = {
 
 def llama_keys(config: Config) -> Keys:
     """All of a head is turned."""
-    return common_keys(config, stretches=True) | {
+    return common_keys(config, takes=TENSORS) | {
         "rope.dimension_count": config.head_width,
         "vocab_size": config.integer("vocab_size"),
     }
@@ -47,11 +49,14 @@ _LLAMA = Recipe(
         *fused_experts(),
     ),
     llama_keys,
-    stretched,
+    stretching(TENSORS),
     defaults=_PLAIN,
 )
 FAMILY = Family(
     "llama",
+    tuning=Blocks(Pairs.NEIGHBOURS, frequency_factors=True, biases=True),
+    dense_cuts=DenseCuts(Freedom.UNIFORM, Freedom.UNIFORM, output_bias=True, carrier="deci"),
+    expert_cuts=ExpertCuts(WIDTH_IS_FEED_FORWARD),
     recipes=(
         _LLAMA,
         replace(_LLAMA, names=("MistralForCausalLM",), defaults=_PLAIN | {"sliding_window": 4096}),

@@ -1,9 +1,10 @@
 """Llama 4: some layers routed (top 1) beside one shared expert, the others dense."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts, SharedWidth
 from sixgig.families.terms.family import Family, SlidingRule
 from sixgig.families.terms.recipe import Keys, Recipe, Rule
-from sixgig.families.terms.rotary import stretched
+from sixgig.families.terms.rotary import Takes, stretching
 from sixgig.families.terms.sources import LAYER, attention, common_keys, feed_forward, norms, outside, weight
 from sixgig.families.terms.transforms import outputs_half, require, transposed
 
@@ -30,7 +31,7 @@ def llama4_keys(config: Config) -> Keys:
     if kinds and all(kind == "full_attention" for kind in kinds):
         keys["attention.sliding_window"] = 0
     _require_pattern(config, kinds)
-    return common_keys(config, stretches=True) | keys
+    return common_keys(config, takes=Takes.DIVISORS) | keys
 
 
 def _require_pattern(config: Config, kinds: list[str]) -> None:
@@ -54,6 +55,13 @@ def _require_pattern(config: Config, kinds: list[str]) -> None:
 FAMILY = Family(
     "llama4",
     sliding=SlidingRule(4, 8192),
+    expert_cuts=ExpertCuts(
+        shared=SharedWidth.SAME,
+        frozen_count=_UNNORMED_EXPERTS,
+        renormalises=False,
+        softmax=False,
+        plain=False,
+    ),
     recipes=(
         Recipe(
             ("Llama4ForConditionalGeneration", "Llama4ForCausalLM"),
@@ -69,7 +77,7 @@ FAMILY = Family(
                 *feed_forward("feed_forward.shared_expert", "_shexp"),
             ),
             llama4_keys,
-            stretched,
+            stretching(Takes.DIVISORS),
             ignored=(r"^(vision_model|multi_modal_projector)\.",),
             settled={
                 "attention_chunk_size": 8192,

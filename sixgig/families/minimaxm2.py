@@ -1,6 +1,7 @@
 """MiniMax M2: norms over all heads together, sigmoid gates, a part of each head turned."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import WIDTH_IN_BOTH, ExpertCuts
 from sixgig.families.terms.family import SELECTION_BIAS, Family, RouterRule
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.sources import (
@@ -33,6 +34,7 @@ def minimax_keys(config: Config) -> Keys:
 FAMILY = Family(
     "minimax-m2",
     router=RouterRule(selection_bias=SELECTION_BIAS),
+    expert_cuts=ExpertCuts(WIDTH_IN_BOTH, softmax=False),
     recipes=(
         Recipe(
             ("MiniMaxM2ForCausalLM",),

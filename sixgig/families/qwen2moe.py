@@ -1,5 +1,7 @@
 """Qwen1.5-MoE and Qwen2 with experts: one gated shared expert."""
 
+from sixgig.families.terms.blocks import Blocks, Pairs
+from sixgig.families.terms.cuts import ExpertCuts
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.qwen import BIASED, CORE, EVERY_LAYER_ROUTED, QKV_BIASES, mixture_keys
 from sixgig.families.terms.recipe import Recipe
@@ -7,6 +9,8 @@ from sixgig.families.terms.sources import GATED_SHARED_EXPERT, MIXTURE
 
 FAMILY = Family(
     "qwen2moe",
+    tuning=Blocks(Pairs.HALVES, gates_sum_to_one=False, gated_shared_expert=True),
+    expert_cuts=ExpertCuts(renormalises=False),
     recipes=(
         Recipe(
             ("Qwen2MoeForCausalLM",),

@@ -1,6 +1,8 @@
 """Qwen3 with experts, none shared."""
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.qwen import CORE, EVERY_LAYER_ROUTED, UNBIASED, mixture_keys
 from sixgig.families.terms.recipe import Keys, Recipe
@@ -15,6 +17,8 @@ def normalised_keys(config: Config) -> Keys:
 
 FAMILY = Family(
     "qwen3moe",
+    tuning=Blocks(Pairs.HALVES, head_norms=True),
+    expert_cuts=ExpertCuts(),
     recipes=(
         Recipe(
             ("Qwen3MoeForCausalLM",),

@@ -1,6 +1,7 @@
 """Qwen3-Next: Gated DeltaNet, every fourth layer full attention, experts, one gated shared expert."""
 
 from sixgig.families.terms import delta_net
+from sixgig.families.terms.cuts import ExpertCuts
 from sixgig.families.terms.family import DELTA_NET_ROLES, POST_ATTENTION_NORM, Family, RouterRule
 from sixgig.families.terms.qwen import (
     EVERY_LAYER_ROUTED,
@@ -29,6 +30,7 @@ FAMILY = Family(
     "qwen3next",
     roles=DELTA_NET_ROLES,
     router=RouterRule(input_norm=POST_ATTENTION_NORM),
+    expert_cuts=ExpertCuts(),
     recipes=(
         Recipe(
             ("Qwen3NextForCausalLM",),

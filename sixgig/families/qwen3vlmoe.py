@@ -3,7 +3,9 @@
 Which way, the shape tells: releases of transformers differ in what they save.
 """
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import ExpertCuts
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe, Rule
 from sixgig.families.terms.rotary import sections
@@ -71,6 +73,8 @@ def vision_keys(config: Config) -> Keys:
 
 FAMILY = Family(
     "qwen3vlmoe",
+    tuning=Blocks(Pairs.HALVES, text_sections=True, head_norms=True),
+    expert_cuts=ExpertCuts(),
     recipes=(
         Recipe(
             ("Qwen3VLMoeForConditionalGeneration",),

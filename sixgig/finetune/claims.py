@@ -6,9 +6,7 @@ from sixgig.errors import ModelFileError
 from sixgig.modelfile import ModelFile
 
 ANY = -1  # an extent that may have any length
-_CURE = (
-    "tuning needs the tensors that llama.cpp's converter writes, gate and up, and q, k and v, each by itself"
-)
+_CURE = "tuning needs the tensors that llama.cpp's converter writes"
 
 
 def uncovered(model: ModelFile, key: str, value: object, covered: str) -> ModelFileError:

@@ -13,6 +13,19 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from sixgig.families.terms.names import (
+    DELTA_ALPHA,
+    DELTA_BETA,
+    DELTA_CONVOLUTION,
+    DELTA_DECAY,
+    DELTA_GATE,
+    DELTA_NORM,
+    DELTA_OUTPUT,
+    DELTA_STEP,
+    QUERY_KEY_VALUE,
+    in_layer,
+    weight_in,
+)
 from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Operands
 from sixgig.modelfile import Recurrent
@@ -23,9 +36,9 @@ HELD_VALUES = 1 << 13  # tokens times value heads up to which products inside ch
 
 def delta_net_tensors(layer: int) -> tuple[str, ...]:
     """The names of all that `gated_delta_net` reads in this layer, matrices first."""
-    matrices = ("attn_qkv", "attn_gate", "ssm_beta", "ssm_alpha", "ssm_out")
-    weights = tuple(f"{name}.weight" for name in (*matrices, "ssm_conv1d", "ssm_norm"))
-    return tuple(f"blk.{layer}.{name}" for name in (*weights, "ssm_dt.bias", "ssm_a"))
+    matrices = (QUERY_KEY_VALUE, DELTA_GATE, DELTA_BETA, DELTA_ALPHA, DELTA_OUTPUT)
+    weights = (weight_in(layer, stem) for stem in (*matrices, DELTA_CONVOLUTION, DELTA_NORM))
+    return *weights, f"{in_layer(layer, DELTA_STEP)}.bias", in_layer(layer, DELTA_DECAY)
 
 
 def gated_delta_net(
@@ -37,18 +50,19 @@ def gated_delta_net(
     float32, or in float64 to check gradients. For the gradient it holds about seven times inner_size +
     2 * group_count * state_size numbers a token, the states after every 64th included.
     """
-    blk, weights = f"blk.{layer}.", operands.weights
-    mixed = operands.linear(f"{blk}attn_qkv", x)
-    gate = operands.linear(f"{blk}attn_gate", x)
-    beta = torch.sigmoid(operands.linear(f"{blk}ssm_beta", x))
-    steps = F.softplus(operands.linear(f"{blk}ssm_alpha", x) + weights.vector(f"{blk}ssm_dt.bias"))
-    decay = weights.vector(f"{blk}ssm_a") * steps
-    kernel = weights.vector(f"{blk}ssm_conv1d.weight").to(x)
+    weights = operands.weights
+    mixed = operands.linear(in_layer(layer, QUERY_KEY_VALUE), x)
+    gate = operands.linear(in_layer(layer, DELTA_GATE), x)
+    beta = torch.sigmoid(operands.linear(in_layer(layer, DELTA_BETA), x))
+    shift = weights.vector(f"{in_layer(layer, DELTA_STEP)}.bias")
+    steps = F.softplus(operands.linear(in_layer(layer, DELTA_ALPHA), x) + shift)
+    decay = weights.vector(in_layer(layer, DELTA_DECAY)) * steps
+    kernel = weights.vector(weight_in(layer, DELTA_CONVOLUTION)).to(x)
     parts = zip(*(torch.split(rows, list(documents)) for rows in (mixed, decay, beta)), strict=True)
     frugal = len(x) * shape.time_step_rank > HELD_VALUES
     y = torch.cat([_document(m, d, b, kernel, shape, epsilon, frugal) for m, d, b in parts])
-    y = rms_norm(y, weights.vector(f"{blk}ssm_norm.weight"), epsilon)
-    return operands.linear(f"{blk}ssm_out", y.flatten(1) * F.silu(gate))
+    y = rms_norm(y, weights.vector(weight_in(layer, DELTA_NORM)), epsilon)
+    return operands.linear(in_layer(layer, DELTA_OUTPUT), y.flatten(1) * F.silu(gate))
 
 
 def _document(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sixgig.families.terms.names import ROUTED
 from sixgig.finetune.feed_forward import swiglu, swiglu_names
 from sixgig.finetune.operands import ExpertGroup, Operands
 
@@ -29,7 +30,7 @@ def routed_experts(
     x (tokens, n_embd), gates and chosen (tokens, n_used), chosen without repeats. Gradients go to x, gates
     and the factors of the three stacks. Zeros, and nothing read, where operands.value_unused.
     """
-    names = swiglu_names(f"blk.{layer}.", "_exps")
+    names = swiglu_names(layer, ROUTED)
     adapted = tuple(f"{name}.weight" for name in names if f"{name}.weight" in operands.factors)
     factors = [factor for name in adapted for factor in operands.factors[name]]
     work = _Work(layer, names, adapted, operands, chosen.shape[1], _places(chosen, n_experts))

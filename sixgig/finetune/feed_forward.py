@@ -1,34 +1,54 @@
-"""The feed-forward part of a dense layer: SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
+"""The feed-forward part of a dense layer: a gated linear unit (Shazeer 2020, arXiv 2002.05202)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from sixgig.families.terms.blocks import Activation
+from sixgig.families.terms.names import FEED_FORWARD, GatedUnit, in_layer
+from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.claims import Claims
-from sixgig.finetune.norms import rms_norm
+from sixgig.finetune.norms import norm_after, rms_norm
 from sixgig.finetune.operands import Operands
-from sixgig.modelfile import ModelFile
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    Activation.SILU: F.silu,
+    Activation.GELU: partial(F.gelu, approximate="tanh"),
+}
 
 
 @dataclass
 class FeedForward:
-    """A net.Block."""
+    """A net.Block. norm, after: the norms before it and behind it, "" without one.
+
+    gate_in_up: gate and up are one matrix, the gate first.
+    """
 
     layer: int
     dense: tuple[str, ...]
+    norm: str
+    after: str
+    activation: Activation
+    gate_in_up: bool
     epsilon: float
     routed: tuple[str, ...] = ()
     joined: bool = False
 
     def forward(self, x: Tensor, documents: Sequence[int], operands: Operands) -> Tensor:
         """As net.Block."""
-        blk = f"blk.{self.layer}."
-        normed = rms_norm(x, operands.weights.vector(f"{blk}ffn_norm.weight"), self.epsilon)
-        return x + swiglu(normed, operands, *swiglu_names(blk))
+        normed = rms_norm(x, operands.weights.vector(self.norm), self.epsilon)
+        names = swiglu_names(self.layer)
+        if self.gate_in_up:
+            gate, up = operands.linear(names[1], normed).chunk(2, -1)
+        else:
+            gate, up = (operands.linear(name, normed) for name in names[:2])
+        y = operands.linear(names[2], ACTIVATIONS[self.activation](gate) * up)
+        return x + norm_after(y, self.after, operands.weights, self.epsilon)
 
 
 def swiglu(x: Tensor, operands: Operands, gate: str, up: str, down: str) -> Tensor:
@@ -36,17 +56,33 @@ def swiglu(x: Tensor, operands: Operands, gate: str, up: str, down: str) -> Tens
     return operands.linear(down, F.silu(operands.linear(gate, x)) * operands.linear(up, x))
 
 
-def swiglu_names(blk: str, suffix: str = "") -> tuple[str, str, str]:
-    """Gate, up and down of a layer; suffix "_exps" or "_shexp" for experts."""
-    return f"{blk}ffn_gate{suffix}", f"{blk}ffn_up{suffix}", f"{blk}ffn_down{suffix}"
+def swiglu_names(layer: int, unit: GatedUnit = FEED_FORWARD) -> tuple[str, str, str]:
+    """Gate, up and down of a layer, without ".weight"; unit: ROUTED or SHARED for experts."""
+    return in_layer(layer, unit.gate), in_layer(layer, unit.up), in_layer(layer, unit.down)
 
 
-def feed_forward(model: ModelFile, layer: int, claims: Claims, epsilon: float) -> FeedForward:
+def feed_forward(plan: Blueprint, layer: int) -> FeedForward:
     """The block of a dense layer; ModelFileError where a tensor is missing or does not fit."""
-    blk = f"blk.{layer}."
-    norm = claims.need(f"{blk}ffn_norm.weight", model.n_embd)
-    biased = model.architecture == "llama"
-    return FeedForward(layer, (norm, *claim_swiglu(model.n_embd, swiglu_names(blk), claims, biased)), epsilon)
+    facts, n_embd, claims = plan.facts, plan.model.n_embd, plan.claims
+    norm, after = plan.norm_before_feed_forward(layer), plan.norm_after(layer, 1)
+    gate, up, down = swiglu_names(layer)
+    if facts.gate_in_up:
+        hidden = claims.shape(f"{down}.weight")[0]
+        matrices = (
+            *claims.linear(up, n_embd, 2 * hidden, facts.biases),
+            *claims.linear(down, hidden, n_embd, facts.biases),
+        )
+    else:
+        matrices = claim_swiglu(n_embd, (gate, up, down), claims, facts.biases)
+    return FeedForward(
+        layer=layer,
+        dense=(norm, *matrices, *filter(None, [after])),
+        norm=norm,
+        after=after,
+        activation=facts.activation,
+        gate_in_up=facts.gate_in_up,
+        epsilon=plan.epsilon,
+    )
 
 
 def claim_swiglu(n_embd: int, names: Sequence[str], claims: Claims, biased: bool = False) -> tuple[str, ...]:

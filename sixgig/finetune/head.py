@@ -24,14 +24,19 @@ class HeadLoss:
 
 
 def head_loss(
-    hidden: Tensor, targets: Tensor, rows: Iterable[tuple[int, Tensor]], with_gradient: bool
+    hidden: Tensor,
+    targets: Tensor,
+    rows: Iterable[tuple[int, Tensor]],
+    with_gradient: bool,
+    logit_cap: float = 0.0,
 ) -> HeadLoss:
     """Cross-entropy of hidden (tokens, n_embd), after the final norm, against targets (tokens,), int64.
 
-    rows: the head's matrix as (first row, weights (n_rows, n_embd)), each row once. Runs without autograd.
+    rows: the head's matrix as (first row, weights (n_rows, n_embd)), each row once. logit_cap: as of net.Net.
+    Runs without autograd.
     """
     with torch.no_grad():
-        sums = _Sums(hidden, targets, with_gradient)
+        sums = _Sums(hidden, targets, with_gradient, logit_cap)
         for first, weights in _chunks(rows, len(hidden)):
             sums.add(first, weights)
         return sums.result()
@@ -51,8 +56,8 @@ class _Sums:
     target's row.
     """
 
-    def __init__(self, hidden: Tensor, targets: Tensor, with_gradient: bool) -> None:
-        self._hidden, self._targets = hidden, targets
+    def __init__(self, hidden: Tensor, targets: Tensor, with_gradient: bool, logit_cap: float) -> None:
+        self._hidden, self._targets, self._cap = hidden, targets, logit_cap
         self._largest = hidden.new_full((len(hidden), 1), -torch.inf)
         self._total = hidden.new_zeros(len(hidden), 1)
         self._wanted = hidden.new_zeros(len(hidden))
@@ -62,22 +67,27 @@ class _Sums:
     def add(self, first: int, weights: Tensor) -> None:
         """Rows [first, first + len(weights))."""
         logits = (self._hidden.to(weights.dtype) @ weights.T).to(self._hidden.dtype)
-        self._note_targets(first, weights, logits)
+        if self._cap:
+            logits.div_(self._cap).tanh_().mul_(self._cap)
+        slopes = 1 - (logits / self._cap).square_() if self._cap and self._pull is not None else None
+        self._note_targets(first, weights, logits, slopes)
         largest = torch.maximum(self._largest, logits.amax(1, keepdim=True))
         shrink = torch.exp(self._largest - largest)
         shares = logits.sub_(largest).exp_()
         self._total.mul_(shrink).add_(shares.sum(1, keepdim=True))
         if self._pull is not None:
+            shares = shares if slopes is None else shares.mul_(slopes)
             _add_product(self._pull.mul_(shrink), shares, weights)
         self._largest = largest
 
-    def _note_targets(self, first: int, weights: Tensor, logits: Tensor) -> None:
+    def _note_targets(self, first: int, weights: Tensor, logits: Tensor, slopes: Tensor | None) -> None:
         """The logits, and the rows, of targets that lie in this chunk."""
         here = ((self._targets >= first) & (self._targets < first + len(weights))).nonzero().squeeze(1)
         places = self._targets[here] - first
         self._wanted[here] = logits[here, places]
         if self._push is not None:
-            self._push[here] = weights[places].to(self._push.dtype)
+            rows = weights[places].to(self._push.dtype)
+            self._push[here] = rows if slopes is None else rows * slopes[here, places].unsqueeze(1)
 
     def result(self) -> HeadLoss:
         """After the last rows."""

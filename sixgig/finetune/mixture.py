@@ -1,7 +1,8 @@
 """The feed-forward part of a layer with experts: router, routed experts in groups, a shared expert.
 
-Source: Shazeer et al. 2017 (arXiv 1701.06538); softmax over all experts, the top k renormalised, as
-llama.cpp does for these families. The router is frozen; gradients go through its gates.
+Source: Shazeer et al. 2017 (arXiv 1701.06538); softmax over all experts, the top k renormalised where the
+family declares it. Gradients go through the gates, to a router's factors too where a caller adapts it;
+`sixgig tune` never does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sixgig.families.terms.names import ROUTED, ROUTER, SHARED, SHARED_GATE, in_layer, weight_in
+from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.claims import Claims
 from sixgig.finetune.experts import routed_experts
 from sixgig.finetune.feed_forward import claim_swiglu, swiglu, swiglu_names
@@ -37,6 +40,7 @@ class Mixture:
     n_experts: int
     n_used: int
     epsilon: float
+    gates_sum_to_one: bool
     shared: bool
     vector_gate: bool
     joined: bool = True
@@ -51,49 +55,53 @@ class Mixture:
     def _route(self, x: Tensor, operands: Operands) -> tuple[Tensor, Tensor]:
         """Gates and numbers of the chosen experts, (tokens, n_used); computed in x's type."""
         # A copy, small enough for the graph to hold.
-        router = operands.weights.matrix(f"blk.{self.layer}.ffn_gate_inp.weight").to(x.dtype, copy=True)
-        shares = torch.softmax(x @ router.T, -1)
+        name = in_layer(self.layer, ROUTER)
+        router = operands.weights.matrix(f"{name}.weight").to(x.dtype, copy=True)
+        shares = torch.softmax(operands.adapted(name, x, x @ router.T), -1)
         chosen = shares.detach().topk(self.n_used).indices
         gates = shares.gather(1, chosen)
-        return gates / gates.sum(1, keepdim=True).clamp(min=LEAST_SUM), chosen
+        if self.gates_sum_to_one:
+            gates = gates / gates.sum(1, keepdim=True).clamp(min=LEAST_SUM)
+        return gates, chosen
 
     def _shared(self, x: Tensor, operands: Operands) -> Tensor:
-        blk = f"blk.{self.layer}."
-        return swiglu(x, operands, *swiglu_names(blk, "_shexp")) * torch.sigmoid(self._openness(x, operands))
+        shared = swiglu(x, operands, *swiglu_names(self.layer, SHARED))
+        return shared * torch.sigmoid(self._openness(x, operands))
 
     def _openness(self, x: Tensor, operands: Operands) -> Tensor:
         """What the shared expert's gate says before the sigmoid, (tokens, 1)."""
-        name = f"blk.{self.layer}.ffn_gate_inp_shexp"
+        name = in_layer(self.layer, SHARED_GATE)
         if self.vector_gate:
             return (x @ operands.weights.vector(f"{name}.weight").to(x.dtype)).unsqueeze(1)
         return operands.linear(name, x)
 
 
-def mixture(model: ModelFile, layer: int, claims: Claims, epsilon: float) -> Mixture:
+def mixture(plan: Blueprint, layer: int) -> Mixture:
     """The block of a layer with experts; ModelFileError where a tensor is missing or does not fit."""
-    rule, blk, shared = model.family.router, f"blk.{layer}.", model.architecture == "qwen35moe"
-    norm = claims.need(rule.input_norm.format(layer=layer), model.n_embd)
-    dense = [norm, *claims.linear(f"{blk}ffn_gate_inp", model.n_embd, model.n_experts)]
-    gate = f"{blk}ffn_gate_inp_shexp.weight"
+    model, claims, shared = plan.model, plan.claims, plan.facts.gated_shared_expert
+    norm = plan.norm_before_feed_forward(layer)
+    dense = [norm, *claims.linear(in_layer(layer, ROUTER), model.n_embd, model.n_experts)]
+    gate = weight_in(layer, SHARED_GATE)
     vector_gate = shared and len(claims.shape(gate)) == 1
     if shared:
         dense.append(claims.need(gate, model.n_embd) if vector_gate else claims.need(gate, model.n_embd, 1))
-        dense += claim_swiglu(model.n_embd, swiglu_names(blk, "_shexp"), claims)
+        dense += claim_swiglu(model.n_embd, swiglu_names(layer, SHARED), claims)
     return Mixture(
         layer=layer,
         dense=tuple(dense),
-        routed=_stacks(model, blk, claims),
+        routed=_stacks(model, layer, claims),
         norm=norm,
         n_experts=model.n_experts,
         n_used=model.n_experts_used,
-        epsilon=epsilon,
+        epsilon=plan.epsilon,
+        gates_sum_to_one=plan.facts.gates_sum_to_one,
         shared=shared,
         vector_gate=vector_gate,
     )
 
 
-def _stacks(model: ModelFile, blk: str, claims: Claims) -> tuple[str, ...]:
-    gate, up, down = (f"{name}.weight" for name in swiglu_names(blk, "_exps"))
+def _stacks(model: ModelFile, layer: int, claims: Claims) -> tuple[str, ...]:
+    gate, up, down = (f"{name}.weight" for name in swiglu_names(layer, ROUTED))
     hidden = claims.shape(down)[0]
     inner = (model.n_embd, hidden, model.n_experts)
     return (

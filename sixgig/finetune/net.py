@@ -1,7 +1,6 @@
-"""A model as a list of blocks, each of which adds to the residual stream; built from what its file declares.
+"""A model as a list of blocks, each of which adds to the residual stream; built as its family declares.
 
-Covers llama (dense and Mixtral), qwen3, qwen3moe, qwen35moe. Does not cover: multi-token prediction layers,
-which are left out.
+Does not cover: multi-token prediction layers, which are left out.
 """
 
 from __future__ import annotations
@@ -12,23 +11,20 @@ from typing import Protocol
 
 from torch import Tensor
 
-from sixgig.errors import ModelFileError
+from sixgig.families.terms.names import EMBEDDING, FINAL_NORM, HEAD
 from sixgig.finetune.attention import attention
-from sixgig.finetune.claims import Claims, uncovered
+from sixgig.finetune.blueprint import blueprint
 from sixgig.finetune.feed_forward import feed_forward
 from sixgig.finetune.mixture import mixture
-from sixgig.finetune.operands import Operands
+from sixgig.finetune.norms import rms_norm
+from sixgig.finetune.operands import Operands, Weights
 from sixgig.finetune.recurrence import delta_net
 from sixgig.finetune.rope import read_rope
 from sixgig.modelfile import ModelFile
-from sixgig.modelfile.counts import Counts
-
-ARCHITECTURES = ("llama", "qwen3", "qwen3moe", "qwen35moe")
-_DEFAULT_INTERVAL = 4  # qwen35moe: every such layer attends where the file does not say
 
 
 class Block(Protocol):
-    """Half a layer: attention (or Gated DeltaNet), or the feed-forward part, with norm and residual sum.
+    """Half a layer: attention (or Gated DeltaNet), or the feed-forward part, with norms and residual sum.
 
     layer: its number. dense, routed: names of the tensors it reads, stacks of experts apart. joined: tokens
     of all micro-batches go through together (routed experts: one product per expert); else one micro-batch
@@ -49,7 +45,11 @@ class Block(Protocol):
 
 @dataclass(frozen=True)
 class Net:
-    """blocks: in order. The other names are of tensors outside the layers; head and embedding may be one."""
+    """blocks: in order. The other names are of tensors outside the layers; head and embedding may be one.
+
+    embedding_scale: what the embedding's rows are multiplied by. logit_cap: a logit l becomes
+    logit_cap * tanh(l / logit_cap), where it is not 0.
+    """
 
     model: ModelFile
     blocks: tuple[Block, ...]
@@ -57,58 +57,37 @@ class Net:
     final_norm: str
     head: str
     norm_epsilon: float
+    embedding_scale: float
+    logit_cap: float
+
+    def normed(self, x: Tensor, weights: Weights) -> Tensor:
+        """What the head multiplies: the stream after the last block, normed."""
+        return rms_norm(x, weights.vector(self.final_norm), self.norm_epsilon)
 
 
-def build_net(model: ModelFile) -> Net:
+def build_net(model: ModelFile, context: int = 0) -> Net:
     """The blocks of all layers that run, in order.
 
-    ModelFileError, naming the first tensor or key, for a model that would compute something else: another
-    architecture, a tensor that is missing, of another shape or left over, a setting that is not covered.
+    context: tokens of the longest sequence: as in the engine it decides which of LongRoPE's factors count.
+    ModelFileError, naming the first tensor or key, for a model that would compute something else: an
+    architecture whose blocks nobody declares, a tensor that is missing, of another shape or left over, a
+    setting that is not covered.
     """
-    if model.architecture not in ARCHITECTURES:
-        numbers = f"{', '.join(ARCHITECTURES)} can be"
-        raise ModelFileError(f"a model of architecture {model.architecture} cannot be tuned", numbers)
-    _check_settings(model)
-    claims, rope, epsilon = Claims(model), read_rope(model), _epsilon(model)
+    plan = blueprint(model, context)
+    claims, facts = plan.claims, plan.facts
     blocks: list[Block] = []
-    for layer in range(model.n_layers - model.hyperparameters.n_prediction_layers):
-        if _is_recurrent(model, layer):
-            blocks.append(delta_net(model, layer, claims, epsilon))
+    layers = range(plan.n_layers)
+    ropes = {slides: read_rope(plan, slides) for slides in {False, any(map(plan.window, layers))}}
+    for layer in layers:
+        if plan.is_recurrent(layer):
+            blocks.append(delta_net(plan, layer))
         else:
-            blocks.append(attention(model, layer, rope, claims, epsilon))
-        make = mixture if model.n_experts else feed_forward
-        blocks.append(make(model, layer, claims, epsilon))
-    embedding = claims.need("token_embd.weight", model.n_embd, model.n_vocab)
-    head = "output.weight"
-    head = claims.need(head, model.n_embd, model.n_vocab) if head in claims else embedding
-    final_norm = claims.need("output_norm.weight", model.n_embd)
+            blocks.append(attention(plan, layer, ropes[plan.window(layer) > 0]))
+        blocks.append(mixture(plan, layer) if model.n_experts else feed_forward(plan, layer))
+    embedding = claims.need(EMBEDDING, model.n_embd, model.n_vocab)
+    head = claims.need(HEAD, model.n_embd, model.n_vocab) if HEAD in claims else embedding
+    final_norm = claims.need(FINAL_NORM, model.n_embd)
     claims.require_all_taken()
-    return Net(model, tuple(blocks), embedding, final_norm, head, epsilon)
-
-
-def _is_recurrent(model: ModelFile, layer: int) -> bool:
-    """As llama.cpp decides: by the file's flags, else by the interval."""
-    if model.architecture != "qwen35moe":
-        return False
-    if model.attention.recurrent_layers:
-        return model.attention.recurrent_layers[layer]
-    return (layer + 1) % (model.attention.full_attention_interval or _DEFAULT_INTERVAL) != 0
-
-
-def _epsilon(model: ModelFile) -> float:
-    counts, name = Counts(model.metadata, model.architecture), "attention.layer_norm_rms_epsilon"
-    counts.require(name in counts, name, "missing")
-    return counts.number(name, default=0.0)
-
-
-def _check_settings(model: ModelFile) -> None:
-    """What llama.cpp would heed and no block computes."""
-    counts = Counts(model.metadata, model.architecture)
-    n_layers = model.n_layers - model.hyperparameters.n_prediction_layers
-    if not counts.number("attention.causal", default=1):
-        raise uncovered(model, "attention.causal", False, "causal attention")
-    if (groups := counts.number("expert_group_count", default=0)) > 1:
-        raise uncovered(model, "expert_group_count", groups, "1")
-    used = counts.each("expert_used_count", model.n_layers, model.n_experts, (0,) * model.n_layers)[:n_layers]
-    if len(set(used)) > 1:
-        raise uncovered(model, "expert_used_count", used, "one number for all layers")
+    scale = model.n_embd**0.5 if facts.embedding_by_width else 1.0
+    cap = plan.number("final_logit_softcapping", 0.0) if facts.capped_logits else 0.0
+    return Net(model, tuple(blocks), embedding, final_norm, head, plan.epsilon, scale, cap)

@@ -61,9 +61,12 @@ class Operands:
         y = frozen_product(x, self.weights, f"{name}.weight")
         if f"{name}.bias" in self.weights:
             y = y + self.weights.vector(f"{name}.bias").to(y.dtype)
-        if (pair := self.factors.get(f"{name}.weight")) is not None:
-            y = y + self.scale * low_rank(x, *pair)
-        return y
+        return self.adapted(name, x, y)
+
+    def adapted(self, name: str, x: Tensor, y: Tensor) -> Tensor:
+        """The product y of x and "`name`.weight", with the adapter's added where there is one."""
+        pair = self.factors.get(f"{name}.weight")
+        return y if pair is None else y + self.scale * low_rank(x, *pair)
 
 
 def low_rank(x: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ from sixgig.finetune.adapter import Adapter
 from sixgig.finetune.boundaries import Boundaries
 from sixgig.finetune.head import HeadLoss, head_loss
 from sixgig.finetune.net import Block, Net
-from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Operands
 from sixgig.finetune.packing import MicroBatch
 from sixgig.finetune.reader import Reader
@@ -103,7 +102,7 @@ class Stepper:
 
     def _forward(self, batch: Sequence[MicroBatch], keep: bool) -> Tensor:
         tokens = np.concatenate([micro.tokens for micro in batch])
-        x = self._embedding.rows(tokens).to(self._device)
+        x = self._embedding.rows(tokens).to(self._device).mul_(self._net.embedding_scale)
         with torch.no_grad():
             for number, block in enumerate(self._net.blocks):
                 if keep and number >= self._lowest:
@@ -120,7 +119,8 @@ class Stepper:
         learnt = (targets >= 0).nonzero().squeeze(1)
         with torch.no_grad():
             hidden = self._normed(x[learnt])
-        found = head_loss(hidden, targets[learnt], self._weights.head_rows(), with_gradient)
+        rows, cap = self._weights.head_rows(), self._net.logit_cap
+        found = head_loss(hidden, targets[learnt], rows, with_gradient, cap)
         del hidden
         if found.gradient is not None:
             self._through_norm(x, learnt, found.gradient.div_(len(learnt)))
@@ -137,7 +137,7 @@ class Stepper:
         x[learnt] = grad
 
     def _normed(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self._weights.vector(self._net.final_norm), self._net.norm_epsilon)
+        return self._net.normed(x, self._weights)
 
     def _backward(self, grad: Tensor, batch: Sequence[MicroBatch]) -> None:
         """Down to the lowest adapted block; micro-batches last to first, as autograd would take them."""

@@ -14,7 +14,7 @@ from sixgig.inference.engine import Engine, observing
 from sixgig.inference.loading import Progress
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.placing import placed, require_room
-from sixgig.inference.purpose import require_runnable
+from sixgig.inference.purpose import require_runnable, require_whole
 from sixgig.inference.room import allowed, require_context
 from sixgig.inference.threads import choose_waiting
 from sixgig.llamacpp import let_threads_sleep
@@ -153,6 +153,7 @@ def arrange(
     beside: what else the process will hold. Raises BudgetError with the smallest budget that works, and what
     Pager raises; ModelFileError for a bad adapter.
     """
+    require_whole(model)
     allowance = allowed(ram_bytes)
     options = placed(options or EngineOptions(), model, placement or Placement())
     paging = paging or PagingOptions()
@@ -218,7 +219,7 @@ def _plan_unpaged(
     if may_page and model.size_bytes > budgets.ram_bytes + budgets.vram_bytes:
         return None
     measured = dry_load(model, options, adapter=adapter)
-    require_runnable(model, measured.traits, options.pooling)
+    require_runnable(model, measured.traits, options)
     require_room(measured, budgets.vram_bytes)
     extra = adapter.bytes if adapter else None
     needs = unpaged_needs(model, task, engine_bytes(measured), process_bytes(measured), extra)
@@ -242,7 +243,7 @@ def _arrange_paged(
     pager = Pager(model, paging.readers)
     try:
         measured = dry_load(model, options, pager, adapter)
-        require_runnable(model, measured.traits, options.pooling)
+        require_runnable(model, measured.traits, options)
         require_room(measured, budgets.vram_bytes)
         task, extra = _task(options, paging), adapter.bytes if adapter else None
         needs = paged_needs(model, task, engine_bytes(measured), process_bytes(measured), extra)

@@ -5,6 +5,7 @@ generates, if badly: the verbs ask require_text(), which goes by the file, befor
 """
 
 from sixgig.errors import ModelFileError
+from sixgig.inference.options import EngineOptions
 from sixgig.llamacpp import ModelTraits
 from sixgig.modelfile import ModelFile
 
@@ -33,21 +34,33 @@ def require_computable(model: ModelFile, traits: ModelTraits) -> None:
         raise ModelFileError(what, traits.fault, "the file is damaged: convert it again, or take another")
 
 
-def require_runnable(model: ModelFile, traits: ModelTraits, pooling: str | None) -> None:
+def require_whole(model: ModelFile) -> None:
+    """ModelFileError for a draft, by its file: it guesses from the states of another what that one says."""
+    numbers = model.hyperparameters
+    reads_another = f"{model.architecture}.target_layers" in model.metadata
+    if reads_another or numbers.n_prediction_layers == numbers.n_layers:
+        what = f"{model.name} is a draft for another model ({model.architecture}): nothing runs it by itself"
+        raise ModelFileError(what, cure="llama.cpp's llama-server takes it beside that model: --model-draft")
+
+
+def require_runnable(model: ModelFile, traits: ModelTraits, options: EngineOptions) -> None:
     """ModelFileError where the engine would end the process, or give nonsense, once it evaluates text.
 
-    pooling: as EngineOptions'; with one, embeddings are all that is asked for.
+    With options.pooling embeddings are all that is asked for.
     """
     if traits.diffusion:
         what = f"{model.name} is a diffusion model ({model.architecture}): sixgig generates token by token"
         raise ModelFileError(what, cure="llama.cpp's llama-diffusion-cli runs it")
     if _pooling_number(model) == _RANK:
         raise _ranks(model)
-    if pooling is None and not (traits.decodes and traits.generates):
+    if options.pooling is None and not (traits.decodes and traits.generates):
         raise _embeds(model)
     if traits.encodes and traits.decodes:
-        what = f"{model.name} has an encoder before its decoder ({model.architecture}): sixgig runs decoders"
-        raise ModelFileError(what, cure="llama.cpp's llama-completion runs it")
+        what = f"{model.name} has an encoder before its decoder ({model.architecture})"
+        raise ModelFileError(what, "llama.cpp's server does not run such a model either", "take another")
+    if traits.encodes and options.sequences > 1:
+        what = f"llama.cpp's encoders ({model.architecture}) read one text at a time"
+        raise ModelFileError(what, f"{options.sequences} in parallel asked for", "--parallel 1")
 
 
 def _pooling_number(model: ModelFile) -> int:

@@ -147,7 +147,7 @@ def _unusable(
 ) -> ModelFileError:
     beside = f" with {adapter.file.path.name}" if adapter else ""
     what = f"llama.cpp cannot open {model.parts[0].name}{beside}"
-    cure = "the file is damaged: convert it again, or take another"
+    cure = "the file is damaged or of a kind that this engine does not run: convert it again, or take another"
     if options is not None and options.sequences > 1:  # some graphs need so many tokens for each sequence
         cure = f"try another number than {options.sequences} in parallel; else {cure}"
     return ModelFileError(what, numbers, cure)

@@ -67,7 +67,7 @@ def operation(c: ctypes.CDLL, name: bytes) -> int:
 
 
 def _planned(c: ctypes.CDLL, context: int) -> int:
-    """The graph of one token of each sequence, valid until another is planned."""
+    """The graph of one token for each sequence, valid until another is planned."""
     if not hasattr(c, _RESERVE):
         raise EngineError("the llama.cpp library cannot say what a model computes", f"no {_RESERVE}")
     address = ctypes.cast(getattr(c, _RESERVE), c_void_p).value or 0

@@ -2,8 +2,8 @@
 
 llama.cpp's graph allocator reuses memory, so that the largest step decides: the feed-forward part, the
 experts' outputs before they are summed, or attention; all grow with the ubatch. The attention mask (16 bits
-for each cell and token; sliding layers have their own) is always there. Fitted to the engine's own figures
-for eight models of 8 to 122 billion parameters; LOG.md has the error.
+for each cell and token) is there once for layers that hold all cells and once for sliding ones. Fitted to the
+engine's own figures for eight models of 8 to 122 billion parameters; LOG.md has the error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ def compute_bytes(model: Anatomy, task: Task) -> int:
     """Bytes of the compute buffer on one device."""
     widest = max(_feed_forward(model), _experts(model), _attention(model), _delta_net(model))
     rows = task.batch
-    masked = cells(task) + sliding_cells(model.model, task)
+    whole = any(not layer.slides for layer in model.layers)
+    masked = whole * cells(task) + sliding_cells(model.model, task)
     return rows * (widest * _F32_BYTES + masked * _MASK_BYTES) + _SMALL_BYTES
 
 

@@ -70,7 +70,7 @@ def window(model: ModelFile) -> int:
     rule, told = model.family.sliding, f"{model.architecture}.attention.sliding_window" in model.metadata
     if rule is None or (told and not model.attention.window):
         return 0
-    return rule.window or model.attention.window
+    return rule.window or model.attention.window or rule.default
 
 
 def sliding_cells(model: ModelFile, task: Task) -> int:

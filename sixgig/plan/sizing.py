@@ -14,7 +14,6 @@ from sixgig.plan.needs import (
     EngineBytes,
     estimated_engine,
     estimated_process,
-    least_engine,
     unpaged_needs,
 )
 from sixgig.plan.placement import Placement
@@ -26,22 +25,21 @@ _ROUNDS = 4
 
 
 def room_for_weights(
-    model: ModelFile, task: Task, budgets: Budgets, engine: EngineBytes | None = None
+    model: ModelFile, task: Task, budgets: Budgets, measured: EngineBytes | None = None
 ) -> int:
     """Bytes that weights of `model`'s shape may take: the rest is KV cache, buffers, process and margin.
 
     A GPU holds its driver's context and compute buffers of its own; layers and head are taken to divide
-    well. engine: its own figures for the model whole, else they are estimated from the header. Raises
-    BudgetError when nothing is left, ModelFileError where the header alone does not tell.
+    well. measured: what the engine takes for this model, unpaged in main memory; without, KV cache and
+    buffers are estimated from the header. Raises BudgetError when nothing is left.
     """
-    if engine is None:
-        engine = estimated_engine(anatomy(model), task, Placement(), paged=False)
     device = _device_room(model, task, budgets.vram_bytes)
     size = budgets.ram_bytes + device
     for _ in range(_ROUNDS):
-        size = budgets.ram_bytes - margin_for(budgets.ram_bytes) - _beside(model, task, size, engine) + device
+        beside = _beside(model, task, size, measured)
+        size = budgets.ram_bytes - margin_for(budgets.ram_bytes) - beside + device
         if size <= 0:
-            raise _no_room(model, task, budgets, engine)
+            raise _no_room(model, task, budgets, measured)
     return size
 
 
@@ -51,15 +49,18 @@ def _device_room(model: ModelFile, task: Task, vram_bytes: int) -> int:
     return max(0, vram_bytes - GPU_CONTEXT_BYTES - compute_bytes(anatomy(model), task))
 
 
-def _beside(model: ModelFile, task: Task, size: int, engine: EngineBytes) -> int:
+def _beside(model: ModelFile, task: Task, size: int, measured: EngineBytes | None) -> int:
     """What a run needs besides weights of `size` bytes; the loader's staging goes by the largest tensor."""
     scaled = _scaled(model, size / max(1, model.routed_bytes + model.dense_bytes))
     parts = anatomy(scaled)
-    weights = least_engine(parts, paged=False).weights_bytes
-    engine = replace(engine, weights_bytes=weights)
+    engine = (
+        replace(measured, weights_bytes=size)
+        if measured is not None
+        else estimated_engine(parts, task, Placement(), paged=False)
+    )
     needs = unpaged_needs(scaled, task, engine, estimated_process(parts))
     plenty = 4 * sum(tier.size_bytes for tier in needs.tiers) + (1 << 40)
-    return plan_memory(needs, plenty, modes=("unpaged",)).predicted_peak_bytes - weights
+    return plan_memory(needs, plenty, modes=("unpaged",)).predicted_peak_bytes - engine.weights_bytes
 
 
 def _scaled(model: ModelFile, factor: float) -> ModelFile:
@@ -67,8 +68,8 @@ def _scaled(model: ModelFile, factor: float) -> ModelFile:
     return replace(model, tensors=tensors)
 
 
-def _no_room(model: ModelFile, task: Task, budgets: Budgets, engine: EngineBytes) -> BudgetError:
-    least = _beside(model, task, 1, engine)
+def _no_room(model: ModelFile, task: Task, budgets: Budgets, measured: EngineBytes | None) -> BudgetError:
+    least = _beside(model, task, 1, measured)
     given = format_bytes(budgets.ram_bytes) + (
         f" and {format_bytes(budgets.vram_bytes)} of a GPU" if budgets.vram_bytes else ""
     )

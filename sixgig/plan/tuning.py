@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import prod
 
 from sixgig.errors import BudgetError
-from sixgig.families import Role
+from sixgig.families import Role, blocks
 from sixgig.plan.anatomy import Anatomy, Layer
 from sixgig.plan.budget import STEP_BYTES, Refusal, Tier, margin_for
 from sixgig.plan.footprint import expert_width
@@ -90,7 +90,8 @@ class TuningPlan:
 def plan_tuning(
     model: Anatomy, batch: Batch, process: ProcessBytes, ram_bytes: int, vram_bytes: int | None = None
 ) -> TuningPlan:
-    """The plan that reads least; BudgetError with the smallest budget that works.
+    """The plan that reads least; BudgetError with the smallest budget that works, ModelFileError for a family
+    whose blocks nobody declares.
 
     vram_bytes: of the GPU that computes, None where the processor does.
     """
@@ -223,11 +224,11 @@ def visit_bytes(model: Anatomy, layer: Layer, batch: Batch) -> tuple[int, int]:
 def _mixing(model: Anatomy, layer: Layer, batch: Batch) -> float:
     """Attention or Gated DeltaNet, of one micro-batch."""
     outputs = [t.shape[1] for t in layer.dense if len(t.shape) == 2 and _mixes(t.role)]
-    shape, stream = model.model.attention, STREAM_VALUES * model.model.n_embd
+    shape, stream = model.model.attention, _stream_values(model)
     if layer.recurrent:
         return batch.micro_tokens * (RECURRENT_VALUES * sum(outputs) + stream)
     heads = shape.n_heads[layer.number] * shape.key_length
-    gate = max(0, max(outputs) - max(heads, model.model.n_embd))  # beside the queries, of one matrix
+    gate = heads if blocks(model.model.architecture).gated_attention else 0
     return batch.micro_tokens * (HEADS_VALUES * heads + GATE_VALUES * gate + stream)
 
 
@@ -236,11 +237,17 @@ def _feeding(model: Anatomy, layer: Layer, batch: Batch) -> float:
     outputs = sum(t.shape[1] for t in layer.dense if len(t.shape) == 2 and not _mixes(t.role))
     values = FEED_FORWARD_VALUES * outputs
     if not layer.routed:
-        return batch.micro_tokens * (values + STREAM_VALUES * model.model.n_embd)
+        return batch.micro_tokens * (values + _stream_values(model))
     values += MIXTURE_STREAM_VALUES * model.model.n_embd
     expert = FEED_FORWARD_VALUES * (2 * expert_width(model.model) + model.model.n_embd)
     held = sum(min(prod(stack.shape[:2]), HELD_ELEMENTS) for stack in layer.routed)
     return batch.tokens * values + min(batch.tokens, EXPERT_ROWS) * expert + held
+
+
+def _stream_values(model: Anatomy) -> float:
+    """A norm behind the part holds what one before it does."""
+    n_norms = 1 if blocks(model.model.architecture).norms_after is None else 2
+    return n_norms * STREAM_VALUES * model.model.n_embd
 
 
 def _mixes(role: Role) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sixgig.families import Role
 from sixgig.modelfile import ModelFile
 from sixgig.pruning.dense_tensors import Part
 from sixgig.weights.cut import Indices
@@ -19,7 +20,7 @@ def metadata_of(
     shape, widths = model.attention, list(model.hyperparameters.feed_forward_lengths)
     queries, keys = list(shape.n_heads), list(shape.n_kv_heads)
     for part, units in zip(parts, kept, strict=True):
-        if part.output.name.endswith("ffn_down.weight"):
+        if part.output.role is Role.FEED_FORWARD:
             widths[part.layer] = len(units)
         else:
             queries[part.layer] = queries[part.layer] // keys[part.layer] * len(units)

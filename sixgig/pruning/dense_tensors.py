@@ -7,6 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from sixgig.errors import UsageError
+from sixgig.families import Role
+from sixgig.families.terms.names import (
+    ATTENTION_OUTPUT,
+    FEED_FORWARD,
+    KEY,
+    QUERY,
+    QUERY_KEY_VALUE,
+    VALUE,
+    in_layer,
+    weight_in,
+)
 from sixgig.weights.cut import Indices
 from sixgig.weights.stored import WeightInfo, Weights
 
@@ -42,26 +53,28 @@ class Part:
 
 def attention_parts(weights: Weights) -> tuple[Part, ...]:
     """Attention of each layer that has one; UsageError where queries, keys and values are fused."""
-    shape, found = weights.model.attention, _by_layer(weights)
+    model, named = weights.model, _named(weights, Role.ATTENTION)
     parts = list[Part]()
-    for layer, tensors in sorted(found.items()):
-        if "attn_qkv.weight" in tensors and "ssm_out.weight" not in tensors:
-            raise UsageError("heads cannot be told apart in a fused tensor", tensors["attn_qkv.weight"].name)
-        if "attn_k.weight" in tensors:
-            makers = _present(tensors, "attn_q", "attn_k", "attn_v")
-            groups = tensors["attn_k.weight"].rows_per_matrix // shape.key_length
-            parts.append(Part(layer, tensors["attn_output.weight"], makers, groups))
+    for layer in range(model.n_layers):
+        if (fused := weight_in(layer, QUERY_KEY_VALUE)) in named:
+            raise UsageError(
+                "heads cannot be told apart in a fused tensor", fused, "shrink it with --no-prune"
+            )
+        if key := named.get(weight_in(layer, KEY)):
+            makers = _present(named, layer, QUERY, KEY, VALUE)
+            groups = key.rows_per_matrix // model.attention.key_length
+            parts.append(Part(layer, named[weight_in(layer, ATTENTION_OUTPUT)], makers, groups))
     return tuple(parts)
 
 
 def feed_forward_parts(weights: Weights) -> tuple[Part, ...]:
     """The dense feed-forward network of each layer that has one."""
-    found = _by_layer(weights)
+    named = _named(weights, Role.FEED_FORWARD)
+    outputs = ((n, named.get(weight_in(n, FEED_FORWARD.down))) for n in range(weights.model.n_layers))
     return tuple(
-        Part(layer, tensors["ffn_down.weight"], _present(tensors, "ffn_gate", "ffn_up"), width)
-        for layer, tensors in sorted(found.items())
-        if "ffn_down.weight" in tensors
-        for width in (tensors["ffn_down.weight"].row_length,)
+        Part(layer, down, _present(named, layer, FEED_FORWARD.gate, FEED_FORWARD.up), down.row_length)
+        for layer, down in outputs
+        if down is not None
     )
 
 
@@ -71,15 +84,10 @@ def places(units: Indices, size: int) -> Indices:
     return found
 
 
-def _by_layer(weights: Weights) -> dict[int, dict[str, WeightInfo]]:
-    """Tensors of each layer by their names inside it."""
-    found = dict[int, dict[str, WeightInfo]]()
-    for info in weights.tensors:
-        if info.layer is not None:
-            found.setdefault(info.layer, {})[info.name.split(".", 2)[2]] = info
-    return found
+def _named(weights: Weights, role: Role) -> dict[str, WeightInfo]:
+    return {info.name: info for info in weights.tensors if info.role is role}
 
 
-def _present(tensors: dict[str, WeightInfo], *stems: str) -> tuple[WeightInfo, ...]:
-    names = (f"{stem}.{kind}" for stem in stems for kind in ("weight", "bias"))
-    return tuple(tensors[name] for name in names if name in tensors)
+def _present(named: dict[str, WeightInfo], layer: int, *stems: str) -> tuple[WeightInfo, ...]:
+    names = (f"{in_layer(layer, stem)}.{kind}" for stem in stems for kind in ("weight", "bias"))
+    return tuple(named[name] for name in names if name in named)

@@ -6,20 +6,17 @@ import numpy as np
 
 from sixgig.errors import UsageError
 from sixgig.pruning.expert_tensors import ExpertLayer, ExpertShapes
-from sixgig.pruning.structure import expert_freedom
+from sixgig.pruning.structure import expert_cuts, gates_are_softmax
 from sixgig.weights.stored import Floats, Weights
 
-_SOFTMAX = 1  # llama.cpp's LLAMA_EXPERT_GATING_FUNC_TYPE_SOFTMAX
 _EXP_LIMIT = 80.0
 
 
 def has_formula(weights: Weights) -> bool:
     """Whether the family's experts and gates are those of this file."""
-    freedom, shapes = expert_freedom(weights.model), ExpertShapes(weights)
-    softmax = shapes.number("expert_gating_func") == _SOFTMAX or (
-        freedom.softmax and not shapes.number("expert_gating_func")
-    )
-    return freedom.plain and softmax and freedom.renormalises is True and shapes.n_groups == 1
+    declared = expert_cuts(weights.model)
+    known = declared.plain and declared.renormalises is True and gates_are_softmax(weights.model)
+    return known and ExpertShapes(weights).n_groups == 1
 
 
 def require_formula(weights: Weights) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sixgig.errors import UsageError
+from sixgig.families import SharedWidth
 from sixgig.pruning.expert_tensors import ExpertShapes
-from sixgig.pruning.structure import SharedWidth, expert_freedom
+from sixgig.pruning.structure import expert_cuts
 
 _FEWEST_PER_GROUP = 2  # a group's score is the sum of its two best
 
@@ -15,7 +16,7 @@ def possible_counts(shapes: ExpertShapes) -> list[int]:
     Groups of experts keep their number, so each must lose as many; the experts a token uses must be there in
     the groups it may choose from, or in all.
     """
-    frozen, present = expert_freedom(shapes.weights.model).frozen_count, shapes.n_experts
+    frozen, present = expert_cuts(shapes.weights.model).frozen_count, shapes.n_experts
     if present == frozen:
         return [present]
     groups, least = shapes.n_groups, 1
@@ -30,7 +31,7 @@ def possible_widths(shapes: ExpertShapes) -> list[int]:
 
     Where llama.cpp takes the shared experts' width for a multiple of the routed one, it must stay a multiple.
     """
-    block, shared = shapes.layers[0].down.type.block_elements, expert_freedom(shapes.weights.model).shared
+    block, shared = shapes.layers[0].down.type.block_elements, expert_cuts(shapes.weights.model).shared
     widths = range(block, shapes.width + 1, block) if block > 1 else range(1, shapes.width + 1)
     if shared is SharedWidth.SAME and shapes.shared_width:
         return [shapes.width]
@@ -65,16 +66,16 @@ def count_metadata(shapes: ExpertShapes, keep: int) -> dict[str, object]:
 
 def width_metadata(shapes: ExpertShapes, width: int) -> dict[str, object]:
     """What changes with experts of `width` channels, the shared ones staying as they are."""
-    freedom = expert_freedom(shapes.weights.model)
-    changes: dict[str, object] = {shapes.key(name): width for name in freedom.width_key}
+    declared = expert_cuts(shapes.weights.model)
+    changes: dict[str, object] = {shapes.key(name): width for name in declared.width_key}
     if not shapes.shared_width:
         return changes
     count = max(1, shapes.number("expert_shared_count", 1))
-    if freedom.shared is SharedWidth.STATED:
+    if declared.shared is SharedWidth.STATED:
         changes[shapes.key("expert_shared_feed_forward_length")] = shapes.shared_width
-    if freedom.shared is SharedWidth.STATED_EACH:
+    if declared.shared is SharedWidth.STATED_EACH:
         changes[shapes.key("expert_shared_feed_forward_length")] = shapes.shared_width // count
-    if freedom.shared is SharedWidth.COUNTED:
+    if declared.shared is SharedWidth.COUNTED:
         changes[shapes.key("expert_shared_count")] = shapes.shared_width // width
     return changes
 

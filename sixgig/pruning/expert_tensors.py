@@ -9,10 +9,9 @@ import numpy as np
 
 from sixgig.errors import UsageError
 from sixgig.families import Role
+from sixgig.families.terms.names import ROUTED, stem_of
 from sixgig.weights.cut import CutWeights, Indices, TensorCut
 from sixgig.weights.stored import WeightInfo, Weights
-
-_DOWN, _FUSED = "ffn_down_exps", "ffn_gate_up_exps"
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,16 @@ class ExpertLayer:
     @property
     def gate_then_up(self) -> tuple[str, ...]:
         """Names of the tensors whose outputs, one after the other, are gate's and up's."""
-        return tuple(sorted(info.name for info in self.inner))  # "ffn_gate_exps" comes before "ffn_up_exps"
+        stems = {stem_of(info.name): info.name for info in self.inner}
+        return tuple(stems[stem] for stem in (ROUTED.gate, ROUTED.up, ROUTED.gate_up) if stem in stems)
 
     def is_fused(self, info: WeightInfo) -> bool:
         """Whether a tensor, or the one it is attached to, holds gate and up."""
-        return _FUSED in info.name
+        return stem_of(info.name) == ROUTED.gate_up
 
     def inner_biases(self) -> tuple[WeightInfo, ...]:
         """The biases of gate and up, [width or twice the width, experts]."""
-        return tuple(info for info in self.attached if len(info.shape) == 2 and _DOWN not in info.name)
+        return tuple(info for info in self.attached if len(info.shape) == 2 and not _is_down(info))
 
 
 class ExpertShapes:
@@ -128,6 +128,10 @@ def source_experts(weights: Weights, name: str) -> Indices:
     return before if cut.experts is None else before[cut.experts]
 
 
+def _is_down(info: WeightInfo) -> bool:
+    return stem_of(info.name) == ROUTED.down
+
+
 def _layer(weights: Weights, number: int) -> ExpertLayer:
     here = [info for info in weights.tensors if info.layer == number]
     routed = [info for info in here if info.role is Role.ROUTED_EXPERT]
@@ -135,8 +139,8 @@ def _layer(weights: Weights, number: int) -> ExpertLayer:
     routers = [info for info in here if info.role is Role.ROUTER]
     return ExpertLayer(
         number,
-        next(info for info in routed if _DOWN in info.name),
-        tuple(info for info in routed if _DOWN not in info.name),
+        next(info for info in routed if _is_down(info)),
+        tuple(info for info in routed if not _is_down(info)),
         tuple(info for info in here if info not in routed and info.name.startswith(stems)),
         next(info for info in routers if len(info.shape) == 2),
         tuple(info for info in routers if len(info.shape) == 1),

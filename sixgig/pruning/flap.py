@@ -21,6 +21,9 @@ import numpy as np
 
 from sixgig.calibration.moments import Moments
 from sixgig.errors import UsageError
+from sixgig.families import DenseCuts, Freedom, family
+from sixgig.families.terms.names import bias_of
+from sixgig.modelfile import ModelFile
 from sixgig.pruning.dense_metadata import metadata_of
 from sixgig.pruning.dense_tensors import Part, attention_parts, feed_forward_parts, places
 from sixgig.pruning.flap_choice import (
@@ -32,7 +35,7 @@ from sixgig.pruning.flap_choice import (
     step_of,
 )
 from sixgig.pruning.folding import RIDGE, fold, fold_centred
-from sixgig.pruning.structure import Capabilities, Freedom, can_carry, with_carrier
+from sixgig.pruning.structure import dense_cuts
 from sixgig.weights.cut import Cut, Indices, TensorCut
 from sixgig.weights.stored import Floats, WeightInfo, Weights
 
@@ -88,15 +91,15 @@ def flap(weights: Weights, statistics: Statistics, target: Target, work: Path) -
     same is taken from there. Memory: a matrix, its samples and its folding at a time. Raises UsageError where
     the architecture carries no such form or compensation, or less can be removed; OSError.
     """
-    carrier = _carrier(can_carry(weights.model), target)
+    carrier, declared = _carrier(weights.model, target)
     heads = attention_parts(weights)
     channels = feed_forward_parts(weights)
     scored = [_scored(weights, statistics, part, target) for part in (*heads, *channels)]
-    kept = _choose(scored, len(heads), carrier, target)
-    cut = Cut(metadata=metadata_of(weights.model, carrier.architecture, [*heads, *channels], kept))
+    kept = _choose(scored, len(heads), declared, target)
+    cut = Cut(metadata=metadata_of(weights.model, carrier, [*heads, *channels], kept))
     for part, units in zip((*heads, *channels), kept, strict=True):
         if len(units) < part.n_units:
-            cut = _with(cut, _cut_part(weights, statistics, part, units, carrier.output_bias, target, work))
+            cut = _with(cut, _cut_part(weights, statistics, part, units, declared.output_bias, target, work))
     return replace(cut, note=f"{target.fraction:.0%} of attention and feed-forward, {target.compensation}")
 
 
@@ -124,18 +127,18 @@ def group_losses(matrix: Floats, fluctuation: Floats, deviations: Floats, n_grou
     return np.array([np.square(error, dtype=np.float64).sum() / len(error) for error in errors])
 
 
-def _carrier(capabilities: Capabilities, target: Target) -> Capabilities:
-    """Under which name the file is written; UsageError where it cannot carry what is asked for."""
-    freest = with_carrier(capabilities)
+def _carrier(model: ModelFile, target: Target) -> tuple[str, DenseCuts]:
+    """Under which name the file is written, and what that may lose; UsageError where less than is asked."""
+    own, name = dense_cuts(model), model.architecture
+    freest = family(own.carrier or name).dense_cuts or own
     form = target.form or (Form.ADAPTIVE if freest.widths is Freedom.PER_LAYER else Form.UNIFORM)
-    chosen = freest if form is Form.ADAPTIVE else capabilities
+    chosen = freest if form is Form.ADAPTIVE else own
     chosen = replace(chosen, output_bias=chosen.output_bias and target.biased)
-    name = capabilities.architecture
     if chosen.widths is Freedom.FIXED or (form is Form.ADAPTIVE and chosen.widths is not Freedom.PER_LAYER):
         raise UsageError(f"{name} cannot be pruned in the {form} form", f"its widths: {chosen.widths}")
     if target.compensation is Compensation.MEAN and not chosen.output_bias:
         raise UsageError(f"{name} has no bias for a mean", cure="compensate by regression")
-    return chosen
+    return (own.carrier or name) if form is Form.ADAPTIVE else name, chosen
 
 
 def _scored(weights: Weights, statistics: Statistics, part: Part, target: Target) -> Scored:
@@ -161,13 +164,13 @@ def _matrix(weights: Weights, info: WeightInfo) -> Floats:
     return weights.rows(info.name, 0, info.n_rows)
 
 
-def _choose(scored: Sequence[Scored], n_heads: int, carrier: Capabilities, target: Target) -> list[Indices]:
+def _choose(scored: Sequence[Scored], n_heads: int, declared: DenseCuts, target: Target) -> list[Indices]:
     """What stays of each part, attention first."""
     wanted = target.fraction * n_weights(scored)
     heads, channels = scored[:n_heads], scored[n_heads:]
-    if carrier.widths is Freedom.PER_LAYER:
+    if declared.widths is Freedom.PER_LAYER:
         return choose_adaptive(scored, wanted)
-    fixed = carrier.heads is Freedom.FIXED
+    fixed = declared.heads is Freedom.FIXED
     groups, widths = choose_uniform([] if fixed else heads, channels, wanted)
     return [*([one.kept(one.part.n_units) for one in heads] if fixed else groups), *widths]
 
@@ -192,7 +195,7 @@ def _cut_part(
     path = None if folding is None else _stored(folding, work / f"{name}-{_digest(folding)}.npy")
     tensors[name] = TensorCut(columns=columns, folding=path)
     if offset is not None:
-        biases[name.removesuffix("weight") + "bias"] = _bias(weights, part, offset)
+        biases[bias_of(name)] = _bias(weights, part, offset)
     return Cut(tensors, biases)
 
 
@@ -214,7 +217,7 @@ def _compensation(
 
 def _bias(weights: Weights, part: Part, offset: Floats) -> Floats:
     """The output for inputs of `offset`, on top of the bias that was there."""
-    info, name = part.output, part.output.name.removesuffix("weight") + "bias"
+    info, name = part.output, bias_of(part.output.name)
     pieces = [
         weights.rows(info.name, first, min(first + _ROWS, info.n_rows)) @ offset
         for first in range(0, info.n_rows, _ROWS)

@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from sixgig.calibration.calibration import Calibration
-from sixgig.errors import UsageError
 from sixgig.pruning.dense_tensors import feed_forward_parts
 from sixgig.pruning.expert_tensors import ExpertShapes
 from sixgig.pruning.experts import drop_experts
 from sixgig.pruning.flap import Target, flap
 from sixgig.pruning.rerouting import recalibrate_routers
-from sixgig.pruning.structure import can_carry
+from sixgig.pruning.structure import can_be_cut
 from sixgig.pruning.widths import narrow_experts
 from sixgig.weights.cut import Cut
 from sixgig.weights.stored import Weights
@@ -33,15 +32,11 @@ class Proposal:
 
 
 def proposals(weights: Weights, calibration: Calibration, folder: Path) -> Iterator[Proposal]:
-    """From the mildest to the hardest; none for an architecture that carries none."""
-    try:
-        can_carry(weights.model)
-    except UsageError:
+    """From the mildest to the hardest; none where the family declares none."""
+    if not can_be_cut(weights.model):
         return
-    if weights.model.n_experts:
-        yield from _of_experts(weights, calibration, folder)
-    else:
-        yield from _of_channels(weights, calibration, folder)
+    make = _of_experts if weights.model.n_experts else _of_channels
+    yield from make(weights, calibration, folder)
 
 
 def _of_experts(weights: Weights, calibration: Calibration, folder: Path) -> Iterator[Proposal]:

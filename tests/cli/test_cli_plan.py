@@ -137,6 +137,14 @@ def test_other_work_is_estimated_and_says_so(plan: Run, big: Path, task: str) ->
     assert told["explanation"].startswith("estimated: ")
 
 
+def test_a_family_that_cannot_be_tuned_has_no_plan_of_it(plan: Run, tmp_path: Path) -> None:
+    """What `tune` refuses is not estimated; other work of it is."""
+    other = str(write("gpt-oss-20b", tmp_path / "other.gguf"))
+    status, _, err = plan(other, "--task", "tune", "--machine", OLD_CARD)
+    assert status == 1 and "gpt-oss cannot be tuned: no declaration of its blocks" in err
+    assert plan(other, "--task", "shrink", "--machine", OLD_CARD)[0] == 0
+
+
 @pytest.mark.usefixtures("here")
 def test_the_engine_confirms_a_file_that_is_here(plan: Run) -> None:
     told = document(plan, "--ram", "1G")["recommended"]

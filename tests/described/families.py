@@ -22,8 +22,8 @@ def write(family: str, path: Path, **metadata: Any) -> Path:
         "architecture": family,
         "routed": "Q4_0",
         "dense": "Q8_0",
-        "metadata": _COMMON | keys | changed,
-        "tensors": _OUTSIDE + tensors,
+        "metadata": _COMMON | {key: value for key, value in keys.items() if key != _TIED} | changed,
+        "tensors": _OUTSIDE[: 1 if _TIED in keys else 2] + tensors,
     }
     return write_description(description, family, path)
 
@@ -105,6 +105,7 @@ def _prediction(*more: str) -> list[Tensor]:
     return [_tensor("nextn.eh_proj.weight", 2 * WIDTH, WIDTH, layers="only 4"), *norms]
 
 
+_TIED = "tied"  # no key of the file: there is no head beside the embedding
 _FINAL: Tensor = {"name": "output_norm.weight", "shape": [WIDTH], "type": "F32"}
 _NORMS = [_norm("attn_norm"), _norm("ffn_norm"), _FINAL]
 _LEAD = {"ARCH.leading_dense_block_count": 1}
@@ -267,6 +268,71 @@ def _qwen3vlmoe() -> Parts:
     return keys, [*_NORMS, *_attention(), *_head_norms(), *_experts()]
 
 
+def _gemma3() -> Parts:
+    """Four norms a layer; all of five slide: of six the last would not."""
+    norms = [_norm(stem) for stem in ("post_attention_norm", "post_ffw_norm")]
+    keys = _NO_EXPERTS | {"ARCH.attention.sliding_window": 512}
+    return keys, [*_NORMS, *norms, *_attention(), *_head_norms(), *_dense("all")]
+
+
+def _mistral3() -> Parts:
+    keys = {"ARCH.attention.temperature_scale": 0.1, "ARCH.rope.scaling.original_context_length": 16384}
+    return _NO_EXPERTS | keys, [*_NORMS, *_attention(), *_dense("all")]
+
+
+def _phi3() -> Parts:
+    """Queries, keys and values fused, gate and up fused; the window that the file names is none."""
+    up, down = _tensor("ffn_up", WIDTH, 2 * HIDDEN), _tensor("ffn_down", HIDDEN, WIDTH)
+    fused = [_tensor("attn_qkv", WIDTH, Q + 2 * KV), _tensor("attn_output", Q, WIDTH)]
+    return _NO_EXPERTS | {"ARCH.attention.sliding_window": 2047}, [*_NORMS, *fused, up, down]
+
+
+def _seed_oss() -> Parts:
+    """Dense, with biases on queries, keys and values, its second norm named after attention."""
+    keys, parts = _qwen2()
+    return keys, [_norm("post_attention_norm") if "ffn_norm" in part["name"] else part for part in parts]
+
+
+def _granite() -> Parts:
+    """Dense, its logits divided by a scale."""
+    return _NO_EXPERTS | {"ARCH.logit_scale": 1.0}, [*_NORMS, *_attention(), *_dense("all")]
+
+
+def _gemma2() -> Parts:
+    """As Gemma 3 without norms of heads, every other layer sliding, its head the embedding."""
+    norms = [_norm(stem) for stem in ("post_attention_norm", "post_ffw_norm")]
+    return _NO_EXPERTS | {_TIED: True}, [*_NORMS, *norms, *_attention(), *_dense("all")]
+
+
+def _smollm3() -> Parts:
+    return _NO_EXPERTS, [*_NORMS, *_attention(), *_dense("all")]
+
+
+def _olmo2() -> Parts:
+    """Norms behind each part only, and over all heads together."""
+    norms = [_norm("post_attention_norm"), _norm("post_ffw_norm"), _norm("attn_q_norm", Q)]
+    keys = _NO_EXPERTS | {"ARCH.attention.sliding_window": 512}
+    return keys, [*norms, _norm("attn_k_norm", KV), _FINAL, *_attention(), *_dense("all")]
+
+
+def _glm4() -> Parts:
+    """Gate and up fused."""
+    norms = [_norm(stem) for stem in ("post_attention_norm", "post_ffw_norm")]
+    up, down = _tensor("ffn_up", WIDTH, 2 * HIDDEN), _tensor("ffn_down", HIDDEN, WIDTH)
+    return _NO_EXPERTS, [*_NORMS, *norms, *_attention(), up, down]
+
+
+def _cohere2() -> Parts:
+    """One norm a layer, its head the embedding."""
+    keys = {
+        _TIED: True,
+        "ARCH.attention.sliding_window": 512,
+        "ARCH.attention.layer_norm_epsilon": 1e-5,
+        "ARCH.logit_scale": 0.25,
+    }
+    return _NO_EXPERTS | keys, [_norm("attn_norm"), _FINAL, *_attention(), *_dense("all")]
+
+
 FAMILIES: dict[str, Callable[[], Parts]] = {
     "llama4": _llama4,
     "lfm2moe": _lfm2moe,
@@ -282,6 +348,17 @@ FAMILIES: dict[str, Callable[[], Parts]] = {
     "qwen3next": _qwen3next,
     "qwen2": _qwen2,
     "qwen35": _qwen35,
+    "granite": _granite,
+    "seed_oss": _seed_oss,
     "deepseek": _deepseek,
     "qwen3vlmoe": _qwen3vlmoe,
+    "gemma3": _gemma3,
+    "mistral3": _mistral3,
+    "phi3": _phi3,
+    "gemma2": _gemma2,
+    "smollm3": _smollm3,
+    "olmo2": _olmo2,
+    "glm4": _glm4,
+    "cohere2": _cohere2,
 }
+DENSE = tuple(name for name, parts in FAMILIES.items() if parts()[0].get("ARCH.expert_count") == 0)

@@ -166,6 +166,7 @@ QWEN2 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 LLAMA3 = QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|", 1)
+SEED = QWEN2.replace(r"\p{N}|", r"\p{N}{1}|", 1).replace(r"\p{N}]+[\r\n]*", r"\p{N}\r\n]+")
 QWEN35 = QWEN2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
 
 
@@ -182,6 +183,7 @@ def split(expression: str) -> dict[str, Any]:
         ([split(QWEN2), {"type": "ByteLevel", "use_regex": False}], "qwen2"),
         ([split(LLAMA3), {"type": "ByteLevel", "use_regex": False}], "llama-bpe"),
         ([split(QWEN35), {"type": "ByteLevel", "use_regex": False}], "qwen35"),
+        ([split(SEED), {"type": "ByteLevel", "use_regex": False}], "seed-coder"),
         ([split(QWEN2), {"type": "ByteLevel"}], None),
         ([split(QWEN2.replace("'s", "'z")), {"type": "ByteLevel", "use_regex": False}], None),
         ([{"type": "Whitespace"}], None),

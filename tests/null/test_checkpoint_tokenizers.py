@@ -10,7 +10,7 @@ import pytest
 from gguf import GGUFReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from sixgig.checkpoint import convert
 from sixgig.checkpoint.byte_fallback import scores_of
@@ -22,6 +22,7 @@ from sixgig.inference.tokens import Vocabulary
 from sixgig.modelfile import open_model
 from tests.null import test_checkpoint as plain
 from tests.null.test_checkpoint import CONFIG, Random, llama_tensors, tokenizer, write_folder
+from tests.null.test_checkpoint_recipes import SEED
 
 SPACE = "\u2581"
 ESCAPE = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
@@ -294,10 +295,12 @@ def metaspace(scheme: str) -> dict[str, Any]:
     return {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": False}
 
 
-def byte_level() -> dict[str, Any]:
-    """A byte-level BPE in full, as the library wants it."""
+def byte_level(cut: str = "") -> dict[str, Any]:
+    """A byte-level BPE in full, as the library wants it; `cut`: the expression of a word, else GPT-2's."""
     made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not cut)
+    parts = [pre_tokenizers.Split(Regex(cut), "isolated"), whole]
+    made.pre_tokenizer = pre_tokenizers.Sequence(parts) if cut else whole
     made.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=400,
@@ -322,6 +325,14 @@ def test_a_conversion_is_proven_before_a_weight_is_written(tmp_path: Path) -> No
     with pytest.raises(ModelFileError, match=r"llama.cpp would make other tokens .* texts tried"):
         convert_checked(folder, tmp_path / "other.gguf")
     assert not [path for path in tmp_path.iterdir() if "other" in path.name]
+
+
+def test_words_are_cut_as_seed_cuts_them(tmp_path: Path) -> None:
+    """Digits one by one, line ends never behind a sign: the engine's tokens equal the library's."""
+    content = byte_level(SEED)
+    convert_checked(folder_of(tmp_path / "m", content), tmp_path / "m.gguf")
+    metadata = open_model(tmp_path / "m.gguf").metadata
+    assert metadata.text("tokenizer.ggml.pre") == "seed-coder"
 
 
 def test_a_model_that_the_engine_does_not_load_is_refused_before_a_weight_is_written(tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ import pytest
 
 import sixgig.families
 from sixgig.families import Role, families, family
+from sixgig.families.terms.names import inside_layer
 from sixgig.modelfile import open_model
 from tests.tiny.models import DENSE, MIXTURES
 
+ROOT = Path(__file__).parents[2]
 EXPERT_BIASES = {"ffn_gate_exps.bias", "ffn_up_exps.bias", "ffn_down_exps.bias"}
+FACTORS = {"rope_factors_long.weight", "rope_factors_short.weight"}
 
 
 def test_a_family_is_found_by_its_files_name() -> None:
@@ -20,11 +23,17 @@ def test_a_family_is_found_by_its_files_name() -> None:
     assert family("ernie4_5-moe").declared
 
 
+def test_the_record_of_a_new_family_shows_its_file_as_it_is() -> None:
+    (record,) = (ROOT / "docs" / "decisions").glob("*-one-declaration-a-family.md")
+    shown = record.read_text().split("```python\n")[1].split("```")[0]
+    assert shown == (ROOT / "sixgig" / "families" / "seedoss.py").read_text()
+
+
 @pytest.mark.parametrize("architecture", [*MIXTURES, *DENSE])
 def test_every_tensor_has_a_role(architecture: str, tiny: Callable[..., Path]) -> None:
     model = open_model(tiny(architecture, "F16", expert_width=64))
-    others = {tensor.name.split(".", 2)[-1] for tensor in model.tensors if tensor.role is Role.OTHER}
-    assert others <= EXPERT_BIASES
+    others = {inside_layer(tensor.name) for tensor in model.tensors if tensor.role is Role.OTHER}
+    assert others <= EXPERT_BIASES | FACTORS
     assert all((tensor.layer is None) == (not tensor.name.startswith("blk.")) for tensor in model.tensors)
 
 

@@ -75,6 +75,21 @@ def test_which_layers_of_llama4_slide(tmp_path, keys) -> None:
     assert_equal(model, Task(context=16384, ubatch=128), Task(context=16384, ubatch=512), Task(context=300))
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"attention.sliding_window": 0},
+        {"attention.sliding_window_pattern": 3},
+        {"attention.sliding_window_pattern": [True, False, False, True, False]},
+        {"block_count": 7},
+    ],
+    ids=str,
+)
+def test_which_layers_of_gemma3_slide(tmp_path, keys) -> None:
+    model = open_model(families.write("gemma3", tmp_path / "m.gguf", **keys))
+    assert_equal(model, Task(context=16384, ubatch=128), Task(context=16384, ubatch=512), Task(context=300))
+
+
 def test_a_sliding_window_holds_less_than_the_context() -> None:
     sizes = context_bytes(anatomy(planned.model("gpt-oss-20b")), Task(context=16384))
     assert sizes[0] < sizes[1] / 20 and sizes[:2] * 12 == sizes

@@ -31,10 +31,12 @@ def with_zeros(tiny: Tiny, architecture: str, path: Path) -> Path:
     source = tiny(architecture, "F32")
     model = open_model(source)
     keys = [f"{model.architecture}.{name}" for name in ZEROS]
-    absent = {key: 0 for key in keys if key not in model.metadata}
-    if architecture == "qwen35moe":  # 0 for all layers would say that none is recurrent
-        del absent["qwen35moe.attention.recurrent_layers"]
-    return edited(source, path, absent | {f"{model.architecture}.rope.scaling.factor": 0.0})
+    absent: dict[str, float] = {key: 0 for key in keys if key not in model.metadata}
+    if architecture in ("qwen35", "qwen35moe"):  # 0 for all layers would say that none is recurrent
+        del absent[f"{architecture}.attention.recurrent_layers"]
+    if f"{model.architecture}.rope.scaling.factor" not in model.metadata:
+        absent[f"{model.architecture}.rope.scaling.factor"] = 0.0
+    return edited(source, path, absent)
 
 
 def greedy(path: Path) -> list[int]:

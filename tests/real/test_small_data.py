@@ -8,22 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.real import chat_oracle
+from tests.real import engine_server
+from tests.real.engine_server import PATIENCE_S
 from tests.real.style import ASKED, styled, write_rows
 
-PATIENCE_S = 1500  # a machine that does other things too
 pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
 
 def answers(model: Path, questions: tuple[str, ...], *adapter: Path) -> list[str]:
     """The engine's own server's, of which sixgig is no part."""
-    asked = [[{"role": "user", "content": question}] for question in questions]
-    command = [sys.executable, chat_oracle.__file__, str(model), *map(str, adapter)]
-    done = subprocess.run(
-        command, input=json.dumps(asked), capture_output=True, text=True, timeout=PATIENCE_S, check=True
-    )
-    found: list[str] = json.loads(done.stdout.rpartition("ANSWERS ")[2])
-    return found
+    return engine_server.answers(model, [[{"role": "user", "content": one}] for one in questions], *adapter)
 
 
 def tune(*words: str) -> "subprocess.CompletedProcess[str]":

@@ -37,6 +37,17 @@ def many_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("family", "n_vocab"), [("gemma3", 262_144), ("qwen2", 151_936)])
+def test_other_families_of_large_vocabularies_keep_it_too(family: str, n_vocab: int, tmp_path: Path) -> None:
+    """A window, and norms behind each part; a head that is the embedding."""
+    tokens, text = 1024, example_text(tmp_path / "learnt.jsonl", 2048)
+    model = build(family, tmp_path / "model.gguf", "Q4_0", n_layers=2, expert_width=1024, n_vocab=n_vocab)
+    options = ("--steps", 2, "--batch", tokens, "--context", 512, "--rank", 8)
+    ram = smallest_ram(model, text, tmp_path / "refused", options)
+    require_kept(tuned_in_a_group(model, text, tmp_path / "out", (*options, "--ram", ram)))
+
+
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("tokens", [128, 512, 2048])
 def test_a_vocabulary_of_248k_keeps_the_smallest_budget_that_a_refusal_named(
     many_words: Path, tmp_path: Path, tokens: int

@@ -18,6 +18,7 @@ from sixgig.inference import Adapter
 from sixgig.modelfile import open_model
 from tests.serve.engine_processes import PROMPT, completion, engines, order, own_completion, post, running
 from tests.serve.loops import in_loop
+from tests.tiny import encoders
 from tests.tune.adapters import ATTENTION, random_lora, written
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -267,3 +268,16 @@ async def test_an_adapter_changes_what_it_says_as_it_does_without_a_server(tiny,
         tokens = await completion(engine)
         assert tokens == own_completion(path, adapter=opened, always_page=always_page)
         assert tokens != own_completion(path, always_page=always_page)
+
+
+@pytest.mark.parametrize("kind", ["bert", "t5encoder"])
+@in_loop
+async def test_an_encoder_of_an_architecture_without_a_declaration_gives_embeddings(kind, tmp_path):
+    path = tmp_path / "model.gguf"
+    encoders.bert(path) if kind == "bert" else encoders.t5(path, decodes=False)
+    more = {} if kind == "bert" else {"sequences": 1}
+    async with running(path, pooling="mean", **more) as engine:
+        answer = await post(engine, "/v1/embeddings", input=["a b c", "d e f"])
+        vectors = np.array([item["embedding"] for item in answer["data"]])
+        assert vectors.shape == (2, 64) and np.allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-5)
+        assert not np.allclose(vectors[0], vectors[1], atol=1e-2)

@@ -103,7 +103,7 @@ def test_a_llama_computes_what_the_dense_one_with_dead_channels_does(
     assert abs(removed(llama, cut) - fraction) <= slack / sizes + 1e-9
 
 
-@pytest.mark.parametrize("family", ["qwen3", "qwen2", "qwen35"])
+@pytest.mark.parametrize("family", ["qwen3", "qwen2", "qwen35", "seed_oss"])
 def test_without_biases_the_mean_is_folded(family: str, tmp_path: Path) -> None:
     base = Drawn(header(family, tmp_path / "header.gguf"))
     cut = flap(base, Known(base), Target(0.3), tmp_path)

@@ -20,10 +20,12 @@ from sixgig.compress.sensitivity import (
     grouped,
     marginal,
     measure_sensitivities,
+    with_unreached,
 )
 from sixgig.compress.types import can_be_quantised
-from sixgig.modelfile import open_model
-from sixgig.weights.stored import StoredWeights
+from sixgig.families import family
+from sixgig.modelfile import TYPE_BY_NAME, open_model
+from sixgig.weights.stored import StoredWeights, WeightInfo
 
 Tiny = Callable[..., Path]
 PARTS = st.floats(0, 50) | st.floats(1e-4, 1e-2)
@@ -149,7 +151,7 @@ def test_groups_hold_every_matrix_once_and_neighbours_of_a_kind(
     weights = StoredWeights(open_model(tiny(architecture)))
     layer = {info.name: info.layer for info in weights.tensors if can_be_quantised(info)}
     names = list(layer)
-    groups = grouped(weights, most)
+    groups = grouped(filter(can_be_quantised, weights.tensors), most)
     assert sorted(name for group in groups for name in group) == sorted(names)
     assert len(groups) <= max(most, len({kind(name) for name in names}))
     for group in groups:
@@ -158,6 +160,25 @@ def test_groups_hold_every_matrix_once_and_neighbours_of_a_kind(
         assert layers[0] is None or layers == list(range(layers[0], layers[0] + len(layers)))
     if most == 1000:
         assert all(len(group) == 1 for group in groups)
+
+
+def test_what_the_text_does_not_reach_is_taken_for_as_sensitive_as_its_role() -> None:
+    """Token prediction is not run, nor image experts: no divergence does not mean that they are of no use."""
+    names = [f"blk.{at}.ffn_down.weight" for at in range(3)]
+    names += ["blk.0.attn_q.weight", "blk.2.nextn.eh_proj.weight", "blk.0.vis_down.weight"]
+    kind = TYPE_BY_NAME["F16"]
+    tensors = [WeightInfo(name, (256, 64), kind, *family("any").classify(name)) for name in names]
+    reached = {
+        names[0]: Sensitivity(1.0, 0.0),
+        names[1]: Sensitivity(3.0, 2.0),
+        names[3]: Sensitivity(5.0, 4.0),
+    }
+    found = with_unreached(reached, tensors)
+    assert list(found) == [*reached, names[2], names[4], names[5]]
+    assert reached.items() <= found.items()
+    assert found[names[2]] == found[names[5]] == Sensitivity(2.0, 1.0), "of its role"
+    assert found[names[4]] == Sensitivity(3.0, 2.0), "of all"
+    assert with_unreached({}, tensors)[names[0]] == Sensitivity(0.0, 0.0)
 
 
 def test_noise_has_the_power_asked_for_and_depends_on_names_alone() -> None:

@@ -8,6 +8,7 @@ from sixgig.errors import BudgetError
 from sixgig.modelfile import ModelFile
 from sixgig.plan import (
     Budgets,
+    EngineBytes,
     Placement,
     Task,
     anatomy,
@@ -79,3 +80,15 @@ def test_no_room_is_told_with_what_takes_it(ram_bytes: int, context: int) -> Non
     source = model("qwen3-8b")
     with pytest.raises(BudgetError, match=rf"no weights fit in .*context of {context}; .*--context"):
         room_for_weights(source, Task(context=context), Budgets(ram_bytes))
+
+
+def test_where_the_engine_told_what_a_context_takes_that_counts_and_no_estimate() -> None:
+    """Nobody has checked the header's estimate for architectures without a declaration."""
+    source, budgets = model("qwen3-8b"), Budgets(8 * GIB)
+    rooms = [
+        room_for_weights(source, TASK, budgets, EngineBytes(0, context_bytes, 100 * MIB, confirmed=True))
+        for context_bytes in (GIB, 2 * GIB)  # more than is held while loading
+    ]
+    assert rooms[0] - rooms[1] == pytest.approx(GIB, abs=SLACK)
+    with pytest.raises(BudgetError, match="no weights fit"):
+        room_for_weights(source, TASK, budgets, EngineBytes(0, 8 * GIB, 0))

@@ -1,4 +1,4 @@
-"""The compatibility table of mixtures: each loads in the engine, and what is cut had done nothing."""
+"""What families declare of mixtures: each cut loads in the engine, and what is cut had done nothing."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +12,7 @@ from sixgig.modelfile import open_model
 from sixgig.pruning.expert_limits import possible_counts, possible_widths, require_count, require_width
 from sixgig.pruning.expert_tensors import ExpertShapes
 from sixgig.pruning.experts import keep_experts
-from sixgig.pruning.structure import (
-    Freedom,
-    can_carry,
-    expert_freedom,
-    gates_shift,
-    row,
-    with_carrier,
-)
+from sixgig.pruning.structure import expert_cuts, gates_shift
 from sixgig.pruning.widths import keep_channels
 from sixgig.weights.cut import CutWeights
 from sixgig.weights.stored import Floats, WeightInfo, Weights
@@ -27,8 +20,7 @@ from tests.described import families
 from tests.shrink.cut_models import CLOSE, Drawn, header, kill, logits, write
 from tests.tiny.models import MIXTURES
 
-DENSE = ("qwen2", "qwen35")
-MOE = [*(name for name in families.FAMILIES if name not in DENSE), *MIXTURES]
+MOE = [*dict.fromkeys((*(name for name in families.FAMILIES if name not in families.DENSE), *MIXTURES))]
 DEAD, KEPT = (1, 4, 6), (0, 2, 3, 5, 7)
 
 
@@ -129,26 +121,17 @@ def test_widths_that_shared_experts_allow(tmp_path: Path) -> None:
     assert possible_widths(own) == [32, 64, 96, 128]
 
 
-def test_every_declared_family_has_a_row() -> None:
-    for name in declared():
-        assert any(row(name, mixture=mixture) for mixture in (True, False))
+def test_each_declaration_of_experts_is_loaded_and_compared() -> None:
+    described = {"llama" if name == "mixtral" else name for name in MOE}
+    assert described == {name for name, one in declared().items() if one.expert_cuts}
 
 
-def test_rows_of_dense_models(tmp_path: Path) -> None:
-    llama = can_carry(open_model(header("llama", tmp_path / "m.gguf")))
-    assert (llama.widths, llama.output_bias, llama.experts) == (Freedom.UNIFORM, True, None)
-    assert with_carrier(llama).heads is Freedom.PER_LAYER
-    assert with_carrier(row("qwen3", mixture=False)) == row("qwen3", mixture=False)
-
-
-def test_what_cannot_be_asked(tmp_path: Path) -> None:
+def test_experts_that_are_not_there_cannot_go(tmp_path: Path) -> None:
     dense = Drawn(header("qwen3", tmp_path / "dense.gguf"))
     with pytest.raises(UsageError, match="no experts"):
         ExpertShapes(dense)
     with pytest.raises(UsageError, match="no experts"):
-        expert_freedom(dense.model)
-    with pytest.raises(UsageError, match=r"mamba.*dense models that can be: deci"):
-        row("mamba", mixture=False)
+        expert_cuts(dense.model)
     shapes = ExpertShapes(Drawn(header("qwen3moe", tmp_path / "moe.gguf")))
     for keep in (0, 9):
         with pytest.raises(UsageError, match="8 values from 1 to 8"):

@@ -1,4 +1,4 @@
-"""The compatibility table of dense models: heads and channels that do nothing go, biases come."""
+"""What families declare of dense models: heads and channels that do nothing go, biases come."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sixgig.families import Role
-from sixgig.pruning.structure import Freedom, row, with_carrier
+from sixgig.families import DenseCuts, Freedom, Role, families, family
 from sixgig.weights.cut import Cut, CutWeights, TensorCut
 from sixgig.weights.stored import Floats, WeightInfo, Weights
 from tests.shrink.cut_models import CLOSE, Drawn, header, logits, write
 
 HEAD, N_GROUPS, GROUP = 64, 2, 2
-FAMILIES = ("llama", "qwen2", "qwen3", "qwen35")
+FAMILIES = [name for name, one in families().items() if one.dense_cuts and name != "deci"]
 Kept = dict[int, list[int]]
 
 
@@ -70,20 +69,26 @@ def attending(weights: Weights) -> list[int]:
     return [info.layer for info in weights.tensors if stem(info) == "attn_k" and info.layer is not None]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_same_width_and_heads_in_every_layer(family: str, tmp_path: Path) -> None:
-    path = header(family, tmp_path / "header.gguf")
+def declared(name: str) -> DenseCuts:
+    cuts = family(name).dense_cuts
+    assert cuts is not None
+    return cuts
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_same_width_and_heads_in_every_layer(name: str, tmp_path: Path) -> None:
+    path = header(name, tmp_path / "header.gguf")
     layers = range(Drawn(path).model.n_layers)
     channels = {layer: list(range(layer, layer + 192)) for layer in layers}
     groups = {layer: [layer % N_GROUPS] for layer in layers}
     model = Drawn(path, idle(channels, groups))
     whole = logits(write(model, tmp_path / "whole.gguf"))
-    narrower = narrow(model, channels, {f"{family}.feed_forward_length": 192})
+    narrower = narrow(model, channels, {f"{name}.feed_forward_length": 192})
     assert np.abs(logits(write(narrower, tmp_path / "narrower.gguf")) - whole).max() < CLOSE
-    name = f"{family}.attention.head_count"
-    both = write(behead(narrower, groups, {name: GROUP, f"{name}_kv": 1}), tmp_path / "both.gguf")
-    assert row(family, mixture=False).widths is Freedom.UNIFORM
-    if row(family, mixture=False).heads is Freedom.UNIFORM:
+    key = f"{name}.attention.head_count"
+    both = write(behead(narrower, groups, {key: GROUP, f"{key}_kv": 1}), tmp_path / "both.gguf")
+    assert declared(name).widths is Freedom.UNIFORM
+    if declared(name).heads is Freedom.UNIFORM:
         assert np.abs(logits(both) - whole).max() < CLOSE
     else:
         with pytest.raises(AssertionError, match="wrong shape"):
@@ -107,7 +112,7 @@ def test_its_own_width_and_heads_in_every_layer_as_deci(tmp_path: Path) -> None:
     assert np.abs(logits(write(carried, tmp_path / "deci.gguf")) - whole).max() < CLOSE
     biased = with_biases(carried, 0.5)
     assert np.abs(logits(write(biased, tmp_path / "biased.gguf")) - whole).max() > 0.1
-    assert with_carrier(row("llama", mixture=False)).widths is Freedom.PER_LAYER
+    assert declared("llama").carrier == "deci" and declared("deci").widths is Freedom.PER_LAYER
 
 
 def renamed(weights: Weights, carrier: str) -> dict[str, object]:
@@ -125,14 +130,14 @@ def with_biases(weights: Weights, value: float) -> CutWeights:
     return CutWeights(weights, Cut(replaced={f"blk.{n}.{stem}.bias": bias for n in layers for stem in stems}))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_biases_that_were_not_there(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", FAMILIES)
+def test_biases_that_were_not_there(name: str, tmp_path: Path) -> None:
     """They count where the table says they load; elsewhere the file is refused or they do nothing."""
-    model = Drawn(header(family, tmp_path / "header.gguf"))
+    model = Drawn(header(name, tmp_path / "header.gguf"))
     whole = logits(write(model, tmp_path / "whole.gguf"))
     biased = write(with_biases(model, 0.5), tmp_path / "biased.gguf")
     try:
         moved = bool(np.abs(logits(biased) - whole).max() > 0.1)
     except AssertionError:
         moved = False
-    assert moved == row(family, mixture=False).output_bias
+    assert moved == declared(name).output_bias

@@ -25,6 +25,17 @@ def edited(source: Path, path: Path, changes: Mapping[str, Any]) -> Path:
     return path
 
 
+def renamed(source: Path, path: Path, architecture: str) -> Path:
+    """`source` as a model of another architecture, which names its tensors alike."""
+    metadata = open_model(source).metadata
+    old = metadata.text("general.architecture") or ""
+    changes: dict[str, Any] = {"general.architecture": architecture}
+    for entry in metadata.entries:
+        if entry.key.startswith(f"{old}."):
+            changes |= {entry.key: None, architecture + entry.key.removeprefix(old): entry.value}
+    return edited(source, path, changes)
+
+
 @contextmanager
 def other_weights(path: Path, at: int = -100) -> Iterator[None]:
     """The file with other bytes from `at` on, its size and times as before; afterwards it is as it was."""

@@ -8,53 +8,37 @@ from pathlib import Path
 
 from gguf import ExpertGatingFuncType
 
+from tests.tiny.dense import DENSE, TIED, attention_and_norms
+from tests.tiny.hybrid import hybrid
 from tests.tiny.sheet import Sheet, Sizes
 
 
 def _qwen35moe(sheet: Sheet) -> None:
-    """Every fourth layer attends, the others are Gated DeltaNet; one gated shared expert."""
-    sizes, writer = sheet.sizes, sheet.writer
-    writer.add_expert_shared_feed_forward_length(sizes.expert_width)
-    sheet.head_metadata(n_rotary=32)
-    writer.add_rope_dimension_sections([6, 5, 5, 0])
-    writer.add_full_attention_interval(4)
-    writer.add_ssm_conv_kernel(4)
-    writer.add_ssm_state_size(32)
-    writer.add_ssm_group_count(4)
-    writer.add_ssm_time_step_rank(8)
-    writer.add_ssm_inner_size(256)
-    for number in range(sizes.n_layers):
-        layer = f"blk.{number}."
-        sheet.norm(layer + "attn_norm", sizes.width)
-        if number % 4 == 3:
-            sheet.attention(layer, qk_norm=True, q_rows=2)
-        else:
-            _delta_net(sheet, layer)
-        sheet.norm(layer + "post_attention_norm", sizes.width)
+    """One gated shared expert in each layer."""
+    sizes = sheet.sizes
+    sheet.writer.add_expert_shared_feed_forward_length(sizes.expert_width)
+
+    def feed_forward(layer: str) -> None:
         sheet.experts(layer)
         sheet.exact(layer + "ffn_gate_inp_shexp.weight", (sizes.width,))
         sheet.feed_forward(layer, "_shexp", sizes.expert_width)
 
-
-def _delta_net(sheet: Sheet, layer: str, key: int = 128, value: int = 256, n_value_heads: int = 8) -> None:
-    width = sheet.sizes.width
-    sheet.matrix(layer + "attn_qkv", 2 * key + value, width)
-    sheet.matrix(layer + "attn_gate", value, width)
-    sheet.exact(layer + "ssm_conv1d.weight", (2 * key + value, 4), deviation=0.5)
-    sheet.exact(layer + "ssm_dt.bias", (n_value_heads,))
-    sheet.exact(layer + "ssm_a", (n_value_heads,), mean=-1.0)
-    sheet.matrix(layer + "ssm_beta", n_value_heads, width)
-    sheet.matrix(layer + "ssm_alpha", n_value_heads, width)
-    sheet.norm(layer + "ssm_norm", value // n_value_heads)
-    sheet.matrix(layer + "ssm_out", width, value, gain=0.3)
+    hybrid(sheet, feed_forward)
 
 
 def _qwen3moe(sheet: Sheet) -> None:
     sheet.head_metadata()
     for number in range(sheet.sizes.n_layers):
         layer = f"blk.{number}."
-        _attention_and_norms(sheet, layer, qk_norm=True)
+        attention_and_norms(sheet, layer, qk_norm=True)
         sheet.experts(layer)
+
+
+def _qwen3vlmoe(sheet: Sheet) -> None:
+    """Qwen3 with experts whose rotary positions have sections."""
+    sheet.writer.add_rope_dimension_sections([11, 11, 10, 0])
+    sheet.writer.add_num_deepstack_layers(0)
+    _qwen3moe(sheet)
 
 
 def _mixtral(sheet: Sheet) -> None:
@@ -63,7 +47,7 @@ def _mixtral(sheet: Sheet) -> None:
     sheet.writer.add_feed_forward_length(sheet.sizes.expert_width)
     for number in range(sheet.sizes.n_layers):
         layer = f"blk.{number}."
-        _attention_and_norms(sheet, layer, qk_norm=False)
+        attention_and_norms(sheet, layer, qk_norm=False)
         sheet.experts(layer)
 
 
@@ -123,33 +107,10 @@ def _deepseek2(sheet: Sheet) -> None:
             sheet.feed_forward(layer, "_shexp", sizes.expert_width)
 
 
-def _llama(sheet: Sheet) -> None:
-    _dense(sheet, qk_norm=False)
-
-
-def _qwen3(sheet: Sheet) -> None:
-    _dense(sheet, qk_norm=True)
-
-
-def _dense(sheet: Sheet, *, qk_norm: bool) -> None:
-    sheet.head_metadata()
-    sheet.writer.add_feed_forward_length(sheet.sizes.expert_width)
-    for number in range(sheet.sizes.n_layers):
-        layer = f"blk.{number}."
-        _attention_and_norms(sheet, layer, qk_norm=qk_norm)
-        sheet.feed_forward(layer, "", sheet.sizes.expert_width)
-
-
-def _attention_and_norms(sheet: Sheet, layer: str, *, qk_norm: bool) -> None:
-    sheet.norm(layer + "attn_norm", sheet.sizes.width)
-    sheet.attention(layer, qk_norm=qk_norm)
-    sheet.norm(layer + "ffn_norm", sheet.sizes.width)
-
-
-DENSE: dict[str, Callable[[Sheet], None]] = {"llama": _llama, "qwen3": _qwen3}
 MIXTURES: dict[str, Callable[[Sheet], None]] = {
     "qwen35moe": _qwen35moe,
     "qwen3moe": _qwen3moe,
+    "qwen3vlmoe": _qwen3vlmoe,
     "gpt-oss": _gpt_oss,
     "deepseek2": _deepseek2,
     "mixtral": _mixtral,
@@ -180,7 +141,7 @@ def build(
         path, "llama" if architecture == "mixtral" else architecture, sizes, seed, max_tensors_per_file
     )
     sheet.common_metadata()
-    sheet.outside_layers()
+    sheet.outside_layers(tied=architecture in TIED)
     if architecture in MIXTURES:
         sheet.expert_metadata()
         MIXTURES[architecture](sheet)

@@ -44,16 +44,24 @@ class Sheet:
         """A float32 tensor; name in full."""
         self._add(name, mean + self._normal(shape, deviation), GGMLQuantizationType.F32)
 
+    def values(self, name: str, values: NDArray[np.float32]) -> None:
+        """A float32 tensor of these; name in full."""
+        self._add(name, values, GGMLQuantizationType.F32)
+
     def norm(self, name: str, width: int) -> None:
         """Norm weights around 1."""
         self.exact(f"{name}.weight", (width,), mean=1.0)
 
-    def outside_layers(self) -> None:
-        """Embedding (large, so that routing depends on the token), final norm, head."""
+    def outside_layers(self, *, tied: bool = False) -> None:
+        """Embedding (large, so that routing depends on the token), final norm, head.
+
+        tied: the embedding is the head too, and small.
+        """
         n_tokens, width = len(tokens(self.sizes.n_vocab)), self.sizes.width
-        self.matrix("token_embd", n_tokens, width, gain=width**0.5)
+        self.matrix("token_embd", n_tokens, width, gain=1.0 if tied else width**0.5)
         self.norm("output_norm", width)
-        self.matrix("output", n_tokens, width, gain=3.0)
+        if not tied:
+            self.matrix("output", n_tokens, width, gain=3.0)
 
     def attention(self, layer: str, *, qk_norm: bool, biased: bool = False, q_rows: int = 1) -> None:
         """Grouped-query attention; `q_rows` 2 where the query projection carries a gate too."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from sixgig.finetune.net import Net
-from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import ExpertGroup, Operands
 from sixgig.modelfile import ModelFile
 from sixgig.weights.stored import StoredWeights
@@ -62,8 +61,13 @@ class _Group:
 def forward_logits(net: Net, operands: Operands, tokens: Tensor, documents: Sequence[int]) -> Tensor:
     """Logits (tokens, n_vocab) of tokens (tokens,), int64, in documents of these lengths."""
     rows = operands.weights.matrix(net.embedding)[tokens]
-    x = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    x = rows.to(torch.promote_types(rows.dtype, torch.float32)) * net.embedding_scale
     for block in net.blocks:
         x = block.forward(x, documents, operands)
-    hidden = rms_norm(x, operands.weights.vector(net.final_norm), net.norm_epsilon)
-    return operands.linear(net.head.removesuffix(".weight"), hidden)
+    return logits_of(net, operands, x)
+
+
+def logits_of(net: Net, operands: Operands, x: Tensor) -> Tensor:
+    """Of the stream after the last block."""
+    logits = operands.linear(net.head.removesuffix(".weight"), net.normed(x, operands.weights))
+    return torch.tanh(logits / net.logit_cap) * net.logit_cap if net.logit_cap else logits

@@ -38,6 +38,7 @@ PROMPT = tuple(3 + i * i * 7 % 251 for i in range(48))
 EVERYTHING = ATTENTION + DELTA_NET + SHARED_EXPERT + ROUTED_EXPERTS
 OTHERS = {"blk.9.attn_q.weight": (np.ones((2, 256), np.float32), np.ones((256, 2), np.float32))}
 EXACT, EFFECT = 2e-5, 0.4  # of the logits' deviation
+HALF = 2e-2  # of Gemma: the engine takes GELU from a table in float16
 
 
 def all_logits(engine):
@@ -69,6 +70,10 @@ def differences(one, other):
         ("qwen35moe", EVERYTHING),
         ("qwen3moe", ("ffn_gate_inp.",)),
         ("llama", ("output.",)),
+        ("qwen2", ATTENTION + DENSE),
+        ("gemma3", ATTENTION + DENSE),
+        ("mistral3", ATTENTION + DENSE),
+        ("phi3", ("attn_qkv.", "attn_output.", "ffn_up.", "ffn_down.")),
     ],
 )
 def test_an_adapter_acts_as_the_merged_model(tiny, tmp_path, architecture, kinds):
@@ -77,7 +82,7 @@ def test_an_adapter_acts_as_the_merged_model(tiny, tmp_path, architecture, kinds
     adapted = engine_logits(path, written(tmp_path / "lora.gguf", lora))
     expected = engine_logits(merged(tmp_path / "merged.gguf", path, lora))
     assert differences(engine_logits(path), expected).max() > EFFECT
-    assert differences(adapted, expected).max() < EXACT
+    assert differences(adapted, expected).max() < (HALF if architecture == "gemma3" else EXACT)
 
 
 @pytest.mark.parametrize("extra_buffers", [False, True])

@@ -17,6 +17,7 @@ from tests.tune.variants import (
 
 Tiny = Callable[..., Path]
 TIGHT = 3e-6  # relative to the largest logit; measured 5e-7 to 8e-7
+HALF = 5e-4  # of Gemma: the engine takes GELU from a table in float16; measured 1.6e-4
 QUANTISED = [
     ("llama", "Q4_K"),
     ("mixtral", "Q6_K"),
@@ -29,7 +30,7 @@ QUANTISED = [
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_float32_files_give_the_engines_logits(tiny: Tiny, architecture: str) -> None:
     path = tiny(architecture, "F32")
-    assert relative(torch_logits(path), engine_logits(path)) < TIGHT
+    assert relative(torch_logits(path), engine_logits(path)) < (HALF if architecture == "gemma3" else TIGHT)
 
 
 @pytest.mark.parametrize(("architecture", "type_name"), QUANTISED)

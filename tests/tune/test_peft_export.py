@@ -19,11 +19,19 @@ from peft import PeftModel
 from safetensors.numpy import load_file
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    Ministral3Config,
+    Ministral3ForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3_5MoeForCausalLM,
     Qwen3_5MoeTextConfig,
     Qwen3Config,
@@ -56,6 +64,16 @@ SIZES: dict[str, Any] = {
     "bos_token_id": 0,
     "eos_token_id": 0,
 }
+SQUARE = SIZES | {"hidden_size": 64}  # as wide as its heads
+STRETCHED = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 8.0,
+    "original_max_position_embeddings": 16,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "llama_4_scaling_beta": 0.1,
+}
 MIXTURE = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "norm_topk_prob": True}
 HYBRID = MIXTURE | {
     "head_dim": 32,
@@ -69,6 +87,12 @@ HYBRID = MIXTURE | {
 MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
     "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**SIZES, num_local_experts=6)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SQUARE)),
+    "gemma3": lambda: Gemma3ForCausalLM(
+        Gemma3TextConfig(**SIZES, query_pre_attn_scalar=16, sliding_window=8)
+    ),
+    "mistral3": lambda: Ministral3ForCausalLM(Ministral3Config(**SIZES, rope_parameters=STRETCHED)),
+    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**SQUARE, pad_token_id=0)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES)),
     "qwen3moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(**SIZES, **MIXTURE)),
     "qwen35moe": lambda: Qwen3_5MoeForCausalLM(Qwen3_5MoeTextConfig(**SIZES | HYBRID)),

@@ -13,7 +13,6 @@ from torch.nn.functional import cross_entropy
 from sixgig.finetune.adapter import Adapter, Part, targets
 from sixgig.finetune.head import head_loss
 from sixgig.finetune.net import Net, build_net
-from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Operands
 from sixgig.finetune.packing import MicroBatch
 from sixgig.finetune.session import Setup, open_stepper
@@ -23,8 +22,8 @@ from sixgig.plan import anatomy
 from sixgig.plan.pieces import pieces_of
 from sixgig.plan.tuning import TuningPlan
 from tests.tune.resident import ResidentWeights, forward_logits
+from tests.tune.variants import ARCHITECTURES
 
-FAMILIES = ("llama", "mixtral", "qwen3", "qwen3moe", "qwen35moe")
 LENGTHS = ((40, 7), (64,), (1, 30, 20))
 TOKENS = sum(map(sum, LENGTHS))
 
@@ -97,17 +96,20 @@ def _resident(net: Net, batch: Sequence[MicroBatch]) -> tuple[float, list[Tensor
     tokens = torch.from_numpy(np.concatenate([m.tokens for m in batch])).long()
     wanted = torch.from_numpy(np.concatenate([m.targets for m in batch]))
     x = _blocks(
-        net, weights.matrix(net.embedding)[tokens], batch, Operands(weights, adapter.factors, adapter.scale)
+        net,
+        weights.matrix(net.embedding)[tokens] * net.embedding_scale,
+        batch,
+        Operands(weights, adapter.factors, adapter.scale),
     )
     learnt = (wanted >= 0).nonzero().squeeze(1)
-    hidden = rms_norm(x[learnt], weights.vector(net.final_norm), net.norm_epsilon)
+    hidden = net.normed(x[learnt], weights)
     head = weights.matrix(net.head)
-    found = head_loss(hidden.detach(), wanted[learnt], [(0, head)], True)
+    found = head_loss(hidden.detach(), wanted[learnt], [(0, head)], True, net.logit_cap)
     hidden.backward(found.gradient / len(learnt))
     return float(found.nll.double().sum()) / len(learnt), [parameter.grad for parameter in adapter.parameters]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ARCHITECTURES)
 @pytest.mark.parametrize("type_name", ["F32", "Q4_K"])
 def test_streamed_gradients_equal_the_resident_models_to_the_last_bit(
     family: str, type_name: str, tiny, tmp_path: Path
@@ -124,7 +126,7 @@ def test_streamed_gradients_equal_the_resident_models_to_the_last_bit(
     assert all(gradient.abs().max() > 0 for gradient in wanted if gradient.dim() == 2)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ARCHITECTURES)
 def test_gradients_equal_torchs_cross_entropy_over_whole_logits(family: str, tiny, tmp_path: Path) -> None:
     """Another way through: each document by itself, logits whole, torch's own loss."""
     net = _net(tiny, family)

@@ -8,16 +8,18 @@ import torch
 from numpy.typing import NDArray
 
 from sixgig.finetune.net import Net, build_net
-from sixgig.finetune.norms import rms_norm
 from sixgig.finetune.operands import Factors, Operands
 from sixgig.inference import Engine, EngineOptions
 from sixgig.modelfile import TYPE_BY_NAME, open_model
 from sixgig.modelfile.writer import NewTensor, lay_out
 from sixgig.weights.stored import StoredWeights
-from tests.tune.resident import ResidentWeights, forward_logits
+from tests.tune.resident import ResidentWeights, forward_logits, logits_of
 
 Floats = NDArray[np.float32]
-ARCHITECTURES = ("llama", "mixtral", "qwen3", "qwen3moe", "qwen35moe")
+ARCHITECTURES = (
+    *("llama", "mixtral", "qwen2", "qwen3", "qwen3moe", "qwen35", "qwen35moe", "qwen3vlmoe", "seed_oss"),
+    *("gemma3", "mistral3", "phi3"),
+)
 PROMPT = [3 + i * i * 7 % 251 for i in range(90)]
 EXACT = EngineOptions(
     context=512,
@@ -64,7 +66,8 @@ def torch_logits(path: Path, tokens: Sequence[int] = PROMPT) -> Floats:
     model = open_model(path)
     with torch.no_grad():
         operands = Operands(ResidentWeights(model))
-        return forward_logits(build_net(model), operands, torch.tensor(tokens), [len(tokens)]).numpy()
+        net = build_net(model, EXACT.context)
+        return forward_logits(net, operands, torch.tensor(tokens), [len(tokens)]).numpy()
 
 
 def relative(found: Floats, expected: Floats) -> float:
@@ -76,8 +79,7 @@ def through(net: Net, operands: Operands, x: torch.Tensor, documents: Sequence[i
     """Logits from the stream as it enters the first block."""
     for block in net.blocks:
         x = block.forward(x, documents, operands)
-    hidden = rms_norm(x, operands.weights.vector(net.final_norm), net.norm_epsilon)
-    return operands.linear(net.head.removesuffix(".weight"), hidden)
+    return logits_of(net, operands, x)
 
 
 def random_factors(

@@ -1,6 +1,7 @@
-"""How far back attention looks, where llama.cpp's graph of an architecture looks back without limit."""
+"""How far back attention looks, in graphs of llama.cpp that have a window and in those without."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.recipe import Keys
 
 _WINDOW = ("sliding_window", "use_sliding_window", "max_window_layers", "layer_types")
 
@@ -34,3 +35,32 @@ def _window(config: Config) -> int:
     else:
         slides = True
     return config.integer("sliding_window") if slides else 0
+
+
+def window_keys(config: Config, period: int) -> Keys:
+    """Of an architecture whose graph has a window: how long, and in which layers.
+
+    `period` is what llama.cpp takes where the file names no layers: all but the last of each slide. Nothing
+    is said where no layer slides.
+    """
+    slides = sliding_layers(config, period)
+    if not any(slides):
+        return {}
+    keys: Keys = {"attention.sliding_window": config.integer("sliding_window")}
+    if slides != _periodic(config, period):
+        keys["attention.sliding_window_pattern"] = slides
+    return keys
+
+
+def sliding_layers(config: Config, period: int) -> list[bool]:
+    """Which layers look back a window only: by "layer_types", else all but the last of every few."""
+    config.hear(*_WINDOW)
+    said = config.integer("sliding_window_pattern", "_sliding_window_pattern", default=period)
+    if not config.has("sliding_window"):
+        return [False] * config.n_layers
+    kinds = config.layer_kinds
+    return [kind == "sliding_attention" for kind in kinds] if kinds else _periodic(config, said)
+
+
+def _periodic(config: Config, period: int) -> list[bool]:
+    return [period > 0 and number % period != period - 1 for number in range(config.n_layers)]

@@ -111,6 +111,10 @@ class Config:
             values["original_max_position_embeddings"] = self.values["original_max_position_embeddings"]
         return Config(values, self, "rope.")
 
+    def rope_of(self, kind: str) -> "Config":
+        """Rotary settings of the layers that "layer_types" calls `kind`, where they have their own."""
+        return self.within("rope_parameters").within(kind)
+
     @property
     def n_layers(self) -> int:
         """Layers without those that predict further tokens."""
@@ -130,6 +134,11 @@ class Config:
     def head_width(self) -> int:
         """Width of one head."""
         return self.integer("head_dim", default=self.integer("hidden_size") // self.n_heads)
+
+    @property
+    def n_rotary(self) -> int:
+        """Channels of a head that are turned, all where nothing is said."""
+        return int(self.head_width * self.rope.number("partial_rotary_factor", default=1.0))
 
     @property
     def n_experts(self) -> int:

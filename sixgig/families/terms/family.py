@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from sixgig.families.terms.blocks import Blocks
+from sixgig.families.terms.cuts import DenseCuts, ExpertCuts
 from sixgig.families.terms.recipe import Recipe
 from sixgig.families.terms.roles import Role, role_and_layer
 
@@ -32,10 +34,12 @@ class SlidingRule:
     """Which layers look back a window only: all but the last of every `period`, unless the file says others.
 
     window: 0 where the file's key counts; else what llama.cpp takes unless that key is there and 0.
+    default: what it takes where that key is not there.
     """
 
     period: int
     window: int = 0
+    default: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,9 @@ class Family:
     `declared`: it has a file of its own; without, only the engine's vocabulary speaks.
     `roles`: stems ("attn_qkv") that mean something else here than in that vocabulary.
     `sliding`: None where llama.cpp gives every layer the whole context, whatever the metadata say.
-    `recipes`: how checkpoints of it are converted.
+    `recipes`: how checkpoints of it are converted. `tuning`: how its blocks compute.
     `unadapted`: roles whose products the engine's graph computes without adapters.
+    `dense_cuts`, `expert_cuts`: what may be pruned of a model without experts, and of one with them.
     """
 
     architecture: str
@@ -55,7 +60,10 @@ class Family:
     router: RouterRule = RouterRule()
     sliding: SlidingRule | None = None
     unadapted: frozenset[Role] = frozenset()
+    dense_cuts: DenseCuts | None = None
+    expert_cuts: ExpertCuts | None = None
     recipes: tuple[Recipe, ...] = ()
+    tuning: Blocks | None = None
 
     def __post_init__(self) -> None:
         named = tuple(replace(recipe, architecture=self.architecture) for recipe in self.recipes)

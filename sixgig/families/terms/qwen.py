@@ -6,6 +6,7 @@ Of Gated DeltaNet (Qwen3-Next, Qwen3.5), every fourth layer full attention. Norm
 from typing import Any
 
 from sixgig.families.terms import delta_net
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.recipe import Keys, Recipe, Rule, Settled
 from sixgig.families.terms.rotary import sections
@@ -25,6 +26,9 @@ EVERY_LAYER_ROUTED: dict[str, Settled] = {"decoder_sparse_step": 1, "mlp_only_la
 QKV_BIASES: dict[str, tuple[str, ...]] = {"qkv_bias": ("attn_q.bias", "attn_k.bias", "attn_v.bias")}
 UNBIASED: dict[str, Any] = {"tie_word_embeddings": False, "attention_bias": False, "rope_theta": 10000.0}
 BIASED: dict[str, Any] = {"tie_word_embeddings": False, "qkv_bias": True, "rope_theta": 10000.0}
+GATED_DELTA_NET = Blocks(
+    Pairs.HALVES, text_sections=True, gated_attention=True, head_norms=True, delta_net_interval=4
+)
 CORE = (*outside(), *norms(), *attention())
 HYBRID_CORE = (
     *outside(PLUS_ONE),
@@ -39,7 +43,7 @@ GATED_OUTPUT: dict[str, Settled] = {
     "output_gate_type": ("swish", "silu", None),
 }
 VISION_AND_PREDICTION = (r"^(model\.)?(visual|mtp)\.",)
-# Qwen3.5's DeltaNet.
+# Qwen3.5's.
 TILED = (
     *weight("linear_attn.in_proj_qkv", "attn_qkv", delta_net.QUERY_KEY_VALUE_HEADS),
     *weight("linear_attn.in_proj_z", "attn_gate", delta_net.VALUE_HEADS),

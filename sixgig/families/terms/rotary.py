@@ -4,6 +4,8 @@ Source: transformers' modeling_rope_utils for what they mean, llama.cpp's contex
 """
 
 import math
+from collections.abc import Callable
+from enum import Flag, auto
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,26 +15,41 @@ from sixgig.families.terms.config import Config
 from sixgig.families.terms.recipe import Extra, Keys
 from sixgig.families.terms.transforms import require
 
-_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}  # llama.cpp's, whatever the keys say
+_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}  # llama.cpp's, where a graph has no keys for them
+_LONG = ("longrope", "su")  # the second its name in the first checkpoints
 _FREQUENCIES = "rope_freqs.weight"
 Frequencies = NDArray[np.float64]
 
 
-def rotary_keys(
-    config: Config, theta: float | None = None, *, alpha: bool = False, stretches: bool = False
-) -> Keys:
-    """The base and how positions are stretched.
+class Takes(Flag):
+    """What llama.cpp's graph of an architecture takes of stretched positions, beside factors in its keys.
 
-    `theta` is the base where config.json names none; `alpha`: "dynamic" scaling with an alpha is for the
-    caller; `stretches`: the graph takes a tensor of divisors, `stretched`, for what keys cannot say.
+    DIVISORS: a tensor of them, one a pair. LONG_AND_SHORT: two, by the length of the context. EDGES: which
+    pairs YaRN divides. ALPHA: "dynamic" with an alpha, which the recipe sees to.
+    """
+
+    KEYS = 0
+    DIVISORS = auto()
+    LONG_AND_SHORT = auto()
+    EDGES = auto()
+    ALPHA = auto()
+
+
+TENSORS = Takes.DIVISORS | Takes.LONG_AND_SHORT
+
+
+def rotary_keys(config: Config, theta: float | None = None, takes: Takes = Takes.KEYS) -> Keys:
+    """The base, `theta` where config.json names none, and how positions are stretched.
+
+    ModelFileError for what the graph does not take. What it takes as tensors is `stretching`.
     """
     rope = config.rope
     keys: Keys = {"rope.freq_base": rope.number("rope_theta", default=theta)}
     kind = rope.text("rope_type", default="default")
-    if kind in ("default", "mrope") or (kind == "llama3" and stretches):
+    if kind in ("default", "mrope") or (kind == "llama3" and Takes.DIVISORS in takes):
         return keys
     if kind == "dynamic":
-        if not (alpha and rope.has("alpha")):
+        if not (Takes.ALPHA in takes and rope.has("alpha")):
             rope.hear("factor")
             config.note(
                 "rope_type is dynamic: carried up to max_position_embeddings, where it changes nothing"
@@ -41,19 +58,29 @@ def rotary_keys(
     if kind == "linear":
         return keys | {"rope.scaling.type": kind, "rope.scaling.factor": rope.number("factor")}
     if kind == "yarn":
-        return keys | (_as_tensor(config) if stretches and _unsaid(rope) else _yarn_keys(config))
+        by_tensor = Takes.DIVISORS in takes and _unsaid(rope, takes)
+        return keys | (_as_tensor(config) if by_tensor else _yarn_keys(config, takes))
+    if kind in _LONG and Takes.LONG_AND_SHORT in takes:
+        return keys | _long_keys(config)
     what = f"config.json: rope_type {kind[:40]!r} cannot be carried over"
-    raise ModelFileError(what, "positions would be turned by other angles", "use a GGUF of the model")
+    numbers = "llama.cpp's graph of this architecture would turn positions by other angles"
+    raise ModelFileError(what, numbers, "use another checkpoint, or a GGUF of the model")
 
 
-def stretched(config: Config) -> Extra:
-    """Divisors of the rotary frequencies, one a pair, where a tensor carries them; else nothing."""
+def stretching(takes: Takes) -> Callable[[Config], Extra]:
+    """Divisors of the rotary frequencies, one a pair, where tensors carry them; else nothing."""
+    return lambda config: _tensors(config, takes)
+
+
+def _tensors(config: Config, takes: Takes) -> Extra:
     rope = config.rope
     kind = rope.text("rope_type", default="default")
     if kind == "llama3":
         return {_FREQUENCIES: _llama3(config)}
-    if kind == "yarn" and _unsaid(rope):
+    if kind == "yarn" and _unsaid(rope, takes):
         return {_FREQUENCIES: _yarn(config)}
+    if kind in _LONG and Takes.LONG_AND_SHORT in takes:
+        return {f"rope_factors_{one}.weight": _given(config, f"{one}_factor") for one in ("long", "short")}
     return {}
 
 
@@ -98,35 +125,78 @@ def attention_factor(config: Config) -> float:
     return _mscale(factor, scale) / _mscale(factor, over) if scale and over else _mscale(factor, 1.0)
 
 
-def _yarn_keys(config: Config) -> Keys:
+def _yarn_keys(config: Config, takes: Takes) -> Keys:
     """YaRN as keys. llama.cpp multiplies by 1 + ln(factor) / 10 itself."""
     rope, factor = config.rope, _factor(config)
-    for name, value in _BETAS.items():
-        found = rope.number(name, default=value) or value
-        numbers = f"{name} is {found:g}, llama.cpp's graph of this architecture has {value:g}"
-        if found != value:
-            raise ModelFileError("config.json: YaRN asks for other angles", numbers, "use another checkpoint")
-    if not rope.flag("truncate", default=True):
-        config.note("rope_parameters.truncate is false: llama.cpp rounds YaRN's range to whole pairs, always")
     keys: Keys = {
         "rope.scaling.type": "yarn",
         "rope.scaling.factor": factor,
         "rope.scaling.original_context_length": _trained(config),
     }
+    for name, value in _BETAS.items():
+        found = rope.number(name, default=value) or value
+        if Takes.EDGES in takes:
+            keys[f"rope.scaling.yarn_{name}"] = found
+        elif found != value:
+            numbers = f"{name} is {found:g}, llama.cpp's graph of this architecture has {value:g}"
+            raise ModelFileError("config.json: YaRN asks for other angles", numbers, "use another checkpoint")
+    if not rope.flag("truncate", default=True):
+        config.note("rope_parameters.truncate is false: llama.cpp rounds YaRN's range to whole pairs, always")
     beside = attention_factor(config) / _mscale(factor, 1.0)
-    if not math.isclose(beside, 1.0, rel_tol=1e-6) and not rope.has("mscale_all_dim"):
+    if not math.isclose(beside, 1.0, rel_tol=1e-6):
         keys["rope.scaling.attn_factor"] = beside
     return keys
 
 
 def _as_tensor(config: Config) -> Keys:
-    return {"rope.scaling.type": "none", "rope.scaling.attn_factor": attention_factor(config)}
+    return {
+        "rope.scaling.type": "none",
+        "rope.scaling.attn_factor": attention_factor(config),
+        "rope.scaling.original_context_length": _trained(config),
+    }
 
 
-def _unsaid(rope: Config) -> bool:
+def _unsaid(rope: Config, takes: Takes) -> bool:
     """Whether YaRN has settings for which llama.cpp has no key."""
     other = any((rope.number(name, default=value) or value) != value for name, value in _BETAS.items())
-    return other or not rope.flag("truncate", default=True) or rope.has("mscale_all_dim")
+    return (other and Takes.EDGES not in takes) or not rope.flag("truncate", default=True)
+
+
+def _long_keys(config: Config) -> Keys:
+    """Of LongRoPE. llama.cpp divides by the factor of linear scaling too where one is there: none is."""
+    trained, length = _trained(config), config.integer("max_position_embeddings")
+    if length > trained:
+        config.note(
+            f"rope_type is longrope: llama.cpp turns positions by the long factors in a context of more than "
+            f"{trained} tokens and by the short ones in any other; transformers goes by the text's length"
+        )
+    return {
+        "rope.scaling.type": "longrope",
+        "rope.scaling.attn_factor": _long_attention_factor(config),
+        "rope.scaling.original_context_length": trained,
+    }
+
+
+def _long_attention_factor(config: Config) -> float:
+    rope, trained = config.rope, _trained(config)
+    factor = rope.number("factor", default=config.integer("max_position_embeddings") / max(trained, 1))
+    if rope.has("attention_factor"):
+        return rope.number("attention_factor")
+    require(trained > 1, "config.json: LongRoPE has no length to start from", f"{trained} positions")
+    return 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(trained))
+
+
+def _given(config: Config, name: str) -> NDArray[np.float32]:
+    """Divisors that config.json lists, one a pair of the channels that are turned."""
+    listed, n_pairs = config.rope.items(name), config.n_rotary // 2
+    usable = len(listed) == n_pairs and all(
+        not isinstance(one, bool) and isinstance(one, int | float) and 0 < one < 1e9 for one in listed
+    )
+    if not usable:
+        numbers = f"{len(listed)} values for {n_pairs} pairs of channels"
+        what = f"config.json: longrope's {name} is no list of divisors"
+        raise ModelFileError(what, numbers, "use another checkpoint or a GGUF")
+    return np.array(listed, np.float32)
 
 
 def _factor(config: Config) -> float:

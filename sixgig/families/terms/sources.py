@@ -3,7 +3,7 @@
 from sixgig.families.terms.attention_window import context_length
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.recipe import Keys, Rule
-from sixgig.families.terms.rotary import rotary_keys
+from sixgig.families.terms.rotary import Takes, rotary_keys
 from sixgig.families.terms.transforms import (
     AS_IS,
     EACH_EXPERT,
@@ -38,6 +38,11 @@ def outside(
         Rule(f"model.{final}.weight", f"{final_target}.weight", norm),
         Rule("lm_head.weight", "output.weight"),
     )
+
+
+def headless(norm: Transform = AS_IS) -> tuple[Rule, ...]:
+    """Embedding and final norm, where llama.cpp's graph always has the embedding for its head."""
+    return outside(norm)[:-1]
 
 
 def norms(norm: Transform = AS_IS, second: str = "ffn_norm") -> tuple[Rule, ...]:
@@ -120,14 +125,9 @@ def selection_bias(source: str = "mlp.gate.e_score_correction_bias") -> tuple[Ru
 
 
 def common_keys(
-    config: Config,
-    theta: float | None = None,
-    *,
-    alpha: bool = False,
-    stretches: bool = False,
-    slides: bool = False,
+    config: Config, theta: float | None = None, *, takes: Takes = Takes.KEYS, slides: bool = False
 ) -> Keys:
-    """What every architecture says; `theta`, `alpha` and `stretches` as of rotary_keys.
+    """What every architecture says; `theta` and `takes` as of rotary_keys.
 
     `slides`: the architecture has a window of its own, which the caller sees to.
     """
@@ -138,13 +138,16 @@ def common_keys(
         "embedding_length": config.integer("hidden_size"),
         "attention.head_count": config.n_heads,
         "attention.head_count_kv": config.n_kv_heads,
-        "attention.layer_norm_rms_epsilon": config.number("rms_norm_eps", "norm_eps"),
     }
+    if config.has("layer_norm_eps"):
+        keys["attention.layer_norm_epsilon"] = config.number("layer_norm_eps")
+    else:
+        keys["attention.layer_norm_rms_epsilon"] = config.number("rms_norm_eps", "norm_eps")
     if config.has("intermediate_size"):
         keys["feed_forward_length"] = config.integer("intermediate_size")
     if config.has("head_dim"):
         keys |= {"attention.key_length": config.head_width, "attention.value_length": config.head_width}
-    rotary = rotary_keys(config, theta, alpha=alpha, stretches=stretches)
+    rotary = rotary_keys(config, theta, takes)
     return keys | expert_counts(config) | rotary
 
 

@@ -1,0 +1,90 @@
+"""Architectures that the engine's own generator skips, on tiny files described by settings alone."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.architectures import embedding_job
+from bench.architectures.description import write
+from bench.architectures.skipped_models import describe_tiny
+from bench.architectures.skipped_settings import TINY
+from bench.architectures.trying import outcome
+from sixgig.errors import ModelFileError
+from sixgig.inference.budget import open_engine
+from sixgig.inference.dry_load import dry_load
+from sixgig.llamacpp import memory_breakdown
+from sixgig.modelfile import open_model
+from tests.paged.engines import OPTIONS, logits_of, open_paged, share_of_experts, stock_logits
+
+RAM_BYTES = 1 << 30
+PROMPT = tuple(3 + i * i * 7 % 251 for i in range(48))
+SHORT = replace(OPTIONS, ubatch=32)  # two evaluations, further back than the files' windows of 16
+
+
+@pytest.fixture(scope="module")
+def skipped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The file of that name in the table, made once. Read only."""
+    folder, made = tmp_path_factory.mktemp("skipped"), dict[str, Path]()
+
+    def make(name: str) -> Path:
+        if name not in made:
+            made[name] = write(describe_tiny(TINY[name], "Q4_K"), folder / f"{len(made)}.gguf")
+        return made[name]
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["gemma3n", "gemma4", "rwkv7", "apertus"])
+def test_one_without_a_declaration_runs_with_the_librarys_bits_in_the_memory_that_was_told(skipped, name):
+    path = skipped(name)
+    expected = stock_logits(path, SHORT, PROMPT)
+    dry = dry_load(open_model(path), SHORT)
+    with open_engine(path, RAM_BYTES, SHORT) as engine:
+        logits = logits_of(engine, PROMPT)
+        held = memory_breakdown(engine.library.c, engine._context)
+    assert np.isfinite(expected).all() and expected.std() > 0.1
+    assert np.array_equal(logits, expected)
+    assert dry.buffers == held
+
+
+@pytest.mark.parametrize(
+    "name", ["gemma4, experts", "step35", "granitehybrid, experts", "nemotron_h_moe, experts by layer"]
+)
+def test_its_experts_page_to_the_librarys_bits(skipped, name):
+    path = skipped(name)
+    expected = stock_logits(path, SHORT, PROMPT)
+    assert np.isfinite(expected).all() and expected.std() > 0.1
+    for share in (0.0, 0.25):
+        with open_paged(path, share_of_experts(path, share), SHORT) as engine:
+            assert np.array_equal(logits_of(engine, PROMPT), expected), share
+            assert engine.pager.counters().evictions > 0
+
+
+@pytest.mark.parametrize("name", ["bert", "nomic-bert-moe"])
+def test_embeddings_are_those_of_the_wheels_own_server_paged_or_not(skipped, name):
+    path = skipped(name)
+    stock, served = (outcome(work, path, embedding_job.__name__) for work in ("stock", "served"))
+    assert not stock.failure and not served.failure, (stock.failure, served.failure)
+    assert np.array_equal(served.logits["served"], stock.logits["repacked"])
+    assert served.facts["dry"] == served.facts["held"]
+    if TINY[name].is_mixture:
+        assert np.array_equal(served.logits["paged"], stock.logits["plain"])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("t5", "an encoder before its decoder"),
+        ("eagle3", "a draft for another model"),
+        ("gemma4-assistant", "a draft for another model"),
+        ("plm", "GGML_ASSERT"),
+        ("neo-bert", "embedding model"),
+    ],
+)
+def test_what_cannot_generate_is_refused_before_anything_is_loaded(skipped, name, words):
+    with pytest.raises(ModelFileError) as refused:
+        open_engine(skipped(name), RAM_BYTES, SHORT)
+    assert words in str(refused.value)
