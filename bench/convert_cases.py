@@ -107,6 +107,7 @@ MINISTRAL_ROPE = YARN | {
     "mscale_all_dim": 1.0,
     "llama_4_scaling_beta": 0.1,
 }
+MISTRAL4_ROPE = MINISTRAL_ROPE | {"beta_fast": 32.0, "beta_slow": 1.0}
 _SIGLIP = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 # Name of the case: transformers' model class, and what its configuration has beside COMMON.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -359,5 +360,22 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cohere2": (
         "Cohere2ForCausalLM",
         {"sliding_window": 16, "tie_word_embeddings": True, "rotary_pct": 1.0, "use_qk_norm": False},
+    ),
+    "mistral4": (
+        "Mistral4ForCausalLM",
+        {**ROUTED, **LATENT, "first_k_dense_replace": 0, "rope_parameters": MISTRAL4_ROPE},
+    ),
+    "mistral4-vision": (
+        "Mistral3ForConditionalGeneration",
+        {
+            "text_config": {
+                **ROUTED,
+                **LATENT,
+                "model_type": "mistral4",
+                "rope_parameters": MISTRAL4_ROPE | {"factor": 1.0},
+            },
+            "vision_config": _SIGLIP
+            | {"model_type": "pixtral", "head_dim": 16, "image_size": 28, "patch_size": 14},
+        },
     ),
 }

@@ -25,22 +25,23 @@ from bench.architectures.skipped_settings import TINY, UNTESTED
 from bench.architectures.trying import Outcome, outcome, try_derived, try_file
 
 KINDS = ("Q8_0", "Q4_K")
-EMBEDS = "bench.architectures.embedding_job"
+SERVING = "bench.architectures.serving_job"
 _TRIED = "a tiny file of ours"
 
 
 @dataclass(frozen=True)
 class SkippedRow:
-    """One model. equal: logits or served embeddings are the oracle's; held: bytes equal the dry load's;
-    within: the peak is within the plan; paged: equal at every size of cache, with evictions, in KINDS.
-    None: not to be had. why_not: what was said instead, by the engine alone and here. refused: as it
-    is meant to be.
+    """One model. equal: logits, or embeddings, are the oracle's; served: so is what a served engine answers;
+    held: bytes equal the dry load's; within: the peak is within the plan; paged: equal at every size of
+    cache, with evictions, in KINDS. None: not to be had. why_not: what was said instead, by the engine alone
+    and here. refused: as it is meant to be.
     """
 
     name: str
     evidence: str = _TRIED
     runs: bool = False
     equal: bool | None = None
+    served: bool | None = None
     held: bool | None = None
     within: bool | None = None
     paged: bool | None = None
@@ -50,7 +51,7 @@ class SkippedRow:
     @property
     def holds(self) -> bool:
         """Whether nothing is otherwise than it should be."""
-        facts = (self.equal, self.held, self.within, self.paged)
+        facts = (self.equal, self.served, self.held, self.within, self.paged)
         return self.runs is not self.refused and False not in facts
 
 
@@ -94,6 +95,10 @@ def _logits(name: str, model: Tiny, paths: dict[str, Path], described: dict[str,
     why_not = next((row.reason for row in files if row.reason), "")
     if not all(row.runs for row in files):
         return SkippedRow(name, why_not=why_not)
+    alone, ours = (
+        outcome(f"{whose} text", next(iter(paths.values())), SERVING) for whose in ("stock", "served")
+    )
+    why_not = why_not or alone.failure or ours.failure
     paged = None
     if model.is_mixture:
         derived = [try_derived(name, kind, one) for kind, one in described.items()]
@@ -103,6 +108,7 @@ def _logits(name: str, model: Tiny, paths: dict[str, Path], described: dict[str,
         name,
         runs=True,
         equal=all(row.bits for row in files),
+        served=None if alone.failure else _tokens(alone, ours),
         held=all(row.predicted for row in files),
         within=all(row.within for row in files),
         paged=paged,
@@ -113,23 +119,28 @@ def _logits(name: str, model: Tiny, paths: dict[str, Path], described: dict[str,
 def _embeddings(
     name: str, model: Tiny, paths: dict[str, Path], _described: dict[str, Description]
 ) -> SkippedRow:
-    asked = [[outcome(work, path, EMBEDS) for work in ("stock", "served")] for path in paths.values()]
+    asked = [[outcome(work, path, SERVING) for work in ("stock", "served")] for path in paths.values()]
     if failures := [one.failure for pair in asked for one in pair if one.failure]:
         return SkippedRow(name, why_not=failures[0])
     facts = [served.facts for _stock, served in asked]
     paged = None
     if model.is_mixture:
-        in_process = [outcome("paged", path, EMBEDS) for path in paths.values()]
+        in_process = [outcome("paged", path, SERVING) for path in paths.values()]
         served_paged = (_same(stock, "plain", served, "paged") for stock, served in asked)
         paged = all(served_paged) and all(_paged_alike(one) for one in in_process)
     return SkippedRow(
         name,
         runs=True,
-        equal=all(_same(stock, "repacked", served, "served") for stock, served in asked),
+        equal=(equal := all(_same(stock, "repacked", served, "served") for stock, served in asked)),
+        served=equal,
         held=all(one["dry"] == one["held"] for one in facts),
         within=all(one["peak_bytes"] <= one["predicted_bytes"] + one["margin_bytes"] for one in facts),
         paged=paged,
     )
+
+
+def _tokens(alone: Outcome, ours: Outcome) -> bool:
+    return not ours.failure and np.array_equal(alone.logits["tokens"], ours.logits["tokens"])
 
 
 def _same(one: Outcome, its: str, other: Outcome, others: str) -> bool:
@@ -148,10 +159,10 @@ def _paged_alike(one: Outcome) -> bool:
 
 def markdown(rows: Iterable[SkippedRow]) -> str:
     """The table."""
-    head = ("architecture", "evidence", "runs", "stock's bits", "bytes", "peak", "paged", "why not")
+    head = ("architecture", "evidence", "runs", "stock's bits", "served", "bytes", "peak", "paged", "why not")
     lines = [head, ("---",) * len(head)]
     for row in rows:
-        facts = (_word(fact) for fact in (row.equal, row.held, row.within, row.paged))
+        facts = (_word(fact) for fact in (row.equal, row.served, row.held, row.within, row.paged))
         lines.append((row.name, row.evidence, "yes" if row.runs else "no", *facts, row.why_not))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

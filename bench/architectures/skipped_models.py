@@ -103,7 +103,7 @@ def _type(name: str, shape: tuple[int, ...], kind: str) -> str:
 
 
 def _facts(model: Tiny) -> dict[str, Fact]:
-    facts: dict[str, Fact] = {
+    facts: dict[str, Fact] = _vocabulary(model.n_vocab) | {
         "general.architecture": ("STRING", model.architecture),
         "general.name": ("STRING", f"tiny {model.architecture}"),
     }
@@ -112,7 +112,7 @@ def _facts(model: Tiny) -> dict[str, Fact]:
         if value is not None:
             key = name if name.startswith(_UNPREFIXED) else f"{model.architecture}.{name}"
             facts[key] = _fact(value)
-    return facts | _vocabulary(model.n_vocab)
+    return facts
 
 
 def _fact(value: Any) -> Fact:

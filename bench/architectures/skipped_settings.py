@@ -28,6 +28,27 @@ _BERT = _ALL_HEADS | {
     "tokenizer.ggml.token_type_count": 2,
     "attention.layer_norm_rms_epsilon": None,
 }
+
+
+def _word_piece() -> dict[str, Any]:
+    """A vocabulary as BERT's: special tokens, letters that begin a word or go on with it, words."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'"
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *(f"\u2581{letter}" for letter in letters),
+        *letters,
+    ]
+    words += [f"\u2581{word}" for word in ("the", "and", "in", "end", "is", "bell", "then")] + ["ing", "ice"]
+    words += [f"\u2581word{number}" for number in range(_N_VOCAB - len(words))]
+    special = {"unknown": 1, "bos": 2, "cls": 2, "eos": 3, "seperator": 3, "mask": 4}
+    settings: dict[str, Any] = {"tokenizer.ggml.model": "bert", "tokenizer.ggml.tokens": words}
+    return settings | {f"tokenizer.ggml.{name}_token_id": token for name, token in special.items()}
+
+
 _NO_CLASSES = (SCALES, r"cls\..*")
 
 
@@ -162,7 +183,7 @@ TINY: dict[str, Tiny] = {
         5,
         embeds=True,
     ),
-    "bert": _bert("bert", context_length=512, pooling_type=_CLS),
+    "bert": _bert("bert", context_length=512, pooling_type=_CLS, **_word_piece()),
     "nomic-bert": _bert("nomic-bert", **{"rope.freq_base": 1000.0}),
     "nomic-bert-moe": _bert("nomic-bert-moe", 4, moe_every_n_layers=2, **_EXPERTS),
     "neo-bert": _bert("neo-bert", **_RMS),

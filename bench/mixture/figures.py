@@ -38,9 +38,10 @@ def logits_of(model: ModelFile, tokens: Sequence[int], threads: int) -> Logits:
 
 def apart(one: Logits, other: Logits) -> dict[str, float]:
     """How far two models are from each other, by the same tokens."""
-    same = (one.argmax(1) == other.argmax(1)).mean()
+    same, difference = (one.argmax(1) == other.argmax(1)).mean(), np.abs(one - other)
     return {
-        "largest_difference": float(np.abs(one - other).max()),
+        "largest_difference": float(difference.max()),
+        "rms_difference": float(np.sqrt((difference**2).mean())),
         "deviation": float(one.std()),
         "same_top1": float(same),
     }

@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from os import SEEK_END
 from pathlib import Path
 from typing import BinaryIO
@@ -82,14 +83,17 @@ def convert(
 
 
 def recipe_of(config: Config) -> Recipe:
-    """The recipe for what config.json says it is; ModelFileError naming those there are."""
-    if config.architecture not in recipes():
-        raise ModelFileError(
-            f"a checkpoint of {config.architecture or 'no named architecture'} cannot be converted",
-            f"these can: {', '.join(sorted(recipes()))}",
-            "use a GGUF file of the model",
-        )
-    return recipes()[config.architecture]
+    """The recipe for what config.json says it is; ModelFileError naming those called alike, or all."""
+    known, asked, text = recipes(), config.architecture, config.text("model_type")
+    if found := known.get(f"{asked}/{text}") or known.get(asked):
+        return found
+    alike = get_close_matches(asked, known, n=4, cutoff=0.7)
+    families = sorted({recipe.architecture for recipe in known.values()})
+    raise ModelFileError(
+        f"a checkpoint of {asked or 'no named architecture'} cannot be converted",
+        f"can be: {', '.join(alike)}" if alike else f"families that can: {', '.join(families)}",
+        "use a GGUF of the model: one of any architecture that llama.cpp knows runs",
+    )
 
 
 def _ignore(_: object) -> None:

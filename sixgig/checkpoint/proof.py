@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from sixgig.checkpoint.naming import can_strip
 from sixgig.checkpoint.probes import probes
 from sixgig.checkpoint.safetensors import damaged
 from sixgig.checkpoint.special import Special
@@ -102,7 +103,8 @@ def _added(library: Tokenizer, vocabulary: Vocabulary) -> Iterator[str]:
         yield token.content
         if beside is not None and beside.prefix is not Prefix.FIRST_WITHOUT:
             yield from (f"a{token.content}b", f"a {token.content}b\n{token.content}{token.content}")
-            yield f"a{token.content} \n b"
+            if not token.rstrip or can_strip(vocabulary):
+                yield f"a{token.content} \n b"
 
 
 def _is_carried(text: str, beside: Beside) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sixgig.checkpoint.generation import sampling, stop_tokens
+from sixgig.checkpoint.naming import can_strip
 from sixgig.checkpoint.safetensors import damaged, read_json
 from sixgig.checkpoint.tokenizer_file import Beside, Prefix, frame
 from sixgig.checkpoint.tokenizer_settings import check_settings
@@ -68,6 +69,9 @@ def read_special(folder: Path, config: Config, vocabulary: Vocabulary, named: di
         raise ModelFileError(what, "no eos_token, no eos_token_id", "put it into tokenizer_config.json")
     ids.setdefault("eos", stops[0] if stops else 0)
     _note_beside(config, vocabulary.beside)
+    if vocabulary.stripping and not can_strip(vocabulary):
+        some = ", ".join(sorted(vocabulary.stripping)[:4])
+        config.note(f"rstrip is true of {some}: the tokenizer takes up space behind them, llama.cpp does not")
     adds = _adds(folder, settings, ids, vocabulary, config if "bos" in named else None)
     _carry_stops(folder, ids, stops, vocabulary.tokens)
     return Special(

@@ -5,6 +5,7 @@ Every fourth layer looks back without limit and turns no positions.
 
 from sixgig.families.terms.attention_window import window_keys
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import DenseCuts, Freedom
 from sixgig.families.terms.family import Family, RouterRule, SlidingRule
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.sources import attention, common_keys, feed_forward, headless, weight
@@ -32,6 +33,7 @@ FAMILY = Family(
     "cohere2",
     router=RouterRule(input_norm="blk.{layer}.attn_norm.weight"),
     sliding=SlidingRule(_PERIOD),
+    dense_cuts=DenseCuts(widths=Freedom.UNIFORM),
     recipes=(
         Recipe(
             ("Cohere2ForCausalLM",),

@@ -1,9 +1,11 @@
 """Granite with experts, with or without a shared one; its multipliers become scales."""
 
+from dataclasses import replace
+
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.cuts import WIDTH_IS_FEED_FORWARD, ExpertCuts
 from sixgig.families.terms.family import Family
-from sixgig.families.terms.granite import DEFAULTS, SETTLED, granite_keys
+from sixgig.families.terms.granite import BLOCKS, DEFAULTS, SETTLED, granite_keys
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.rotary import TENSORS, stretching
 from sixgig.families.terms.sources import (
@@ -28,6 +30,7 @@ def mixture_keys(config: Config) -> Keys:
 
 FAMILY = Family(
     "granitemoe",
+    tuning=replace(BLOCKS, shared_expert=True),
     expert_cuts=ExpertCuts(WIDTH_IS_FEED_FORWARD),
     recipes=(
         Recipe(

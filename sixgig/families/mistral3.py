@@ -9,6 +9,7 @@ from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.cuts import DenseCuts, Freedom
 from sixgig.families.terms.family import Family
+from sixgig.families.terms.mistral import PICTURES, PICTURES_IDLE, ROPE_IDLE, growth
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.rotary import Takes, stretching
 from sixgig.families.terms.sources import ROTARY_ATTENTION, common_keys, feed_forward, norms, outside
@@ -24,9 +25,8 @@ def mistral3_keys(config: Config) -> Keys:
     kind, grown = config.text("model_type"), Keys()
     require(kind in (_GROWING, *_PLAIN), "config.json: its text is no Mistral", f"{kind[:40]!r}")
     if kind == _GROWING:
-        rope = config.rope
-        grown["attention.temperature_scale"] = rope.number("llama_4_scaling_beta")
-        grown["rope.scaling.original_context_length"] = rope.integer("original_max_position_embeddings")
+        beta, trained = growth(config)
+        grown |= {"attention.temperature_scale": beta, "rope.scaling.original_context_length": trained}
     else:
         config = config.or_else(_OF_PLAIN)
     sizes: Keys = {
@@ -42,7 +42,7 @@ _MINISTRAL = Recipe(
     mistral3_keys,
     stretching(_TAKES),
     defaults={"tie_word_embeddings": False},
-    idle=(r"rope\.max_position_embeddings",),
+    idle=(ROPE_IDLE,),
 )
 FAMILY = Family(
     "mistral3",
@@ -51,9 +51,9 @@ FAMILY = Family(
         replace(
             _MINISTRAL,
             names=("Mistral3ForConditionalGeneration",),
-            ignored=(r"^(model\.)?(vision_tower|multi_modal_projector)\.",),
+            ignored=PICTURES,
             defaults={"tie_word_embeddings": True},
-            idle=(*_MINISTRAL.idle, "spatial_merge_size", "multimodal_projector_bias"),
+            idle=(ROPE_IDLE, *PICTURES_IDLE),
         ),
     ),
     tuning=Blocks(Pairs.NEIGHBOURS, frequency_factors=True, yarn_keys=True, temperature=True, biases=True),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sixgig.families.terms.attention_window import window_keys
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import DenseCuts, Freedom
 from sixgig.families.terms.family import Family, SlidingRule
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.sources import attention, common_keys, feed_forward, head_norms, outside, weight
@@ -43,6 +44,7 @@ _OLMO2 = Recipe(
 FAMILY = Family(
     "olmo2",
     sliding=SlidingRule(_PERIOD),
+    dense_cuts=DenseCuts(widths=Freedom.UNIFORM),
     recipes=(
         _OLMO2,
         replace(

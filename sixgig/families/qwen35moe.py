@@ -10,7 +10,7 @@ from sixgig.families.terms.sources import GATED_SHARED_EXPERT, MIXTURE
 FAMILY = Family(
     "qwen35moe",
     roles=DELTA_NET_ROLES,
-    tuning=replace(GATED_DELTA_NET, gated_shared_expert=True),
+    tuning=replace(GATED_DELTA_NET, fused_experts=True, gated_shared_expert=True),
     router=RouterRule(input_norm=POST_ATTENTION_NORM),
     expert_cuts=ExpertCuts(),
     recipes=(

@@ -1,6 +1,7 @@
 """SmolLM3: a Llama of which every fourth layer turns no positions."""
 
 from sixgig.families.terms.config import Config
+from sixgig.families.terms.cuts import UNIFORM
 from sixgig.families.terms.family import Family
 from sixgig.families.terms.recipe import Keys, Recipe
 from sixgig.families.terms.sources import ROTARY_ATTENTION, common_keys, feed_forward, norms, outside
@@ -27,6 +28,7 @@ def _layers(config: Config) -> range:
 
 FAMILY = Family(
     "smollm3",
+    dense_cuts=UNIFORM,
     recipes=(
         Recipe(
             ("SmolLM3ForCausalLM",),

@@ -26,7 +26,7 @@ from sixgig.families.terms.names import (
 )
 from sixgig.finetune.blueprint import Blueprint
 from sixgig.finetune.claims import uncovered
-from sixgig.finetune.norms import norm_after, rms_norm
+from sixgig.finetune.norms import Addition, rms_norm
 from sixgig.finetune.operands import Operands
 from sixgig.finetune.rope import Rope, positions, trained_length
 
@@ -51,7 +51,7 @@ class Attention:
     """A net.Block. width: of a head. fused: queries, keys and values come from one matrix, in this order.
 
     gated: each head's query comes with a gate for its output. scale: of scores. window: tokens that are seen,
-    0 for all. after: the norm behind the output, "" without one.
+    0 for all. adds: how the output comes to the stream.
     """
 
     layer: int
@@ -65,7 +65,7 @@ class Attention:
     scale: float
     window: int
     temperature: Temperature | None
-    after: str
+    adds: Addition
     epsilon: float
     routed: tuple[str, ...] = ()
     joined: bool = False
@@ -87,7 +87,7 @@ class Attention:
         if gate is not None:
             y = y * torch.sigmoid(gate)
         y = operands.linear(in_layer(layer, ATTENTION_OUTPUT), y.flatten(1))
-        return x + norm_after(y, self.after, weights, self.epsilon)
+        return self.adds.to(x, y, weights, self.epsilon)
 
     def _heads(self, normed: Tensor, operands: Operands) -> tuple[Tensor, ...]:
         """Queries, keys and values, (tokens, heads, width)."""
@@ -154,10 +154,10 @@ def attention(plan: Blueprint, layer: int, rope: Rope) -> Attention:
     names += claims.linear(output, n_heads * width, model.n_embd, biased=facts.biases)
     if facts.head_norms:
         names += [claims.need(weight_in(layer, norm), width) for norm in (QUERY_NORM, KEY_NORM)]
-    after = plan.norm_after(layer, 0)
+    adds = plan.addition(layer, 0)
     return Attention(
         layer=layer,
-        dense=(*names, *filter(None, [after, rope.factors])),
+        dense=(*names, *filter(None, [adds.norm, rope.factors])),
         n_heads=n_heads,
         n_kv_heads=n_kv_heads,
         width=width,
@@ -167,12 +167,14 @@ def attention(plan: Blueprint, layer: int, rope: Rope) -> Attention:
         scale=_score_scale(plan, n_heads, width),
         window=window,
         temperature=_temperature(plan) if facts.temperature else None,
-        after=after,
+        adds=adds,
         epsilon=plan.epsilon,
     )
 
 
 def _score_scale(plan: Blueprint, n_heads: int, width: int) -> float:
+    if scale := plan.scale("attention.scale"):
+        return scale
     by_stream = plan.n_layers == plan.facts.scaled_by_stream
     return 1 / sqrt(plan.model.n_embd // n_heads if by_stream else width)
 

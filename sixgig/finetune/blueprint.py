@@ -9,6 +9,7 @@ from sixgig.families import blocks
 from sixgig.families.terms.blocks import Blocks
 from sixgig.families.terms.names import weight_in
 from sixgig.finetune.claims import Claims, uncovered
+from sixgig.finetune.norms import Addition
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.counts import Counts
 from sixgig.plan import Anatomy, anatomy
@@ -47,8 +48,15 @@ class Blueprint:
         name = self.model.family.router.input_norm.format(layer=layer)
         return self.claims.need(name, self.model.n_embd)
 
-    def norm_after(self, layer: int, part: int) -> str:
-        """The norm behind what mixes tokens (0) or behind the feed-forward part (1), "" where none is."""
+    def addition(self, layer: int, part: int) -> Addition:
+        """Of what mixes tokens (0) or of the feed-forward part (1)."""
+        return Addition(self._norm_after(layer, part), self.scale("residual_scale") or 1.0)
+
+    def scale(self, name: str) -> float:
+        """A number of the file's that counts where the family has scales; 0 elsewhere."""
+        return self.number(name, 0.0) if self.facts.scales else 0.0
+
+    def _norm_after(self, layer: int, part: int) -> str:
         if self.facts.norms_after is None:
             return ""
         return self.claims.need(weight_in(layer, self.facts.norms_after[part]), self.model.n_embd)
@@ -91,6 +99,8 @@ def _check_settings(model: ModelFile, facts: Blocks) -> None:
     used = counts.each("expert_used_count", model.n_layers, model.n_experts, (0,) * model.n_layers)[:n_layers]
     if len(set(used)) > 1:
         raise uncovered(model, "expert_used_count", used, "one number for all layers")
+    if facts.scales and not counts.number("rope.scaling.finetuned", default=1):
+        raise uncovered(model, "rope.scaling.finetuned", False, "a model that turns positions")
     if window(model) and shape.sliding_key_length != shape.key_length:
         what = f"{shape.key_length}, as in all layers,"
         raise uncovered(model, "attention.key_length_swa", shape.sliding_key_length, what)

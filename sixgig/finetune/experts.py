@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sixgig.families.terms.names import ROUTED
-from sixgig.finetune.feed_forward import swiglu, swiglu_names
+from sixgig.finetune.feed_forward import gated_unit
 from sixgig.finetune.operands import ExpertGroup, Operands
 
 MOST_ROWS = 2048  # tokens an expert computes at once
@@ -23,14 +22,20 @@ HELD_ELEMENTS = 8 << 20  # of a matrix that is dequantised once an expert backwa
 
 
 def routed_experts(
-    x: Tensor, gates: Tensor, chosen: Tensor, n_experts: int, layer: int, operands: Operands
+    x: Tensor,
+    gates: Tensor,
+    chosen: Tensor,
+    n_experts: int,
+    layer: int,
+    names: tuple[str, ...],
+    operands: Operands,
 ) -> Tensor:
-    """The sum over a token's experts of gate times SwiGLU, (tokens, n_embd).
+    """The sum over a token's experts of gate times the expert's `gated_unit`, (tokens, n_embd).
 
-    x (tokens, n_embd), gates and chosen (tokens, n_used), chosen without repeats. Gradients go to x, gates
-    and the factors of the three stacks. Zeros, and nothing read, where operands.value_unused.
+    x (tokens, n_embd), gates and chosen (tokens, n_used), chosen without repeats; names: of the stacks.
+    Gradients go to x, gates and the factors of the stacks. Zeros, and nothing read, where
+    operands.value_unused.
     """
-    names = swiglu_names(layer, ROUTED)
     adapted = tuple(f"{name}.weight" for name in names if f"{name}.weight" in operands.factors)
     factors = [factor for name in adapted for factor in operands.factors[name]]
     work = _Work(layer, names, adapted, operands, chosen.shape[1], _places(chosen, n_experts))
@@ -50,7 +55,7 @@ class _Work:
     """adapted: the stacks that have factors, in the order in which their A and B are passed around."""
 
     layer: int
-    names: tuple[str, str, str]
+    names: tuple[str, ...]
     adapted: tuple[str, ...]
     operands: Operands
     n_used: int
@@ -71,7 +76,7 @@ class _Work:
     def compute(self, expert: _Expert, x: Tensor, gates: Tensor, *factors: Tensor) -> Tensor:
         """One expert's part for the rows x, times their gates. factors: of this expert."""
         pairs = dict(zip(self.adapted, zip(factors[::2], factors[1::2], strict=True), strict=True))
-        return swiglu(x, Operands(expert, pairs, self.operands.scale), *self.names) * gates.unsqueeze(1)
+        return gated_unit(x, Operands(expert, pairs, self.operands.scale), self.names) * gates.unsqueeze(1)
 
 
 class _Expert:

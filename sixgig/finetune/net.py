@@ -47,8 +47,8 @@ class Block(Protocol):
 class Net:
     """blocks: in order. The other names are of tensors outside the layers; head and embedding may be one.
 
-    embedding_scale: what the embedding's rows are multiplied by. logit_cap: a logit l becomes
-    logit_cap * tanh(l / logit_cap), where it is not 0.
+    embedding_scale, logit_scale: what the embedding's rows and logits are multiplied by. logit_cap: a logit l
+    becomes logit_cap * tanh(l / logit_cap), where it is not 0.
     """
 
     model: ModelFile
@@ -58,11 +58,13 @@ class Net:
     head: str
     norm_epsilon: float
     embedding_scale: float
+    logit_scale: float
     logit_cap: float
 
     def normed(self, x: Tensor, weights: Weights) -> Tensor:
-        """What the head multiplies: the stream after the last block, normed."""
-        return rms_norm(x, weights.vector(self.final_norm), self.norm_epsilon)
+        """What the head multiplies: the stream after the last block, normed, with the logits' scale."""
+        hidden = rms_norm(x, weights.vector(self.final_norm), self.norm_epsilon)
+        return hidden if self.logit_scale == 1 else self.logit_scale * hidden
 
 
 def build_net(model: ModelFile, context: int = 0) -> Net:
@@ -88,6 +90,17 @@ def build_net(model: ModelFile, context: int = 0) -> Net:
     head = claims.need(HEAD, model.n_embd, model.n_vocab) if HEAD in claims else embedding
     final_norm = claims.need(FINAL_NORM, model.n_embd)
     claims.require_all_taken()
-    scale = model.n_embd**0.5 if facts.embedding_by_width else 1.0
+    scale = model.n_embd**0.5 if facts.embedding_by_width else plan.scale("embedding_scale") or 1.0
+    divisor = plan.scale("logit_scale") or 1.0
     cap = plan.number("final_logit_softcapping", 0.0) if facts.capped_logits else 0.0
-    return Net(model, tuple(blocks), embedding, final_norm, head, plan.epsilon, scale, cap)
+    return Net(
+        model=model,
+        blocks=tuple(blocks),
+        embedding=embedding,
+        final_norm=final_norm,
+        head=head,
+        norm_epsilon=plan.epsilon,
+        embedding_scale=scale,
+        logit_scale=1 / divisor,
+        logit_cap=cap,
+    )

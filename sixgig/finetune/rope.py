@@ -34,7 +34,7 @@ class Rope:
 
     scale: what positions are multiplied by. factors: the tensor that frequencies are divided by, "" for none.
     kept: YaRN's first and last pair between not scaled and scaled, None without it. magnitude: what cosines
-    and sines are multiplied by.
+    and sines are multiplied by. still: pairs that are not turned.
     """
 
     n_rotary: int
@@ -44,6 +44,7 @@ class Rope:
     factors: str = ""
     kept: tuple[float, float] | None = None
     magnitude: float = 1.0
+    still: tuple[int, ...] = ()
 
     def rotation(self, documents: Sequence[int], weights: Weights, like: Tensor) -> Rotation:
         """For documents of these lengths, positions from 0 in each.
@@ -58,6 +59,7 @@ class Rope:
         """Radians a position, of each pair."""
         pair = torch.arange(0, self.n_rotary // 2, dtype=torch.float64, device=like.device)
         plain = self.frequency_base ** (-2 * pair / self.n_rotary)
+        plain[list(self.still)] = 0
         if self.factors:
             plain = plain / weights.vector(self.factors).double()
         if self.kept is None:
@@ -90,8 +92,6 @@ def read_rope(plan: Blueprint, slides: bool) -> Rope:
     counts.require(n_rotary % 2 == 0, "rope.dimension_count", f"{n_rotary}, must be even")
     if slides and (other := counts.one("rope.dimension_count_swa", 0, width, n_rotary)) != n_rotary:
         raise uncovered(model, "rope.dimension_count_swa", other, f"{n_rotary}, as in all layers,")
-    if plan.facts.text_sections:
-        _check_sections(model, n_rotary)
     kind, whole = _kind(model), _scale(plan)
     base = _base(plan, "rope.freq_base_swa", _SLIDING_BASE) if slides else _base(plan, "rope.freq_base", 1e4)
     scale, magnitude = 1.0 if slides else whole, plan.number("rope.scaling.attn_factor", 1.0)
@@ -100,7 +100,8 @@ def read_rope(plan: Blueprint, slides: bool) -> Rope:
         kept = _kept(plan, n_rotary, base)
         magnitude *= _yarn_magnitude(plan, whole) * (1 - 0.1 * log(scale))
     factors = _factors(plan, kind, n_rotary) if plan.facts.frequency_factors else ""
-    return Rope(n_rotary, base, scale, plan.facts.pairs, factors, kept, magnitude)
+    still = _still(model, n_rotary) if plan.facts.text_sections else ()
+    return Rope(n_rotary, base, scale, plan.facts.pairs, factors, kept, magnitude, still)
 
 
 def trained_length(plan: Blueprint) -> int:
@@ -172,11 +173,12 @@ def _factors(plan: Blueprint, kind: str, n_rotary: int) -> str:
     return chosen if chosen in plan.claims else ""
 
 
-def _check_sections(model: ModelFile, n_rotary: int) -> None:
-    """Every pair of channels belongs to a section that counts tokens of text: else it would not turn."""
+def _still(model: ModelFile, n_rotary: int) -> tuple[int, ...]:
+    """Pairs of no section, which for text stay as they are: of Qwen3-VL's 64 those numbered 61 and 62."""
     name = "rope.dimension_sections"
     found = model.metadata.integers(f"{model.architecture}.{name}")
     sections = found if isinstance(found, list) and len(found) == 4 and min(found) >= 0 else [0]
-    order = [pair % max(sum(sections), 1) for pair in range(n_rotary // 2)]
-    if sum(sections) == 0 or any(sector >= 3 * sections[sector % 3] for sector in order):
-        raise uncovered(model, name, found, f"sections that count text in all {n_rotary} channels")
+    if sum(sections) == 0:
+        raise uncovered(model, name, found, "four sections, not all of them 0,")
+    order = ((pair, pair % sum(sections)) for pair in range(n_rotary // 2))
+    return tuple(pair for pair, sector in order if sector >= 3 * sections[sector % 3])

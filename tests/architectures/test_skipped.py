@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.architectures import embedding_job
+from bench.architectures import serving_job
 from bench.architectures.description import write
 from bench.architectures.skipped_models import describe_tiny
 from bench.architectures.skipped_settings import TINY
@@ -66,12 +66,19 @@ def test_its_experts_page_to_the_librarys_bits(skipped, name):
 @pytest.mark.parametrize("name", ["bert", "nomic-bert-moe"])
 def test_embeddings_are_those_of_the_wheels_own_server_paged_or_not(skipped, name):
     path = skipped(name)
-    stock, served = (outcome(work, path, embedding_job.__name__) for work in ("stock", "served"))
+    stock, served = (outcome(work, path, serving_job.__name__) for work in ("stock", "served"))
     assert not stock.failure and not served.failure, (stock.failure, served.failure)
     assert np.array_equal(served.logits["served"], stock.logits["repacked"])
     assert served.facts["dry"] == served.facts["held"]
     if TINY[name].is_mixture:
         assert np.array_equal(served.logits["paged"], stock.logits["plain"])
+
+
+def test_served_with_two_sequences_gemma_4_gives_the_tokens_of_the_wheels_own_server(skipped):
+    works = ("stock text", "served text")
+    stock, served = (outcome(work, skipped("gemma4"), serving_job.__name__) for work in works)
+    assert not stock.failure and not served.failure, (stock.failure, served.failure)
+    assert served.logits["tokens"].tolist() == stock.logits["tokens"].tolist()
 
 
 @pytest.mark.parametrize(

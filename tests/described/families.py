@@ -333,6 +333,36 @@ def _cohere2() -> Parts:
     return _NO_EXPERTS | keys, [_norm("attn_norm"), _FINAL, *_attention(), *_dense("all")]
 
 
+def _mistral4() -> Parts:
+    """Latent attention; every layer routed, one shared expert."""
+    rank, rotary, rest = 64, 32, HEAD - 32
+    keys = {
+        "ARCH.attention.head_count_kv": 1,
+        "ARCH.attention.key_length": rank + rotary,
+        "ARCH.attention.value_length": rank,
+        "ARCH.attention.key_length_mla": HEAD,
+        "ARCH.attention.value_length_mla": HEAD,
+        "ARCH.attention.kv_lora_rank": rank,
+        "ARCH.attention.q_lora_rank": 96,
+        "ARCH.rope.dimension_count": rotary,
+        "ARCH.leading_dense_block_count": 0,
+        "ARCH.expert_shared_count": 1,
+        "ARCH.expert_weights_norm": True,
+        "ARCH.expert_gating_func": 1,
+    }
+    attends = [
+        _tensor("attn_q_a", WIDTH, 96),
+        _norm("attn_q_a_norm", 96),
+        _tensor("attn_q_b", 96, Q),
+        _tensor("attn_kv_a_mqa", WIDTH, rank + rotary),
+        _norm("attn_kv_a_norm", rank),
+        _tensor("attn_k_b", rest, rank, N_HEADS),
+        _tensor("attn_v_b", rank, HEAD, N_HEADS),
+        _tensor("attn_output", Q, WIDTH),
+    ]
+    return keys, [*_NORMS, *attends, *_experts(), *_shared()]
+
+
 FAMILIES: dict[str, Callable[[], Parts]] = {
     "llama4": _llama4,
     "lfm2moe": _lfm2moe,
@@ -360,5 +390,6 @@ FAMILIES: dict[str, Callable[[], Parts]] = {
     "olmo2": _olmo2,
     "glm4": _glm4,
     "cohere2": _cohere2,
+    "mistral4": _mistral4,
 }
 DENSE = tuple(name for name, parts in FAMILIES.items() if parts()[0].get("ARCH.expert_count") == 0)

@@ -132,7 +132,5 @@ def test_the_whole_recipe_learns_routes_and_pages_to_the_same_bits(
     assert all(each["same_bits"] and each["decode"]["misses"] for each in found["paging"])
     assert found["paging"][0]["decode"]["hit_rate"] < found["paging"][1]["decode"]["hit_rate"]
     layers = found["trained"]["routing"]["layers"]
-    assert len(layers) == N_LAYERS and all(
-        sum(each["shares"]) == pytest.approx(1, abs=1e-3) for each in layers
-    )
+    assert [sum(each["shares"]) for each in layers] == pytest.approx([1] * N_LAYERS, abs=1e-3)
     assert {path.name for path in tmp_path.iterdir()} == {"text.txt", "mixture.gguf"}

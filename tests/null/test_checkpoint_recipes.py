@@ -141,6 +141,23 @@ def test_which_families_there_are() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Gemma3nForConditionalGeneration", ("can be: Gemma3ForConditionalGeneration",)),
+        ("MysteryModel", ("families that can: cohere2", "qwen3moe")),
+        ("", ("no named architecture",)),
+    ],
+)
+def test_a_checkpoint_that_no_recipe_knows_is_refused_with_what_works(
+    name: str, words: tuple[str, ...]
+) -> None:
+    with pytest.raises(ModelFileError) as caught:
+        recipe_of(Config({"architectures": [name]}))
+    for word in (name, *words, "any architecture that llama.cpp knows runs"):
+        assert word in str(caught.value)
+
+
 def test_patterns_take_the_first_two_numbers() -> None:
     name = "model.layers.13.mlp.experts.7.up_proj.weight"
     pattern = "model.layers.{layer}.mlp.experts.{expert}.up_proj.weight"

@@ -10,7 +10,9 @@ import pytest
 from bench.convert_cases import CASES
 from bench.convert_peer import N_TOKENS, make
 from sixgig.checkpoint import convert
+from sixgig.checkpoint.conversion import recipe_of
 from sixgig.families import recipes
+from sixgig.families.terms.config import Config
 from sixgig.inference.engine import Engine
 from sixgig.inference.options import EngineOptions
 
@@ -75,6 +77,8 @@ CHOSEN = [
     "olmo3",
     "glm4",
     "cohere2",
+    "mistral4",
+    "mistral4-vision",
 ]
 
 
@@ -101,15 +105,21 @@ def divergence(wanted: Any, found: Any) -> float:
 
 
 def test_a_case_of_every_architecture_is_chosen() -> None:
-    named = {CASES[name][0] for name in CHOSEN}
-    chosen = {recipes()[name].architecture for name in named}
+    chosen = {recipe_of(Config(_announced(name))).architecture for name in CHOSEN}
     assert chosen == {recipe.architecture for recipe in recipes().values()} - {"qwen3next", "qwen35"}
+
+
+def _announced(name: str) -> dict[str, Any]:
+    class_name, values = CASES[name]
+    return {**values, "architectures": [class_name]}
 
 
 @pytest.mark.parametrize("name", recipes())
 def test_values_that_are_not_there_are_those_of_transformers_class(name: str) -> None:
     transformers = pytest.importorskip("transformers")
-    made = getattr(transformers, name).config_class()
+    class_name, _, kind = name.partition("/")
+    values = {"text_config": {"model_type": kind}} if kind else {}
+    made = getattr(transformers, class_name).config_class(**values)
     text = getattr(made, "text_config", made)
     for key, value in recipes()[name].defaults.items():
         where = made if key == "tie_word_embeddings" else text

@@ -16,7 +16,7 @@ from sixgig.modelfile import open_model
 from sixgig.modelfile.lora import write_lora
 from tests.tiny.dense import DENSE
 from tests.tune.resident import ResidentWeights, forward_logits
-from tests.tune.variants import EXACT, PROMPT, relative
+from tests.tune.variants import EXACT, PROMPT, fused, relative
 
 TOLERANCE, EFFECT = 3e-6, 3e-2  # of the largest logit
 HALF = 5e-4  # of Gemma: the engine takes GELU from a table in float16
@@ -65,6 +65,18 @@ def test_llama_cpp_with_the_written_adapter_gives_torchs_logits(
     family: str, part: Part | str, tiny, tmp_path: Path
 ) -> None:
     path = tiny(family, "F32", n_layers=4 if family == "qwen35moe" else 2)
+    _check(path, family, part, tmp_path)
+
+
+@pytest.mark.parametrize(("family", "part"), [("llama", Part.ATTENTION), ("qwen35moe", Part.EXPERTS)])
+def test_matrices_that_a_file_keeps_in_one_are_adapted_as_one(
+    family: str, part: Part, tiny, tmp_path: Path
+) -> None:
+    path = fused(tiny(family, "F32", n_layers=4), tmp_path / "fused.gguf")
+    _check(path, family, part, tmp_path)
+
+
+def _check(path: Path, family: str, part: Part | str, tmp_path: Path) -> None:
     adapter = _adapter(path, part)
     wanted, plain = _torch_logits(path, adapter), _torch_logits(path, None)
     assert relative(wanted, plain) > EFFECT

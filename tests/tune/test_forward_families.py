@@ -21,6 +21,10 @@ CASES = (
     "gemma3",
     "gemma3-pattern",
     "gemma3-yarn",
+    "granite",
+    "granite-longrope",
+    "granitemoe-llama3",
+    "granitemoe-shared",
     "llama-longrope",
     "llama-longrope-short",
     "llama-yarn",
@@ -33,6 +37,7 @@ CASES = (
     "qwen2moe",
     "qwen35",
     "qwen3moe",
+    "qwen3vlmoe",
     "seed_oss",
     "seed_oss-tied-yarn",
 )

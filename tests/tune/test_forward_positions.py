@@ -19,6 +19,7 @@ from tests.tune.variants import (
     EXACT,
     PROMPT,
     engine_logits,
+    fused,
     relative,
     tensors_of,
     torch_logits,
@@ -64,6 +65,7 @@ CASES: dict[str, tuple[str, Mapping[str, object]]] = {
         {"rope.scaling.original_context_length": 2048},
     ),
     "LongRoPE of phi3, trained with its context": ("phi3", {"rope.scaling.original_context_length": None}),
+    "sections that leave pairs of text still": ("qwen35moe", {"rope.dimension_sections": [3, 3, 3, 7]}),
     "LongRoPE's scale": ("phi3", {"rope.scaling.type": "longrope", "rope.scaling.factor": 2.0}),
 }
 
@@ -72,7 +74,7 @@ CASES: dict[str, tuple[str, Mapping[str, object]]] = {
 def test_positions_are_as_the_file_says(tiny: Tiny, tmp_path: Path, case: str) -> None:
     """And it matters: the file without these pairs has other logits."""
     architecture, pairs = CASES[case]
-    source = tiny(architecture, "F32", n_layers=2, n_experts=4)
+    source = tiny(architecture, "F32", n_layers=4 if architecture == "qwen35moe" else 2, n_experts=4)
     changes = {f"{architecture}.{key}": value for key, value in pairs.items()}
     path = write_variant(source, tmp_path / "changed.gguf", tensors_of(source), changes)
     expected, near = engine_logits(path), HALF if architecture == "gemma3" else TIGHT
@@ -136,17 +138,12 @@ def test_a_window_is_the_same_however_many_queries_go_at_once(
         first += length
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "mistral3"])
-def test_queries_keys_and_values_in_one_matrix_are_the_same_model(
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "mistral3", "qwen35moe"])
+def test_matrices_that_a_file_keeps_in_one_are_the_same_model(
     tiny: Tiny, tmp_path: Path, architecture: str
 ) -> None:
-    """Any architecture's file may have them so; the engine takes it."""
-    source = tiny(architecture, "F32", n_layers=2)
-    tensors = tensors_of(source)
-    for layer in range(2):
-        for kind in ("weight", "bias") if architecture == "qwen2" else ("weight",):
-            parts = [tensors.pop(f"blk.{layer}.attn_{name}.{kind}") for name in "qkv"]
-            tensors[f"blk.{layer}.attn_qkv.{kind}"] = np.concatenate(parts)
-    path = write_variant(source, tmp_path / "fused.gguf", tensors)
+    """Queries, keys and values, in any architecture, or experts' gate and up: the engine takes them so."""
+    source = tiny(architecture, "F32", n_layers=4 if architecture == "qwen35moe" else 2)
+    path = fused(source, tmp_path / "fused.gguf")
     assert relative(torch_logits(path), torch_logits(source)) < TIGHT
     assert relative(engine_logits(path), engine_logits(source)) < TIGHT

@@ -55,6 +55,22 @@ def write_variant(
     return out
 
 
+def fused(source: Path, out: Path) -> Path:
+    """Queries, keys and values of a layer in one tensor; of a mixture its experts' gate and up instead."""
+    parts, whole = (("attn_q.", "attn_k.", "attn_v."), "attn_qkv.")
+    if open_model(source).n_experts:
+        parts, whole = (("gate_exps", "up_exps"), "gate_up_exps")
+    tensors: dict[str, Floats] = {}
+    for name, values in (before := tensors_of(source)).items():
+        first = next((part for part in parts if part in name), None)
+        if first is None:
+            tensors[name] = values
+        elif first == parts[0]:
+            found = [before[name.replace(first, part)] for part in parts]
+            tensors[name.replace(first, whole)] = np.concatenate(found, 0 if values.ndim == 1 else -2)
+    return write_variant(source, out, tensors)
+
+
 def engine_logits(path: Path, tokens: Sequence[int] = PROMPT) -> Floats:
     """llama.cpp's, with nothing rounded to less than float32 on the way."""
     with Engine(open_model(path).parts, EXACT) as engine:

@@ -27,7 +27,7 @@ class Blocks:
     """Of one architecture; a default is what most do. Which layers slide is the family's SlidingRule.
 
     frequency_factors: frequencies are divided by rope_freqs or rope_factors_long or _short, where those are.
-    text_sections: channels belong to sections for time, height and width, which for text are one position.
+    text_sections: channels belong to sections, of which those for time, height and width count text.
     yarn_keys: YaRN's betas and its multiplier are read from the file, not taken for granted.
     temperature: queries grow with the position, by attention.temperature_scale.
     gated_attention: each query comes with a gate for its head's output. head_norms: of queries and keys.
@@ -36,7 +36,10 @@ class Blocks:
     norms_after: stems of the norms behind what mixes tokens and behind the feed-forward part.
     biases: attn_output and the feed-forward part may have some; queries, keys and values may everywhere.
     gate_in_up: the feed-forward part's gate lies above ffn_up, in one matrix.
-    gates_sum_to_one: those of the chosen experts, a softmax over all. gated_shared_expert: one beside them.
+    fused_experts: routed experts may have gate above up in one stack.
+    gates_sum_to_one: those of the chosen experts, a softmax over all.
+    gated_shared_expert: one beside them. shared_expert: one without a gate, if the file has it.
+    scales: attention.scale, embedding_scale, residual_scale and logit_scale count.
     embedding_by_width: the embedding is multiplied by sqrt(n_embd). capped_logits: final_logit_softcapping.
     """
 
@@ -53,7 +56,10 @@ class Blocks:
     biases: bool = False
     activation: Activation = Activation.SILU
     gate_in_up: bool = False
+    fused_experts: bool = False
     gates_sum_to_one: bool = True
     gated_shared_expert: bool = False
+    shared_expert: bool = False
+    scales: bool = False
     embedding_by_width: bool = False
     capped_logits: bool = False

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from sixgig.families.terms.blocks import Blocks, Pairs
 from sixgig.families.terms.config import Config
 from sixgig.families.terms.recipe import Keys, Settled
 from sixgig.families.terms.rotary import TENSORS
 from sixgig.families.terms.sources import common_keys
 
+BLOCKS = Blocks(Pairs.NEIGHBOURS, frequency_factors=True, biases=True, scales=True)
 SETTLED: dict[str, Settled] = {
     "position_embedding_type": ("rope", None),
     "normalization_function": ("rmsnorm", None),

@@ -28,6 +28,11 @@ class GatedUnit:
     down: str
     gate_up: str
 
+    def names(self, layer: int, fused: bool = False) -> tuple[str, ...]:
+        """Gate, up and down of a layer, without ".weight", or gate_up and down."""
+        stems = (self.gate_up, self.down) if fused else (self.gate, self.up, self.down)
+        return tuple(in_layer(layer, stem) for stem in stems)
+
 
 FEED_FORWARD, ROUTED, SHARED = (
     GatedUnit(*(f"ffn_{matrix}{suffix}" for matrix in ("gate", "up", "down", "gate_up")))

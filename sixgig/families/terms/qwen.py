@@ -43,7 +43,7 @@ GATED_OUTPUT: dict[str, Settled] = {
     "output_gate_type": ("swish", "silu", None),
 }
 VISION_AND_PREDICTION = (r"^(model\.)?(visual|mtp)\.",)
-# Qwen3.5's.
+# Qwen3.5's DeltaNet.
 TILED = (
     *weight("linear_attn.in_proj_qkv", "attn_qkv", delta_net.QUERY_KEY_VALUE_HEADS),
     *weight("linear_attn.in_proj_z", "attn_gate", delta_net.VALUE_HEADS),

@@ -39,7 +39,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`names`: as config.json has them; `architecture` as GGUF does, filled in by the Family.
+    """`names`: as config.json has them, "Class/type" where text of that model_type is of another family than
+    the class's; `architecture` as GGUF does, filled in by the Family.
 
     `keys` gives metadata without the architecture's prefix; `extras` float32 tensors that are calculated from
     the configuration; `ignored` are regular expressions for tensors that are left out;

@@ -1,7 +1,7 @@
-"""One embedding model asked, in a process that may die of it: `python -m bench.architectures.embedding_job`.
+"""One model served, in a process that may die of it: `python -m bench.architectures.serving_job`.
 
-Orders and facts as bench.architectures.job's. The oracle is the wheel's own server on the path alone; ours
-are the engine process that `sixgig serve` starts, and an engine with experts paged.
+Orders and facts as bench.architectures.job's. The oracle is the wheel's own server on the path alone; ours is
+the engine process that `sixgig serve` starts. Embeddings also of an engine with experts paged.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.dry_load import dry_load
 from sixgig.inference.engine import Engine
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.serving import CHECKPOINTS
 from sixgig.llamacpp import Batch, memory_breakdown
 from sixgig.modelfile import open_model
 from sixgig.plan import footprint
@@ -35,7 +37,8 @@ from sixgig.plan import footprint
 TEXTS = ("And in the end the thing is found.", "Ring the bell twice; then wait, and read on.")
 TOKENS = [3 + i * i * 7 % 251 for i in range(90)]
 REQUEST = {"input": [*TEXTS, TOKENS], "encoding_format": "float"}
-CONTEXT, THREADS = 512, 2
+ANSWER = {"prompt": TOKENS, "n_predict": 24, "temperature": 0, "return_tokens": True}
+CONTEXT, UBATCH, THREADS, SEQUENCES = 512, 64, 2, 2  # of text: two evaluations, one sequence of two
 STARTS_BYTES = 2 << 20  # what two starts of a process may differ by
 Vectors = NDArray[np.float64]
 
@@ -44,8 +47,15 @@ def main() -> int:
     """The status: 0, or REFUSED with why on stderr."""
     order = json.load(sys.stdin)
     path, out = Path(order["path"]), Path(order["logits"])
+    works = {
+        "stock": _stock,
+        "served": _served,
+        "paged": _paged,
+        "stock text": _stock_text,
+        "served text": _served_text,
+    }
     try:
-        facts = {"stock": _stock, "served": _served, "paged": _paged}[order["work"]](path, out)
+        facts = works[order["work"]](path, out)
     except SixgigError as error:
         print(f"error: {error}", file=sys.stderr)
         return REFUSED
@@ -55,19 +65,40 @@ def main() -> int:
 
 def _stock(path: Path, out: Path) -> dict[str, Any]:
     """The wheel's own server in this process and nothing of ours; with repacked weights, and plain ones."""
-    import xllamacpp
-
     vectors = {}
     for name, plain in (("repacked", False), ("plain", True)):
-        params = xllamacpp.CommonParams()
-        params.model.path, params.embedding, params.no_extra_bufts = str(path), True, plain
-        params.n_ctx = params.n_batch = params.n_ubatch = CONTEXT
-        params.n_parallel, params.n_ctx_checkpoints, params.cache_ram_mib = 1, 0, 0
-        params.warmup = params.fit_params = False
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
-        vectors[name] = _vectors(xllamacpp.Server(params).handle_embeddings(REQUEST))
+        params = _parameters(path, CONTEXT)
+        params.embedding, params.no_extra_bufts = True, plain
+        vectors[name] = _vectors(_server(params).handle_embeddings(REQUEST))
     np.savez(out, **vectors)
     return {}
+
+
+def _stock_text(path: Path, out: Path) -> dict[str, Any]:
+    """Greedy tokens of the wheel's server, which cuts a prompt where it saves a checkpoint, as ours does."""
+    params = _parameters(path, UBATCH)
+    params.n_parallel, params.n_ctx, params.kv_unified = SEQUENCES, SEQUENCES * CONTEXT, False
+    params.n_ctx_checkpoints = CHECKPOINTS
+    answer = _server(params).handle_completions(ANSWER | {"verbose": True})
+    np.savez(out, tokens=answer["__verbose"]["tokens"])
+    return {}
+
+
+def _parameters(path: Path, ubatch: int) -> Any:
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path, params.n_ctx, params.n_batch, params.n_ubatch = str(path), CONTEXT, ubatch, ubatch
+    params.n_parallel, params.n_ctx_checkpoints, params.cache_ram_mib = 1, 0, 0
+    params.warmup = params.fit_params = False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
+    return params
+
+
+def _server(params: Any) -> Any:
+    import xllamacpp
+
+    return xllamacpp.Server(params)
 
 
 def _vectors(answer: dict[str, Any]) -> Vectors:
@@ -78,18 +109,27 @@ def _vectors(answer: dict[str, Any]) -> Vectors:
 def _served(path: Path, out: Path) -> dict[str, Any]:
     """What the engine process of a server answers: whole and, where it has experts, within the least."""
     card = model_card(ModelSpec("tiny", path, context=CONTEXT))
-    vectors = {"served": asyncio.run(_asked(card))}
+    ask = partial(_asked, card, "/v1/embeddings", REQUEST)
+    vectors = {"served": _vectors(asyncio.run(ask()))}
     if card.paged_bytes is not None:
         try:
-            asyncio.run(_asked(card, always_page=True, ram_bytes=1 << 20))
+            asyncio.run(ask(always_page=True, ram_bytes=1 << 20))
         except BudgetError as error:
             least_bytes = (error.smallest_bytes or 0) + STARTS_BYTES
-            vectors["paged"] = asyncio.run(_asked(card, always_page=True, ram_bytes=least_bytes))
+            vectors["paged"] = _vectors(asyncio.run(ask(always_page=True, ram_bytes=least_bytes)))
     np.savez(out, **vectors)
     return _memory(path, card)
 
 
-async def _asked(card: ModelCard, **changes: Any) -> Vectors:
+def _served_text(path: Path, out: Path) -> dict[str, Any]:
+    """Greedy tokens of an engine process of a server with two sequences."""
+    card = model_card(ModelSpec("tiny", path, context=CONTEXT, sequences=SEQUENCES), UBATCH)
+    answer = asyncio.run(_asked(card, "/completion", ANSWER, sequences=SEQUENCES))
+    np.savez(out, tokens=answer["tokens"])
+    return {}
+
+
+async def _asked(card: ModelCard, endpoint: str, request: dict[str, Any], **changes: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "context": card.context,
         "ubatch": card.ubatch,
@@ -104,9 +144,10 @@ async def _asked(card: ModelCard, **changes: Any) -> Vectors:
         )
         engine = await EngineProcess.start(order)
         try:
-            answer = await engine.client.post("/v1/embeddings", json=REQUEST)
+            answer = await engine.client.post(endpoint, json=request)
             assert answer.status_code == 200, answer.text
-            return _vectors(answer.json())
+            told: dict[str, Any] = answer.json()
+            return told
         finally:
             await engine.stop()
 
