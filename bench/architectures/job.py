@@ -62,6 +62,10 @@ def _unpaged(path: Path, out: Path) -> dict[str, Any]:
     with PeakSampler(0.005) as sampler, open_engine(model, BUDGET_BYTES, OPTIONS) as engine:
         opened = memory_breakdown(engine.library.c, engine._context)
         np.savez(out, unpaged=_logits(engine))
+        while (
+            engine.room >= OPTIONS.ubatch
+        ):  # until the context is full: graphs grow with what they look back on
+            engine.feed(PROMPT[: OPTIONS.ubatch])
         held = memory_breakdown(engine.library.c, engine._context)
         plan = engine.plan
     return {

@@ -29,7 +29,7 @@ CHOSEN = {
     "kimi-linear": "Q8_0",  # recurrent layers and latent attention
     "lfm2moe": "Q4_K",  # short convolutions
     "llama4": "Q8_0",  # every other layer, weighted before the experts
-    "mimo2": "Q8_0",  # sliding windows, sinks
+    "minimax-01": "Q8_0",  # linear attention whose scratch grows with the square of a prompt
     "qwen35moe": "Q4_K",  # recurrent layers, a gated shared expert
     "smallthinker": "Q8_0",  # a router that reads what attention reads
 }

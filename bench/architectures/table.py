@@ -19,17 +19,13 @@ def show_files(rows: Sequence[FileRow]) -> str:
         ("bytes held equal to the dry load's", sum(row.predicted for row in ran), len(ran)),
         ("peak within the plan", sum(row.within for row in ran), len(ran)),
     ]
-    for declared, what in ((True, "declared"), (False, "undeclared")):
-        some = [row for row in ran if row.declared is declared]
-        title = f"context's bytes by the header alone equal to the engine's, {what} families"
-        counts.append((title, sum(row.header == "equal" for row in some), len(some)))
+    some = [row for row in ran if row.declared]
+    title = "of declared families: context's bytes by the header alone equal to the engine's"
+    counts.append((title, sum(row.header == "equal" for row in some), len(some)))
     lines = ["| of the generator's files | files | of |", "|---|---|---|"]
     lines += [f"| {what} | {count} | {of} |" for what, count, of in counts]
     if peaks := [(row.peak_bytes - row.predicted_bytes) / MIB for row in ran]:
         lines += ["", f"Peak less prediction: median {median(peaks):+.1f} MiB, most {max(peaks):+.1f} MiB."]
-    others = [row.name for row in ran if not row.declared and row.header != "equal"]
-    if others:
-        lines += ["", f"Undeclared, and their context known by a dry load only: {', '.join(others)}."]
     return "\n".join([*lines, *_exceptions((row.name, row.reason) for row in rows)])
 
 

@@ -9,7 +9,14 @@ from sixgig.hardware.memory import ProcessMemory, give_back, process_memory
 from sixgig.inference.adapters import Adapter
 from sixgig.inference.loading import load_weights
 from sixgig.inference.options import EngineOptions
-from sixgig.llamacpp import BufferNeed, ModelTraits, load_library, memory_breakdown, model_traits
+from sixgig.llamacpp import (
+    BufferNeed,
+    Library,
+    ModelTraits,
+    load_library,
+    memory_breakdown,
+    model_traits,
+)
 
 
 @dataclass(frozen=True)
@@ -38,23 +45,53 @@ def measure(
     parts = (path,) if isinstance(path, Path) else tuple(path)
     model = load_weights(library, parts, options, source, allocate=False)
     try:
-        params = library.c.llama_context_default_params()
-        options.apply_to_context(params)
-        context = library.c.llama_init_from_model(model, params)
-        if context is None:
-            raise EngineError("llama.cpp cannot plan a context", library.log.complaint())
+        context = _context(library, model, options)
         try:
             process = process_memory()
             if adapter is not None:
                 adapter.apply(library, context, adapter.load(library, model))
                 process = _grown(process, sum(adapter.file.sizes_bytes))
             buffers = memory_breakdown(library.c, context)
+            if options.sequences > 1:
+                buffers = _widest(buffers, _asked_by_one(library, model, options))
             measured = Measured(buffers, process, model_traits(library.c, model, context))
         finally:
             library.c.llama_free(context)
     finally:
         library.c.llama_model_free(model)
     return measured
+
+
+def _context(library: Library, model: int, options: EngineOptions, n_outputs: int = 0) -> int:
+    params = library.c.llama_context_default_params()
+    options.apply_to_context(params)
+    params.n_outputs_max = n_outputs or params.n_outputs_max
+    context: int | None = library.c.llama_init_from_model(model, params)
+    if context is None:
+        raise EngineError("llama.cpp cannot plan a context", library.log.complaint())
+    return context
+
+
+def _asked_by_one(library: Library, model: int, options: EngineOptions) -> tuple[BufferNeed, ...]:
+    """What the graph of a prompt that one sequence has to itself takes.
+
+    Of some architectures more than that of several: for MiniMax-01 and Kimi Linear the engine makes room
+    but leaves it out of what it says of a model without weights; for MiniMax-M3 it finds out while running.
+    """
+    alone = replace(options, sequences=1)
+    context = _context(library, model, alone, 0 if options.all_logits else options.sequences)
+    try:
+        return memory_breakdown(library.c, context)
+    finally:
+        library.c.llama_free(context)
+
+
+def _widest(buffers: tuple[BufferNeed, ...], others: tuple[BufferNeed, ...]) -> tuple[BufferNeed, ...]:
+    """`buffers`, each with the scratch of the one that takes more."""
+    scratch = {need.buffer: need.compute_bytes for need in others}
+    return tuple(
+        replace(need, compute_bytes=max(need.compute_bytes, scratch.get(need.buffer, 0))) for need in buffers
+    )
 
 
 def _grown(before: ProcessMemory, loaded_bytes: int) -> ProcessMemory:
