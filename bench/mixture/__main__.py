@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--text", type=Path, help="a text to learn; the Python manual's topics without it")
     parser.add_argument("--experts", type=int, default=8)
     parser.add_argument("--used", type=int, default=2, help="experts of a token")
-    parser.add_argument("--steps", type=int, default=48, help="of 1,024 tokens each")
+    parser.add_argument("--steps", type=int, default=24, help="of 1,024 tokens each")
     parser.add_argument("--rate", type=float, default=1e-3, help="the learning rate's peak")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
