@@ -16,7 +16,7 @@ from tests.shrink.cut_models import header
 from tests.tiny.edited import edited
 
 ASKED = {
-    "exaone": ("qwen3", dense_cuts, "dense models that can be: deci"),
+    "exaone": ("qwen3", dense_cuts, "dense models that can be: cohere2, deci"),
     "exaone-moe": ("qwen3moe", expert_cuts, "mixtures that can be: bailingmoe2"),
 }
 
