@@ -102,8 +102,8 @@ def plan(
     """Tell what fits, how fast it will be, and why.
 
     Memory is told use by use: confirmed by the engine itself where the file is here, else estimated from the
-    header, for the architectures that sixgig has a declaration of. Speeds come from this machine's measured bandwidths and kernels (measured once, some seconds)
-    and are corrected by what past runs here have shown.
+    header, for the architectures that sixgig has a declaration of. Speeds come from this machine's measured
+    bandwidths and kernels (measured once, some seconds) and are corrected by what past runs here have shown.
     """
     from sixgig.cli.plan_tables import comparison_document, plan_document, show_comparison, show_plan
     from sixgig.cli.planning import Planning, Request
