@@ -23,7 +23,7 @@ from sixgig.calibration.calibrate import Calibrator, default_samples
 from sixgig.calibration.moments import accumulator_bytes
 from sixgig.cli.scoring import logits_of
 from sixgig.compress.distortion import measure_distortions
-from sixgig.compress.sensitivity import Noise, grouped, measure_sensitivities
+from sixgig.compress.sensitivity import Noise
 from sixgig.compress.types import can_be_quantised
 from sixgig.errors import SixgigError
 from sixgig.evaluate import BaseFile, BaseWriter, Windows, evaluate
@@ -32,7 +32,7 @@ from sixgig.inference.engine import Engine
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.weights.stored import StoredWeights
 
-CONTEXT, N_WINDOWS, N_GROUPS, SAMPLES = 64, 2, 4, 16
+CONTEXT, N_WINDOWS, SAMPLES = 64, 2, 16
 OPENED = replace(OPTIONS, context=CONTEXT)
 
 
@@ -71,7 +71,6 @@ def _facts(model: ModelFile, folder: Path) -> dict[str, Any]:
             return scored.kld_mean
 
         itself = divergence()
-        measure_sensitivities(noise, grouped(matrices, N_GROUPS), divergence, {}, lambda known: None)
         noise.set({info.name: 0.25 for info in matrices})
         disturbed = divergence()
     missed = [info for info in matrices if found.moments(info.name) is None]

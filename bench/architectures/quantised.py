@@ -4,7 +4,7 @@ The generator's files and our tiny ones of what it skips (--part) are written in
 compress.write, then opened and evaluated by the library alone and here (paged, where there are experts), each
 in a process of its own. Rows that are no whole blocks of the type get the next larger that fits. Each source
 is also calibrated, scored against itself and disturbed, as shrinking does before it chooses types.
-Markdown on stdout, rows with --json; under half an hour on two idle cores.
+Markdown on stdout, rows with --json; about an hour on two cores.
 """
 
 from __future__ import annotations
