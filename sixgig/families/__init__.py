@@ -25,7 +25,6 @@ def families() -> dict[str, Family]:
     return {one.architecture: one for one in found}
 
 
-@cache
 def family(architecture: str) -> Family:
     """The declaration of an architecture as GGUF names it, or what the engine's vocabulary says alone."""
     return families().get(architecture) or Family(architecture, declared=False)
