@@ -1,5 +1,7 @@
 """Architectures that the engine's own generator skips, on tiny files described by settings alone."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from bench.architectures.skipped_models import describe_tiny
 from bench.architectures.skipped_settings import TINY
 from bench.architectures.trying import outcome
 from sixgig.errors import ModelFileError
+from sixgig.inference import EngineOptions
 from sixgig.inference.budget import open_engine
 from sixgig.inference.dry_load import dry_load
 from sixgig.llamacpp import memory_breakdown
@@ -95,3 +98,15 @@ def test_what_cannot_generate_is_refused_before_anything_is_loaded(skipped, name
     with pytest.raises(ModelFileError) as refused:
         open_engine(skipped(name), RAM_BYTES, SHORT)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama-embed", "neo-bert"])
+def test_an_embedder_of_several_texts_is_planned_with_what_each_of_their_tokens_gives(skipped, name):
+    options = EngineOptions(context=256, sequences=2, ubatch=256, threads=2, pooling="mean")
+    code = (
+        "import sys; from pathlib import Path; from sixgig.inference import EngineOptions; "
+        "from sixgig.inference.dry_load import dry_load; from sixgig.modelfile import open_model; "
+        f"dry_load(open_model(Path(sys.argv[1])), EngineOptions(**{options.__dict__}))"
+    )  # in a process of its own, which the engine would end
+    done = subprocess.run([sys.executable, "-c", code, skipped(name)], stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-500:]
