@@ -15,6 +15,7 @@ from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError,
 from sixgig.hardware import Absent, Machine, disturbances
 from sixgig.inference.history import past_runs
 from sixgig.inference.options import MAX_CONTEXT
+from sixgig.inference.purpose import require_text, require_whole
 from sixgig.modelfile import ModelFile, Offer, OpenedOffer, offers, open_all
 from sixgig.plan import (
     PUBLISHED,
@@ -142,6 +143,9 @@ class Planning:
             return Candidate(opened.offer, None, None, opened.error)
         model = opened.model
         try:
+            require_whole(model)
+            if self.request.kind != "run":
+                require_text(model)
             self._require_openable(model)
             figures = None if model.family.declared else self._figures(model)
             planner = self._planner(model, figures)

@@ -23,6 +23,7 @@ from sixgig.errors import BudgetError, ServingError, SixgigError
 from sixgig.units import format_bytes
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+RAISES = 3  # of one grant, before the load fails
 STEADY_S = 60.0  # an engine that ran so long had no fault in starting
 
 
@@ -143,16 +144,20 @@ class Fleet:
             self._tell()
 
     async def _start(self, seated: Seated, granted_bytes: int) -> EngineProcess:
-        """Load with the grant; once more where the estimate was too low, larger if it may be, else paged."""
+        """Load with the grant; where the estimate was too low again, larger if it may be, else paged.
+
+        A process tells what it needs as it finds itself, which is not the same twice: hence RAISES.
+        """
         whole = granted_bytes >= seated.card.whole_bytes
-        try:
-            return await self._spawn(seated, granted_bytes, never_page=whole)
-        except BudgetError as error:
-            smallest = getattr(error, "smallest_bytes", None)
-            if smallest and smallest <= self._limit(seated.card):
-                granted_bytes = await self._make_room(seated.card, Appetite(smallest, smallest, smallest))
-            elif not (whole and seated.card.paged_bytes):
-                raise
+        for tried in range(RAISES):
+            try:
+                return await self._spawn(seated, granted_bytes, never_page=whole and not tried)
+            except BudgetError as error:
+                smallest = getattr(error, "smallest_bytes", None)
+                if smallest and granted_bytes < smallest <= self._limit(seated.card):
+                    granted_bytes = await self._make_room(seated.card, Appetite(smallest, smallest, smallest))
+                elif tried or not (whole and seated.card.paged_bytes):
+                    raise
         return await self._spawn(seated, granted_bytes)
 
     async def _spawn(self, seated: Seated, granted_bytes: int, never_page: bool = False) -> EngineProcess:

@@ -42,7 +42,7 @@ def blocks(architecture: str) -> Blocks:
         return found
     known = ", ".join(sorted(name for name, one in families().items() if one.tuning is not None))
     what = f"a model of architecture {architecture} cannot be tuned: no declaration of its blocks"
-    cure = "it runs, serves, is measured, scored and quantised; tune a model of one of these"
+    cure = "where it generates text, it runs, serves, is measured, scored and quantised; tune one of these"
     raise ModelFileError(what, f"{known} have one", cure)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from sixgig.inference.adapters import Adapter
 from sixgig.inference.measure import Measured, measure
 from sixgig.inference.options import CONTEXT_STEP, EngineOptions
-from sixgig.inference.purpose import require_computable
+from sixgig.inference.purpose import pooling_of, require_computable, require_runnable, require_whole
 from sixgig.inference.trial import require_openable
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import ModelStream, Pager
@@ -22,8 +22,9 @@ def dry_load(
 ) -> Measured:
     """Open the model without allocating; with `pager`, its experts go to the pager.
 
-    Raises as measure(), require_openable() and require_computable().
+    Raises as measure(), require_whole(), require_openable() and require_computable().
     """
+    require_whole(model)
     require_openable(model, options, adapter)
     measured = _measured(model, options, pager, adapter)
     require_computable(model, measured.traits)
@@ -69,18 +70,26 @@ def _measured(
 
 
 def engine_figures(model: ModelFile, task: Task, threads: int) -> EngineFigures:
-    """The engine's own figures for a model that lies here, with everything in main memory."""
+    """The engine's own figures for a model that lies here, with everything in main memory.
+
+    They raise as dry_load() and require_runnable(); an embedding model has some, to be served.
+    """
     options = engine_options(task, threads)
+    asked = replace(options, pooling=pooling_of(model) if task.kind == "run" else None)
 
     def figures(placement: Placement, mode: Mode) -> EngineBytes:
         assert placement.gpu is None, "the engine is asked about main memory only"
         if mode == "unpaged":
-            return engine_bytes(dry_load(model, options))
+            return told(dry_load(model, options))
         pager = Pager(model)
         try:
-            return engine_bytes(dry_load(model, replace(options, extra_buffers=False), pager))
+            return told(dry_load(model, replace(options, extra_buffers=False), pager))
         finally:
             pager.close()
+
+    def told(measured: Measured) -> EngineBytes:
+        require_runnable(model, measured.traits, asked)
+        return engine_bytes(measured)
 
     return figures
 

@@ -45,7 +45,7 @@ def measure(
     parts = (path,) if isinstance(path, Path) else tuple(path)
     model = load_weights(library, parts, options, source, allocate=False)
     try:
-        context = _context(library, model, options)
+        context = _context(library, model, options, options.n_outputs)
         try:
             process = process_memory()
             if adapter is not None:
@@ -62,10 +62,10 @@ def measure(
     return measured
 
 
-def _context(library: Library, model: int, options: EngineOptions, n_outputs: int = 0) -> int:
+def _context(library: Library, model: int, options: EngineOptions, n_outputs: int) -> int:
     params = library.c.llama_context_default_params()
     options.apply_to_context(params)
-    params.n_outputs_max = n_outputs or params.n_outputs_max
+    params.n_outputs_max = n_outputs
     context: int | None = library.c.llama_init_from_model(model, params)
     if context is None:
         raise EngineError("llama.cpp cannot plan a context", library.log.complaint())
@@ -79,7 +79,7 @@ def _asked_by_one(library: Library, model: int, options: EngineOptions) -> tuple
     but leaves it out of what it says of a model without weights; for MiniMax-M3 it finds out while running.
     """
     alone = replace(options, sequences=1)
-    context = _context(library, model, alone, 0 if options.all_logits else options.sequences)
+    context = _context(library, model, alone, options.n_outputs)
     try:
         return memory_breakdown(library.c, context)
     finally:

@@ -73,6 +73,11 @@ class EngineOptions:
         steps = -(-self.context // CONTEXT_STEP)
         return self.context if self.sequences == 1 else steps * CONTEXT_STEP * self.sequences
 
+    @property
+    def n_outputs(self) -> int:
+        """Tokens of a batch that give a result, 0 for all of them: what pools reads each token's."""
+        return 0 if self.all_logits or self.pooling else self.sequences
+
     def apply_to_model(self, params: ModelParams) -> None:
         """Fill llama_model_params: owned memory, no mapping, nothing chosen by the library."""
         params.load_mode = structs.LOAD_MODE_NONE
@@ -85,7 +90,7 @@ class EngineOptions:
         params.n_ctx = self.total_context
         params.n_batch = params.n_ubatch = self.ubatch
         params.n_seq_max = self.sequences
-        params.n_outputs_max = 0 if self.all_logits or self.pooling else self.sequences
+        params.n_outputs_max = self.n_outputs
         if self.pooling is not None:
             params.embeddings, params.pooling_type = True, structs.POOLING[self.pooling]
         params.n_threads = params.n_threads_batch = self.thread_count

@@ -35,12 +35,15 @@ def require_computable(model: ModelFile, traits: ModelTraits) -> None:
 
 
 def require_whole(model: ModelFile) -> None:
-    """ModelFileError for a draft, by its file: it guesses from the states of another what that one says."""
+    """ModelFileError, by the file, for a draft, which guesses from another's states what that one says, and
+    for an encoder before its decoder, which the engine's server does not run either."""
     numbers = model.hyperparameters
     reads_another = f"{model.architecture}.target_layers" in model.metadata
     if reads_another or numbers.n_prediction_layers == numbers.n_layers:
         what = f"{model.name} is a draft for another model ({model.architecture}): nothing runs it by itself"
         raise ModelFileError(what, cure="llama.cpp's llama-server takes it beside that model: --model-draft")
+    if {"enc", "dec"} <= {tensor.name.partition(".")[0] for tensor in model.tensors}:
+        raise _translates(model)
 
 
 def require_runnable(model: ModelFile, traits: ModelTraits, options: EngineOptions) -> None:
@@ -56,8 +59,7 @@ def require_runnable(model: ModelFile, traits: ModelTraits, options: EngineOptio
     if options.pooling is None and not (traits.decodes and traits.generates):
         raise _embeds(model)
     if traits.encodes and traits.decodes:
-        what = f"{model.name} has an encoder before its decoder ({model.architecture})"
-        raise ModelFileError(what, "llama.cpp's server does not run such a model either", "take another")
+        raise _translates(model)
     if traits.encodes and options.sequences > 1:
         what = f"llama.cpp's encoders ({model.architecture}) read one text at a time"
         raise ModelFileError(what, f"{options.sequences} in parallel asked for", "--parallel 1")
@@ -78,3 +80,8 @@ def _embeds(model: ModelFile) -> ModelFileError:
 def _ranks(model: ModelFile) -> ModelFileError:
     what = f"{model.name} is a reranking model ({model.architecture}): it generates no text"
     return ModelFileError(what, cure="llama.cpp's llama-server --rerank serves it")
+
+
+def _translates(model: ModelFile) -> ModelFileError:
+    what = f"{model.name} has an encoder before its decoder ({model.architecture})"
+    return ModelFileError(what, "llama.cpp's server does not run such a model either", "take another")

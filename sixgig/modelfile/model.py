@@ -18,6 +18,8 @@ from sixgig.modelfile.source import ByteSource, Fingerprint, LocalFile
 from sixgig.modelfile.splits import read_headers, read_set
 from sixgig.modelfile.tensor import Tensor
 
+MAX_NAME, MAX_ARCHITECTURE = 200, 64  # characters; every line that is said of a model has them
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -74,8 +76,11 @@ class ModelFile:
 
     @property
     def name(self) -> str:
-        """general.name, or the file's name without its part and ending."""
-        return (self.metadata.text("general.name") or "").strip() or model_name(self.headers[0].source.name)
+        """general.name in one line, cut where nobody would read on; or the file's name without its ending."""
+        words = " ".join((self.metadata.text("general.name") or "").split())
+        if len(words) > MAX_NAME:
+            words = f"{words[:MAX_NAME]}..."
+        return words or model_name(self.headers[0].source.name)
 
     @property
     def n_layers(self) -> int:
@@ -184,6 +189,9 @@ def _architecture(metadata: Metadata) -> str:
     architecture = metadata.text("general.architecture")
     if architecture is None:
         raise ModelFileError(f"{metadata.source.name} names no architecture", cure="name a model's file")
+    if len(architecture) > MAX_ARCHITECTURE:
+        numbers = f"general.architecture has {len(architecture)} characters, {MAX_ARCHITECTURE} at most"
+        raise ModelFileError(f"{metadata.source.name} names no architecture", numbers, "name a model's file")
     return architecture
 
 

@@ -97,7 +97,9 @@ def _tuning(machine: Machine, model: Anatomy, task: Task, process: ProcessBytes,
     if not model.model.family.declared:
         what = f"{model.model.name} cannot be tuned"
         numbers = f"sixgig has no declaration of {model.model.architecture[:40]!r}"
-        raise ModelFileError(what, numbers, "run, serve, score and shrink work with every architecture")
+        raise ModelFileError(
+            what, numbers, "what generates text runs, serves, is scored and shrunk whatever its architecture"
+        )
     process = replace(process, anonymous_bytes=process.anonymous_bytes + TORCH_BYTES)
     batch = Batch(task.tune_tokens, task.micro_tokens, adapter_weights(model, task.rank))
     plan = plan_tuning(model, batch, process, ram_bytes)

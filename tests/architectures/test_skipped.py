@@ -1,7 +1,10 @@
 """Architectures that the engine's own generator skips, on tiny files described by settings alone."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,9 @@ from bench.architectures.description import write
 from bench.architectures.skipped_models import describe_tiny
 from bench.architectures.skipped_settings import TINY
 from bench.architectures.trying import outcome
+from sixgig.cli.planning import Planning, Request
 from sixgig.errors import ModelFileError
+from sixgig.inference import EngineOptions
 from sixgig.inference.budget import open_engine
 from sixgig.inference.dry_load import dry_load
 from sixgig.llamacpp import memory_breakdown
@@ -21,6 +26,10 @@ from tests.paged.engines import OPTIONS, logits_of, open_paged, share_of_experts
 
 RAM_BYTES = 1 << 30
 PROMPT = tuple(3 + i * i * 7 % 251 for i in range(48))
+OLD_BOX = "cpu-box-2c-24g"
+REQUEST = partial(
+    Request, ram="4G", vram=None, context=None, prompt_tokens=64, ubatch=64, trace=None, dry_load=True
+)
 SHORT = replace(OPTIONS, ubatch=32)  # two evaluations, further back than the files' windows of 16
 
 
@@ -95,3 +104,41 @@ def test_what_cannot_generate_is_refused_before_anything_is_loaded(skipped, name
     with pytest.raises(ModelFileError) as refused:
         open_engine(skipped(name), RAM_BYTES, SHORT)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama-embed", "neo-bert"])
+def test_an_embedder_of_several_texts_is_planned_with_what_each_of_their_tokens_gives(skipped, name):
+    options = EngineOptions(context=256, sequences=2, ubatch=256, threads=2, pooling="mean")
+    code = (
+        "import sys; from pathlib import Path; from sixgig.inference import EngineOptions; "
+        "from sixgig.inference.dry_load import dry_load; from sixgig.modelfile import open_model; "
+        f"dry_load(open_model(Path(sys.argv[1])), EngineOptions(**{options.__dict__}))"
+    )  # in a process of its own, which the engine would end
+    done = subprocess.run([sys.executable, "-c", code, skipped(name)], stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-500:]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("t5", "an encoder before its decoder"),
+        ("eagle3", "a draft for another model"),
+        ("gemma4-assistant", "a draft for another model"),
+    ],
+)
+def test_what_cannot_generate_is_no_row_of_a_plan_and_said_by_name_whatever_the_parallel(
+    skipped, name, words
+):
+    model = open_model(skipped(name))
+    for sequences in (1, 2):  # as an engine process that is to serve asks, before it arranges anything
+        with pytest.raises(ModelFileError, match=words):
+            dry_load(model, replace(SHORT, sequences=sequences))
+    for kind in ("run", "shrink"):
+        with pytest.raises(ModelFileError, match=words):
+            Planning(OLD_BOX, None, REQUEST(kind=kind)).survey(str(skipped(name)))
+
+
+def test_an_embedder_is_planned_to_be_served_and_not_to_be_shrunk(skipped):
+    assert Planning(OLD_BOX, None, REQUEST(kind="run")).survey(str(skipped("bert"))).recommended.plan
+    with pytest.raises(ModelFileError, match="is an embedding model"):
+        Planning(OLD_BOX, None, REQUEST(kind="shrink")).survey(str(skipped("bert")))

@@ -95,6 +95,16 @@ async def test_a_grant_that_was_too_small_is_raised_once(monkeypatch):
 
 
 @in_loop
+async def test_a_grant_is_raised_again_where_the_next_process_needs_more_than_the_last_one_said(monkeypatch):
+    async with fleet_of(monkeypatch, card("a", 40)) as (fleet, engines):
+        first, second = BudgetError("too small"), BudgetError("too small")
+        first.smallest_bytes, second.smallest_bytes = 55, 58
+        engines.fails["a"] = [first, second]
+        await fleet.use("a")
+        assert [order.ram_bytes for order in engines.orders] == [40, 55, 58]
+
+
+@in_loop
 async def test_what_can_never_fit_is_refused_with_numbers_and_nobody_leaves(monkeypatch):
     cards = card("a", 60), card("large", ROOM + 1), card("limited", 50, ram_bytes=40)
     async with fleet_of(monkeypatch, *cards) as (fleet, engines):
