@@ -277,7 +277,7 @@ class Tuning:
         """The best adapter in all forms. The state goes last: until then --resume writes them again."""
         lora = self.adapter.to_lora(self.model.architecture, trainer.best_tensors())
         found = self.folder.write(self.model, lora, trainer.progress)
-        self.verdict = judge(trainer.progress)
+        self.verdict = judge(trainer.progress, "--epochs" if self.request.steps is None else "--steps")
         if self.request.merge is not None and self.verdict.outcome is not Outcome.NOTHING:
             found.append(merged_into(self.request.merge, self.model, lora, self.threads, self.folder.path))
             self.merged = self.request.merge

@@ -40,8 +40,8 @@ class Verdict:
     advice: str
 
 
-def judge(run: Progress) -> Verdict:
-    """Of a run that has been judged at least once."""
+def judge(run: Progress, length: str = "--epochs") -> Verdict:
+    """Of a run that has been judged at least once; length: the option that decided how long it was."""
     before, (best_step, best) = run.held_out[0][1], run.best
     gain, error, fall = before - best, gain_error(run), _fall(run.losses)
     first = _mean(run.losses[: _tenth(run.losses)])
@@ -49,7 +49,7 @@ def judge(run: Progress) -> Verdict:
         return Verdict(Outcome.NOTHING, gain, error, fall, _nothing(run, fall))
     is_small = gain < max(error or 0.0, LEAST_GAIN * before)
     if is_small or (run.step < FEW_STEPS and fall < LEAST_FALL * first):
-        return Verdict(Outcome.HARDLY, gain, error, fall, _hardly(run, gain, error, fall))
+        return Verdict(Outcome.HARDLY, gain, error, fall, _hardly(run, gain, error, fall, length))
     last = run.held_out[-1][1]
     if last > best * (1 + OVER):
         words = (
@@ -57,7 +57,7 @@ def judge(run: Progress) -> Verdict:
             "the adapter is the one before that; more examples help, or a lower --rank"
         )
         return Verdict(Outcome.OVERFITTED, gain, error, fall, words)
-    words = _few(run) if run.step < FEW_STEPS else ""
+    words = _few(run, length) if run.step < FEW_STEPS else ""
     return Verdict(Outcome.LEARNT, gain, error, fall, words)
 
 
@@ -84,19 +84,24 @@ def _nothing(run: Progress, fall: float) -> str:
     return f"{what}, and the training loss did not fall: try a lower --learning-rate"
 
 
-def _hardly(run: Progress, gain: float, error: float | None, fall: float) -> str:
+def _hardly(run: Progress, gain: float, error: float | None, fall: float, length: str) -> str:
     about = "" if error is None else f" within an error of {error:.4f}"
     losses = f"the held-out loss fell by {gain:.4f}{about}, the training loss by {fall:.4f}"
-    cure = "try more --epochs, a smaller --batch or a higher --learning-rate"
+    cure = f"try {_more_steps(length)} or a higher --learning-rate"
     return f"hardly anything was learnt in {counted(run.step, 'step')}: {losses}; {cure}"
 
 
-def _few(run: Progress) -> str:
+def _few(run: Progress, length: str) -> str:
     verb = "was" if run.step == 1 else "were"
     return (
         f"only {counted(run.step, 'step')} {verb} taken, {FEWEST_STEPS} are usual: "
-        "if the answers have not changed, give more --epochs or a smaller --batch"
+        f"if the answers have not changed, give {_more_steps(length)}"
     )
+
+
+def _more_steps(length: str) -> str:
+    """A smaller batch makes more steps of an epoch; steps that were counted out it leaves as many."""
+    return "more --steps" if length == "--steps" else "more --epochs or a smaller --batch"
 
 
 def _fall(losses: list[float]) -> float:

@@ -45,6 +45,14 @@ def test_a_run_is_called_what_it_was(run: Progress, outcome: Outcome, words: str
     assert words in verdict.advice and bool(words) == bool(verdict.advice)
 
 
+@pytest.mark.parametrize("run", [run_of([4.0, 3.7, 3.4], [3.6, 3.3, 3.1]), run_of(FLAT, [4.0, 3.99, 3.99])])
+def test_advice_names_the_option_that_decided_how_long_the_run_was(run: Progress) -> None:
+    """A run of counted steps grows neither with --epochs nor with a smaller --batch."""
+    assert "more --epochs or a smaller --batch" in judge(run).advice
+    advice = judge(run, "--steps").advice
+    assert "more --steps" in advice and "--epochs" not in advice and "--batch" not in advice
+
+
 def test_the_error_is_that_of_a_bootstrap_over_documents() -> None:
     rng = np.random.default_rng(0)
     counts = rng.integers(5, 60, 40)
