@@ -4,6 +4,7 @@
 
     SixgigError
     ├── ModelFileError   a bad, hostile or unsupported model file
+    │   └── PurposeError     a sound one, asked for what it is not made for
     ├── BudgetError      does not fit the stated budget
     ├── EngineError      library missing, wrong version, layout mismatch, libgomp missing
     ├── ReadError        the disk failed while a model was running
@@ -33,6 +34,10 @@ class SixgigError(Exception):
 
 class ModelFileError(SixgigError):
     """A model file that is damaged, lies about itself, or is of a kind we do not support."""
+
+
+class PurposeError(ModelFileError):
+    """A sound model that is asked for what it is not made for: text of an embedding model, say."""
 
 
 class BudgetError(SixgigError):

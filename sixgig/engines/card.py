@@ -8,11 +8,13 @@ from pathlib import Path
 
 from sixgig.errors import ModelFileError
 from sixgig.inference.options import CONTEXT_STEP, EngineOptions
-from sixgig.inference.purpose import pooling_of
+from sixgig.inference.purpose import pooling_of, require_text, require_whole
 from sixgig.inference.serving import serving_tiers
 from sixgig.modelfile import ModelFile, open_model
+from sixgig.modelfile.label import label
 from sixgig.modelfile.lora import find_lora
 from sixgig.modelfile.lora_fit import check_lora, require_unmerged
+from sixgig.modelfile.names import model_name
 from sixgig.plan import (
     Placement,
     Task,
@@ -86,10 +88,12 @@ class ModelCard:
 def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
     """Read the headers once, of the model and its adapter.
 
-    Raises ModelFileError, also where the two do not fit, UsageError for a context that cannot be.
+    Raises ModelFileError, also where the two do not fit or the model is none to serve, UsageError for a
+    context that cannot be.
     """
     _require_unicode(spec.path)
     model = open_model(spec.path)
+    require_whole(model)
     if spec.adapter is not None:
         adapter = find_lora(spec.adapter)
         check_lora(adapter, model)
@@ -97,6 +101,8 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
     trained = model.context_length or spec.context or DEFAULT_CONTEXT
     context = _served_context(spec.context or DEFAULT_CONTEXT, trained)
     pooling = spec.pooling or pooling_of(model)
+    if pooling is None:
+        require_text(model)
     ubatch = context if pooling else ubatch
     options = EngineOptions(context=context, sequences=spec.sequences, ubatch=ubatch)
     return ModelCard(
@@ -104,7 +110,7 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
         architecture=model.architecture,
         size_bytes=model.size_bytes,
         n_parameters=sum(math.prod(tensor.shape) for tensor in model.tensors),
-        file_type=_file_type(model),
+        file_type=label(model_name(spec.path.name), model.headers),
         context=context,
         trained_context=trained,
         ubatch=ubatch,
@@ -141,11 +147,3 @@ def _smallest(model: ModelFile, options: EngineOptions, paged: bool) -> int:
     needs = (paged_needs if paged else unpaged_needs)(model, task, engine, estimated_process(parts))
     tiers = serving_tiers(model, options, kept)
     return smallest_budget(needs.with_tiers(tiers), ("paged",) if paged else ("unpaged",))
-
-
-def _file_type(model: ModelFile) -> str:
-    """The type that most of its bytes are stored in."""
-    held: dict[str, int] = {}
-    for tensor in model.tensors:
-        held[tensor.type.name] = held.get(tensor.type.name, 0) + tensor.size_bytes
-    return max(held, key=lambda name: held[name])

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sixgig.errors import BudgetError, ServingError, SixgigError, UsageError
+from sixgig.errors import BudgetError, PurposeError, ServingError, SixgigError, UsageError
 
 STREAM = "text/event-stream"
 
@@ -68,7 +68,7 @@ def status_of(error: SixgigError) -> int:
         return status_of(error.reason)
     if isinstance(error, RefusedError):
         return error.status
-    if isinstance(error, UsageError):
+    if isinstance(error, UsageError | PurposeError):
         return 400
     if isinstance(error, ServingError):
         return 503

@@ -4,7 +4,7 @@ Covers what the engine says of any architecture. An embedding model that was mad
 generates, if badly: the verbs ask require_text(), which goes by the file, before they open one.
 """
 
-from sixgig.errors import ModelFileError
+from sixgig.errors import ModelFileError, PurposeError
 from sixgig.inference.options import EngineOptions
 from sixgig.llamacpp import ModelTraits
 from sixgig.modelfile import ModelFile
@@ -19,7 +19,7 @@ def pooling_of(model: ModelFile) -> str | None:
 
 
 def require_text(model: ModelFile) -> None:
-    """ModelFileError for a file that says it gives embeddings, or ranks, rather than text."""
+    """PurposeError for a file that says it gives embeddings, or ranks, rather than text."""
     number = _pooling_number(model)
     if number in POOLINGS:
         raise _embeds(model)
@@ -35,25 +35,26 @@ def require_computable(model: ModelFile, traits: ModelTraits) -> None:
 
 
 def require_whole(model: ModelFile) -> None:
-    """ModelFileError, by the file, for a draft, which guesses from another's states what that one says, and
+    """PurposeError, by the file, for a draft, which guesses from another's states what that one says, and
     for an encoder before its decoder, which the engine's server does not run either."""
     numbers = model.hyperparameters
     reads_another = f"{model.architecture}.target_layers" in model.metadata
     if reads_another or numbers.n_prediction_layers == numbers.n_layers:
         what = f"{model.name} is a draft for another model ({model.architecture}): nothing runs it by itself"
-        raise ModelFileError(what, cure="llama.cpp's llama-server takes it beside that model: --model-draft")
+        raise PurposeError(what, cure="llama.cpp's llama-server takes it beside that model: --model-draft")
     if {"enc", "dec"} <= {tensor.name.partition(".")[0] for tensor in model.tensors}:
         raise _translates(model)
 
 
 def require_runnable(model: ModelFile, traits: ModelTraits, options: EngineOptions) -> None:
-    """ModelFileError where the engine would end the process, or give nonsense, once it evaluates text.
+    """PurposeError where the engine would end the process, or give nonsense, once it evaluates text;
+    ModelFileError where it cannot do so for as many as options.sequences.
 
     With options.pooling embeddings are all that is asked for.
     """
     if traits.diffusion:
         what = f"{model.name} is a diffusion model ({model.architecture}): sixgig generates token by token"
-        raise ModelFileError(what, cure="llama.cpp's llama-diffusion-cli runs it")
+        raise PurposeError(what, cure="llama.cpp's llama-diffusion-cli runs it")
     if _pooling_number(model) == _RANK:
         raise _ranks(model)
     if options.pooling is None and not (traits.decodes and traits.generates):
@@ -69,19 +70,19 @@ def _pooling_number(model: ModelFile) -> int:
     return model.metadata.integer(f"{model.architecture}.pooling_type") or 0
 
 
-def _embeds(model: ModelFile) -> ModelFileError:
+def _embeds(model: ModelFile) -> PurposeError:
     what = f"{model.name} is an embedding model ({model.architecture}): it generates no text"
     cure = "sixgig serve answers /v1/embeddings with it"
     if not _pooling_number(model):
         cure += ', once its section says how it pools: pooling = "mean", "cls" or "last"'
-    return ModelFileError(what, cure=cure)
+    return PurposeError(what, cure=cure)
 
 
-def _ranks(model: ModelFile) -> ModelFileError:
+def _ranks(model: ModelFile) -> PurposeError:
     what = f"{model.name} is a reranking model ({model.architecture}): it generates no text"
-    return ModelFileError(what, cure="llama.cpp's llama-server --rerank serves it")
+    return PurposeError(what, cure="llama.cpp's llama-server --rerank serves it")
 
 
-def _translates(model: ModelFile) -> ModelFileError:
+def _translates(model: ModelFile) -> PurposeError:
     what = f"{model.name} has an encoder before its decoder ({model.architecture})"
-    return ModelFileError(what, "llama.cpp's server does not run such a model either", "take another")
+    return PurposeError(what, "llama.cpp's server does not run such a model either", "take another")

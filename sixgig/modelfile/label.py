@@ -1,22 +1,26 @@
 """The one word that tells a quantisation from its siblings: "Q4_K_M"."""
 
 from collections import Counter
+from collections.abc import Sequence
+from math import prod
 
+from sixgig.families import Role, family
 from sixgig.modelfile.header import Header
 from sixgig.modelfile.names import quantisation
 
 _GUESSED = 1024  # llama.cpp's LLAMA_FTYPE_GUESSED, a flag beside the number
 
 
-def label(name: str, header: Header | None) -> str:
-    """The quantisation by general.file_type, else by the file's name, else by what holds the most bytes.
+def label(name: str, headers: Sequence[Header]) -> str:
+    """The quantisation by general.file_type, else by the file's name, else by the type of most weights.
 
     A name that carries a mix which ggml's table lacks (UD-Q4_K_XL) says more than the number, and wins.
+    headers: of all parts, or as many as are known; the first has the number.
     """
-    named, numbered = quantisation(name), _numbered(header) if header else None
+    named, numbered = quantisation(name), _numbered(headers[0]) if headers else None
     if named is not None and (numbered is None or named not in _table().values()):
         return named
-    return numbered or (_dominant(header) if header else None) or "unknown"
+    return numbered or _dominant(headers) or "unknown"
 
 
 def _numbered(header: Header) -> str | None:
@@ -32,8 +36,13 @@ def _table() -> dict[int, str]:
     return {int(kind): kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in LlamaFileType}
 
 
-def _dominant(header: Header) -> str | None:
-    n_bytes = Counter[str]()
-    for tensor in header.tensors:
-        n_bytes[tensor.type.name] += tensor.size_bytes
-    return n_bytes.most_common(1)[0][0] if n_bytes else None
+def _dominant(headers: Sequence[Header]) -> str | None:
+    """Embedding and head apart, which are often kept in more bits; they count where there is nothing else."""
+    inside, apart, vocabulary = Counter[str](), Counter[str](), family("")
+    for header in headers:
+        for tensor in header.tensors:
+            role, _ = vocabulary.classify(tensor.name)
+            n_weights = apart if role in (Role.EMBEDDING, Role.HEAD) else inside
+            n_weights[tensor.type.name] += prod(tensor.shape)
+    found = (inside or apart).most_common(1)
+    return found[0][0] if found else None

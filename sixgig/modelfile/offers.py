@@ -182,7 +182,7 @@ def _hub_offer(name: str, word: str, files: list[HubFile], paths: dict[str, Path
 
 def _local(name: str, word: str, paths: list[Path], header: Header | None) -> Offer:
     files = tuple(path.name for path in paths)
-    return Offer(label(name, header), name, word, files, _size_bytes(paths), paths[0])
+    return Offer(label(name, [header] if header else []), name, word, files, _size_bytes(paths), paths[0])
 
 
 def _require_file(path: Path) -> None:

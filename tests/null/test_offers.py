@@ -11,7 +11,7 @@ import pytest
 from sixgig.errors import ModelFileError, UsageError
 from sixgig.modelfile import Offer, offers, open_all
 from sixgig.modelfile.names import quantisation
-from tests.attacks.raw import Raw, pair
+from tests.attacks.raw import TYPE_F32, TYPE_Q4_0, Raw, declaration, pair
 from tests.null.hub_server import HubServer, serving
 
 Tiny = Callable[..., Path]
@@ -77,6 +77,17 @@ def test_the_quantisation_in_a_name(name: str, word: str | None) -> None:
 def test_the_label_of_a_local_file(file_name: str, file_type: int | None, word: str, tmp_path: Path) -> None:
     (offer,) = offers(str(put(tmp_path, **{file_name: raw(file_type)}) / f"{file_name}.gguf"))
     assert offer.quantisation == word and offer.open().n_experts == 2
+
+
+def test_without_a_number_or_a_name_the_embedding_does_not_name_the_file(tmp_path: Path) -> None:
+    """Vocabularies are large and kept in more bits: by bytes they named a small model."""
+    made = Raw(data_bytes=1152 + 64000)
+    made.tensors = {
+        "experts": declaration("blk.0.ffn_gate_exps.weight", (32, 32, 2), TYPE_Q4_0, 0),
+        "embedding": declaration("token_embd.weight", (32, 500), TYPE_F32, 1152),
+    }
+    (offer,) = offers(str(made.write(tmp_path / "model.gguf")))
+    assert offer.quantisation == "Q4_0"
 
 
 def test_any_part_of_a_split_file_is_the_whole_offer(tiny: Tiny) -> None:

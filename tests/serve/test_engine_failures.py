@@ -7,10 +7,25 @@ import shutil
 import pytest
 
 from sixgig.engines import BrokenConnectionError
-from sixgig.errors import ReadError
+from sixgig.errors import PurposeError, ReadError
+from sixgig.gateway.answer import status_of
+from sixgig.server.shapes import error_body
 from tests.paged.test_failures import Original, change, cut, empty
 from tests.serve.engine_processes import completion, own_completion, running, smallest_budget
 from tests.serve.loops import in_loop
+from tests.tiny.renamed import renamed
+
+
+@in_loop
+async def test_a_model_that_is_asked_for_what_it_is_not_made_for_is_the_clients_error(tiny, tmp_path):
+    """Known once the engine has been asked; clients must not ask again, nor take the server for broken."""
+    model = renamed(tiny("llama", "Q8_0"), tmp_path / "llada.gguf", "llada", {})
+    with pytest.raises(PurposeError, match=r"is a diffusion model \(llada\)") as refused:
+        async with running(model):
+            pass
+    assert status_of(refused.value) == 400
+    said = json.loads(error_body("openai", 400, refused.value))["error"]
+    assert said["type"] == "invalid_request_error" and "llama-diffusion-cli" in said["message"]
 
 
 @pytest.mark.parametrize("damage", [cut, change, empty])

@@ -5,16 +5,20 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from gguf import PoolingType
 
 from sixgig.cli.served_models import MIB, model_cards, model_specs, require_room
 from sixgig.engines import ModelSpec
-from sixgig.errors import BudgetError, ModelFileError, SixgigError, UsageError
+from sixgig.errors import BudgetError, ModelFileError, PurposeError, SixgigError, UsageError
+from sixgig.modelfile import offers
 from sixgig.server.ollama_models import shown
 from sixgig.settings import ModelSettings, Settings
 from sixgig.units import parse_size
 from tests.serve.engine_processes import running
 from tests.serve.loops import in_loop
 from tests.serve.ollama_server import DEMO, rewritten
+from tests.tiny import encoders
+from tests.tiny.edited import edited
 from tests.tune.adapters import ATTENTION, random_lora, written
 
 
@@ -70,6 +74,22 @@ def test_of_several_models_a_broken_one_is_left_out_aloud(tiny, tmp_path, capsys
     assert [card.name for card in cards] == ["whole"]
     said = capsys.readouterr().err
     assert "left out" in said and "broken.gguf" in said
+
+
+def test_what_no_request_could_be_answered_with_is_refused_at_start(tiny, tmp_path, capsys):
+    ranker = encoders.bert(tmp_path / "ranker.gguf", PoolingType.RANK)
+    with pytest.raises(PurposeError, match="is a reranking model"):
+        model_cards(specs_of(ranker=ranker))
+    cards = model_cards(specs_of(both=encoders.t5(tmp_path / "t5.gguf"), chat=tiny("qwen3")))
+    assert [card.name for card in cards] == ["chat"]
+    assert "both is left out: " in capsys.readouterr().err
+
+
+def test_the_type_told_of_is_the_one_that_plan_tells(tiny, tmp_path):
+    """By the file's number, whatever holds the most bytes."""
+    path = edited(tiny("qwen3", "Q8_0"), tmp_path / "a.gguf", {"general.file_type": 15})
+    (card,), (offer,) = model_cards(specs_of(path)), offers(str(path))
+    assert card.file_type == offer.quantisation == "Q4_K_M"
 
 
 def test_where_none_can_be_opened_nothing_is_served(tmp_path):
