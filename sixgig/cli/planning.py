@@ -146,6 +146,8 @@ class Planning:
             require_whole(model)
             if self.request.kind != "run":
                 require_text(model)
+            if self.request.kind == "tune":
+                self._require_tunable(model)
             self._require_openable(model)
             figures = None if model.family.declared else self._figures(model)
             planner = self._planner(model, figures)
@@ -163,6 +165,15 @@ class Planning:
 
         with suppress(EngineError):  # without an engine there is nothing to protect
             require_openable(model, engine_options(self._task(model), self.machine.cpu.cores))
+
+    def _require_tunable(self, model: ModelFile) -> None:
+        """ModelFileError, in `sixgig tune`'s words, for tensors or settings that tuning does not compute;
+        UsageError where nothing of it can be adapted."""
+        from sixgig.finetune.adapter import targets  # PyTorch takes seconds
+        from sixgig.finetune.net import build_net
+
+        build_net(model, self._task(model).context)
+        targets(model)
 
     def _asks_engine(self, model: ModelFile) -> bool:
         """Whether file and engine are here and may be used; for another machine where nothing else helps."""

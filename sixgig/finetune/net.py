@@ -86,8 +86,9 @@ def build_net(model: ModelFile, context: int = 0) -> Net:
         else:
             blocks.append(attention(plan, layer, ropes[plan.window(layer) > 0]))
         blocks.append(mixture(plan, layer) if model.n_experts else feed_forward(plan, layer))
-    embedding = claims.need(EMBEDDING, model.n_embd, model.n_vocab)
-    head = claims.need(HEAD, model.n_embd, model.n_vocab) if HEAD in claims else embedding
+    n_vocab = model.n_vocab or plan.anatomy.n_vocab  # a file without a vocabulary has the rows it has
+    embedding = claims.need(EMBEDDING, model.n_embd, n_vocab)
+    head = claims.need(HEAD, model.n_embd, n_vocab) if HEAD in claims else embedding
     final_norm = claims.need(FINAL_NORM, model.n_embd)
     claims.require_all_taken()
     scale = model.n_embd**0.5 if facts.embedding_by_width else plan.scale("embedding_scale") or 1.0

@@ -44,6 +44,13 @@ class Placement:
             return 0
         return sum(tensor.size_bytes for tensor in model.head)
 
+    def who(self, model: Anatomy) -> str:
+        """What goes through the weights, in words; an embedding's rows, looked up, do not count."""
+        if self.gpu is None:
+            return "the processor goes"
+        whole = self.n_layers == len(model.layers) and not self.host_routed_bytes(model)
+        return "the GPU goes" if whole else "the processor and the GPU go"
+
     def explain(self, model: Anatomy) -> str:
         """In words."""
         if self.gpu is None:

@@ -44,13 +44,15 @@ class Budgets:
 class Plan:
     """One way to run a model. memory: main memory, tier by tier; device: the GPU's.
 
-    disk_bytes: routed experts that neither memory holds at once. confirmed: whether the engine itself gave
-    the bytes of weights, cache and buffers; otherwise they are estimated from the header.
+    where, who: in words, where its parts are, and what goes through them. disk_bytes: routed experts that
+    neither memory holds at once. confirmed: whether the engine itself gave the bytes of weights, cache and
+    buffers; otherwise they are estimated from the header.
     """
 
     task: Task
     placement: Placement
     where: str
+    who: str
     memory: MemoryPlan
     device: tuple[Tier, ...]
     vram_budget_bytes: int
@@ -77,7 +79,7 @@ class Plan:
             return f"{self.where}; no speed: {self.speed.reason}"
         if self.memory.mode == "unpaged":
             held = "everything in memory" if self.memory.routed_bytes or not self.device else "fits"
-            return f"{self.where}, {held}: as fast as the processor goes through the weights"
+            return f"{self.where}, {held}: as fast as {self.who} through the weights"
         disk = self.speed.disk_s_per_token / self.speed.decode_s
         share = self.memory.expert_cache_bytes / max(self.memory.routed_bytes, 1)
         hits, missed = self.speed.hit_rate or 0.0, format_bytes(self.speed.disk_bytes_per_token)
@@ -192,6 +194,7 @@ class Planner:
             task=self.task,
             placement=placement,
             where=self._where(placement),
+            who=placement.who(self.model),
             memory=memory,
             device=estimated_device(self.model, self.task, placement),
             vram_budget_bytes=budgets.vram_bytes,

@@ -11,11 +11,14 @@ import pytest
 from sixgig.cli import machines
 from sixgig.cli.main import main
 from sixgig.errors import ModelFileError
+from sixgig.finetune.net import build_net
 from sixgig.hardware import Machine, load_machine, this_processor
 from sixgig.inference import dry_load
 from sixgig.inference.history import past_runs
-from sixgig.modelfile import ModelFile
+from sixgig.modelfile import ModelFile, open_model
 from tests.described import write
+from tests.tiny.edited import edited
+from tests.tiny.renamed import renamed
 
 DEMANDED = {
     "vram_bytes", "ram_bytes", "disk_bytes", "peak_memory_bytes", "decode_tokens_per_s",
@@ -143,6 +146,45 @@ def test_a_family_that_cannot_be_tuned_has_no_plan_of_it(plan: Run, tmp_path: Pa
     status, _, err = plan(other, "--task", "tune", "--machine", OLD_CARD)
     assert status == 1 and "gpt-oss cannot be tuned: no declaration of its blocks" in err
     assert plan(other, "--task", "shrink", "--machine", OLD_CARD)[0] == 0
+
+
+def test_a_file_that_tune_refuses_has_no_plan_of_it(
+    plan: Run, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Of a family that can be tuned, with a setting that tuning does not compute: the same line."""
+    source = tiny("qwen3", "Q8_0")
+    path = edited(source, tmp_path / "odd.gguf", {"qwen3.rope.scaling.type": "none of ours"})
+    with pytest.raises(ModelFileError) as refused:
+        build_net(open_model(path))
+    status, out, err = plan(str(path), "--task", "tune", "--machine", OLD_CARD)
+    assert (status, out, err) == (1, "", f"error: {refused.value}\n")
+    assert plan(str(source), "--task", "tune", "--machine", OLD_CARD)[0] == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_names_the_diffusion_model_that_run_refuses_and_goes_on(
+    plan: Run, tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copy(tiny("qwen3", "Q8_0"), tmp_path / "good.gguf")
+    llada = renamed(tiny("llama", "Q8_0"), tmp_path / "llada.gguf", "llada", {})
+    for task in ("run", "shrink"):
+        told = document(plan, str(tmp_path), "--task", task, "--ram", "2G", "--context", "512")
+        assert told["recommended"]["name"] == "good" and told["alternatives"] == []
+        (refused,) = told["refused"]
+        assert refused["name"] == "llada" and "is a diffusion model (llada)" in refused["error"]
+        status, _, err = plan(str(llada), "--task", task, "--ram", "2G", "--context", "512")
+        assert status == 1 and err == f"error: {refused['error']}\n"
+
+
+def test_what_goes_through_the_weights_is_named_by_where_they_are(plan: Run, tmp_path: Path) -> None:
+    small = str(write("qwen3-8b", tmp_path / "small.gguf", dense="Q4_K"))
+    for vram, who in (
+        ("6G", "the GPU goes"),
+        ("2G", "the processor and the GPU go"),
+        ("0", "the processor goes"),
+    ):
+        told = document(plan, small, "--machine", OLD_CARD, "--vram", vram)["recommended"]
+        assert f"as fast as {who} through the weights" in told["explanation"]
 
 
 @pytest.mark.usefixtures("here")
