@@ -19,7 +19,7 @@ from sixgig.hardware.conditions import Watch
 from sixgig.inference import Adapter, EngineOptions, Watcher
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.inference.dry_load import checkpoint_bytes
-from sixgig.inference.purpose import require_text
+from sixgig.inference.purpose import placeholder, require_text, require_vocabulary
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import CachePolicy
@@ -101,8 +101,9 @@ class Opening:
             if not quiet:
                 say_plan(f"{self.model.name}: {format_bytes(self.model.size_bytes)}, {plan.explain()}")
 
-        if (words := self._beyond_training(options.context)) and not quiet:
-            warn(words)
+        for words in (placeholder(self.model), self._beyond_training(options.context)):
+            if words and not quiet:
+                warn(words)
         with PeakSampler() as sampler:
             with LoadingBar("loading") as bar:
                 engine = open_engine(
@@ -183,6 +184,7 @@ def find_model(name: str | None, quiet: bool = False) -> ModelFile:
     if name is not None:
         model = open_model(fetched(name))
         require_text(model)
+        require_vocabulary(model)
         return model
     if not quiet:
         say(_DEMO_NOTICE)

@@ -127,6 +127,8 @@ def model_cards(specs: Sequence[ModelSpec]) -> list[ModelCard]:
                 raise
             warn_line(f"{spec.name} is left out: {error}")
             continue
+        if card.warning:
+            warn_line(card.warning)
         if spec.context is not None and card.context < spec.context:
             warn_line(
                 f"{spec.name} serves a context of {card.context}, not {spec.context}: "

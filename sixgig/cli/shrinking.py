@@ -28,7 +28,7 @@ from sixgig.evaluate.log_probabilities import Logits
 from sixgig.hardware import usable_cores
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
 from sixgig.inference.dry_load import engine_figures
-from sixgig.inference.purpose import require_text
+from sixgig.inference.purpose import require_text, require_vocabulary
 from sixgig.inference.room import allowed
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.imatrix import write_imatrix
@@ -100,6 +100,7 @@ class Shrinking:
         source = open_source(request.model, places, is_kept=request.work is not None)
         self.source = model = source.model
         require_text(model)
+        require_vocabulary(model)
         self._note(filter(None, [quantised_words(model.name, quantised_types(model))]))
         self.budget_bytes = self._budget(model)
         folder = source.place / FINDINGS

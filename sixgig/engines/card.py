@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sixgig.errors import ModelFileError
 from sixgig.inference.options import CONTEXT_STEP, EngineOptions
-from sixgig.inference.purpose import pooling_of, require_text, require_whole
+from sixgig.inference.purpose import placeholder, pooling_of, require_text, require_vocabulary, require_whole
 from sixgig.inference.serving import serving_tiers
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.label import label
@@ -56,6 +56,7 @@ class ModelCard:
     does not tell; the engine process has the last word. ubatch:
     the whole context where a text becomes one embedding, for it is evaluated at once. context: what a request
     gets, prompt and answer together; trained_context: what the model was trained for, and so the most.
+    warning: what its owner should know, "" for nothing.
     """
 
     spec: ModelSpec
@@ -72,6 +73,7 @@ class ModelCard:
     paged_bytes: int | None
     chat_template: str | None
     tool_template: str | None = None
+    warning: str = ""
 
     @property
     def name(self) -> str:
@@ -94,6 +96,7 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
     _require_unicode(spec.path)
     model = open_model(spec.path)
     require_whole(model)
+    require_vocabulary(model)
     if spec.adapter is not None:
         adapter = find_lora(spec.adapter)
         check_lora(adapter, model)
@@ -120,6 +123,7 @@ def model_card(spec: ModelSpec, ubatch: int = 512) -> ModelCard:
         paged_bytes=_smallest(model, options, paged=True) if model.routed_bytes else None,
         chat_template=model.chat_template,
         tool_template=model.metadata.text("tokenizer.chat_template.tool_use"),
+        warning=placeholder(model),
     )
 
 

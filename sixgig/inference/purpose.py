@@ -11,11 +11,30 @@ from sixgig.modelfile import ModelFile
 
 POOLINGS = {1: "mean", 2: "cls", 3: "last"}  # as GGUF numbers them
 _RANK = 4
+_NO_VOCABULARY, _PLACEHOLDER = ("none", "no_vocab"), "test"  # as llama.cpp's llama-vocab.cpp takes them
 
 
 def pooling_of(model: ModelFile) -> str | None:
     """How an embedding model pools, by its file; None for one that generates, or that does not say."""
     return POOLINGS.get(_pooling_number(model))
+
+
+def require_vocabulary(model: ModelFile) -> None:
+    """PurposeError for a file that says it has none: the engine's server ends its process over any text."""
+    kind = model.metadata.text("tokenizer.ggml.model")
+    if kind in _NO_VOCABULARY:
+        what = f"{model.name} has no vocabulary: it reads and gives numbers of tokens, no text"
+        cure = "convert it again with its tokenizer, or take another"
+        raise PurposeError(what, f"tokenizer.ggml.model is {kind}", cure)
+
+
+def placeholder(model: ModelFile) -> str:
+    """A warning of a vocabulary made for tests, to which text means nothing; "" for any other."""
+    if model.metadata.text("tokenizer.ggml.model") != _PLACEHOLDER:
+        return ""
+    return (
+        f"{model.name} has a vocabulary for tests: any text becomes arbitrary tokens, and answers are numbers"
+    )
 
 
 def require_text(model: ModelFile) -> None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from gguf import PoolingType
 
+from sixgig.cli.main import main
 from sixgig.cli.served_models import MIB, model_cards, model_specs, require_room
 from sixgig.engines import ModelSpec
 from sixgig.errors import BudgetError, ModelFileError, PurposeError, SixgigError, UsageError
@@ -83,6 +84,25 @@ def test_what_no_request_could_be_answered_with_is_refused_at_start(tiny, tmp_pa
     cards = model_cards(specs_of(both=encoders.t5(tmp_path / "t5.gguf"), chat=tiny("qwen3")))
     assert [card.name for card in cards] == ["chat"]
     assert "both is left out: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["none", "no_vocab"])
+def test_a_file_without_a_vocabulary_is_refused_before_any_text_ends_the_engine(tiny, tmp_path, capsys, kind):
+    path = edited(tiny("qwen3", "Q8_0"), tmp_path / "a.gguf", {"tokenizer.ggml.model": kind})
+    with pytest.raises(PurposeError, match=f"has no vocabulary: .*tokenizer.ggml.model is {kind}"):
+        model_cards(specs_of(path))
+    for verb in (["run", "-p", "a"], ["bench"]):
+        assert main([*verb[:1], str(path), *verb[1:]]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and "has no vocabulary" in said and said.count("\n") == 1
+
+
+def test_a_vocabulary_for_tests_is_told_aloud(tiny, tmp_path, capsys):
+    path = edited(tiny("qwen3", "Q8_0"), tmp_path / "a.gguf", {"tokenizer.ggml.model": "test"})
+    model_cards(specs_of(path))
+    assert "has a vocabulary for tests" in capsys.readouterr().err
+    assert main(["run", str(path), "-p", "a", "-n", "1", "--ram", "1G", "--context", "256"]) == 0
+    assert "has a vocabulary for tests" in capsys.readouterr().err
 
 
 def test_the_type_told_of_is_the_one_that_plan_tells(tiny, tmp_path):
