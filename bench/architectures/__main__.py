@@ -36,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         except SixgigError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        if unknown := set(options.only or ()) - {path.stem for path in paths}:
+            print(f"error: the generator makes no {sorted(unknown)[0]!r}", file=sys.stderr)
+            return 2
         chosen = [path for path in paths if not options.only or path.stem in options.only]
         began = time.monotonic()
         files = [] if options.part == "derived" else [_told(try_file(path)) for path in chosen]

@@ -61,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="models of the table; all by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     asked = parser.parse_args(arguments)
+    if unknown := [name for name in asked.names if name not in TINY]:
+        parser.error(f"there is no {unknown[0]!r} in the table; known: {'; '.join(TINY)}")
     rows = []
     for name in asked.names or TINY:
         rows.append(tried(name))

@@ -13,6 +13,7 @@ from sixgig.llamacpp import (
     BufferNeed,
     Library,
     ModelTraits,
+    evaluation_bytes,
     load_library,
     memory_breakdown,
     model_traits,
@@ -22,7 +23,8 @@ from sixgig.llamacpp import (
 @dataclass(frozen=True)
 class Measured:
     """buffers: what the engine would allocate, by buffer type. process: this process with the model open but
-    nothing of that allocated: interpreter, library, vocabulary, graphs. traits: what the model is."""
+    nothing of that allocated (interpreter, library, vocabulary), and the graphs it evaluates with. traits:
+    what the model is."""
 
     buffers: tuple[BufferNeed, ...]
     process: ProcessMemory
@@ -51,6 +53,8 @@ def measure(
             if adapter is not None:
                 adapter.apply(library, context, adapter.load(library, model))
                 process = _grown(process, sum(adapter.file.sizes_bytes))
+            graphs = evaluation_bytes(library.c, context)
+            process = replace(process, anonymous_bytes=process.anonymous_bytes + graphs)
             buffers = memory_breakdown(library.c, context)
             if options.sequences > 1:
                 buffers = _widest(buffers, _asked_by_one(library, model, options))

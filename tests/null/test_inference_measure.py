@@ -1,8 +1,9 @@
 import pytest
 
 from sixgig.errors import EngineError, ModelFileError
+from sixgig.hardware import process_memory
 from sixgig.inference import Engine, EngineOptions, measure
-from sixgig.llamacpp import breakdown, memory_breakdown
+from sixgig.llamacpp import breakdown, evaluation_bytes, memory_breakdown
 
 OPTIONS = EngineOptions(context=1024, ubatch=64, threads=2)
 
@@ -17,6 +18,20 @@ def test_the_bytes_foretold_are_the_bytes_taken(tiny, architecture, extra_buffer
     size = tiny(architecture).stat().st_size
     assert 0.9 * size < sum(need.model_bytes for need in foretold) <= 1.1 * size
     assert any(need.context_bytes for need in foretold) and any(need.compute_bytes for need in foretold)
+
+
+def test_graphs_that_appear_with_the_first_text_are_foretold(tiny):
+    """Hybrids have room for 40 nodes a token of the micro-batch, in each of two graphs."""
+    options = EngineOptions(context=5120, ubatch=2560, threads=2)
+    with Engine(tiny("qwen35moe"), options) as engine:
+        graphs = evaluation_bytes(engine.library.c, engine._context)
+        buffers = memory_breakdown(engine.library.c, engine._context)
+        touched = sum(need.context_bytes + need.compute_bytes for need in buffers)
+        before = process_memory().anonymous_bytes
+        engine.prefill([1 + n % 50 for n in range(5000)])
+        grown = process_memory().anonymous_bytes - before
+    assert 0.9 * graphs < grown < graphs + touched + (16 << 20)
+    assert graphs > 2 * 40 * 2560 * 300
 
 
 def test_the_context_grows_with_its_length(tiny):

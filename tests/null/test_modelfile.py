@@ -151,4 +151,4 @@ def test_routers_choose_by_token(tiny: Tiny) -> None:
 
 def test_roles_cover_the_hybrid(model: ModelFile) -> None:
     roles = {tensor.role for tensor in model.tensors}
-    assert roles == set(Role) - {Role.FEED_FORWARD, Role.OTHER}
+    assert roles == set(Role) - {Role.FEED_FORWARD, Role.INDEXER, Role.PROJECTION, Role.OTHER}
