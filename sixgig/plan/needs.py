@@ -19,6 +19,8 @@ MIB = 1 << 20
 PROCESS_BYTES, PROGRAM_BYTES = 38 * MIB, 29 * MIB
 VOCABULARY_ENTRY_BYTES, LAYER_GRAPH_BYTES, RECURRENT_GRAPH_BYTES = 460, 200 << 10, 1400 << 10
 POSITION_BYTES = 56
+# Of the two graphs of an evaluation: a node's place, and how many the engine foresees (llama.cpp's context).
+NODE_BYTES, NODES_PER_TENSOR, RECURRENT_NODES_PER_TOKEN = 424, 8, 40
 # A driver's context and kernels, before anything of ours: as published, not measured here.
 GPU_CONTEXT_BYTES = 320 * MIB
 
@@ -63,6 +65,14 @@ def estimated_process(model: Anatomy, known: tuple[int, int] | None = None) -> P
 def table_bytes(task: Task) -> int:
     """What the engine notes of each position of a context, used or not, besides what it remembers there."""
     return POSITION_BYTES * task.sequences * cells(task)
+
+
+def graph_bytes(model: Anatomy, task: Task) -> int:
+    """What the graphs of an evaluation have room for. An estimate."""
+    nodes = max(1024, NODES_PER_TENSOR * len(model.model.tensors))
+    if any(layer.recurrent for layer in model.layers):
+        nodes = max(RECURRENT_NODES_PER_TOKEN * task.ubatch, 4 * nodes)
+    return 2 * NODE_BYTES * nodes
 
 
 def bookkeeping_bytes(model: Anatomy) -> int:
