@@ -128,7 +128,7 @@ def _header_plan(model: ModelFile, task: Task, plan: MemoryPlan) -> MemoryPlan:
     """The same mode and budget, from the header alone."""
     found, paged = anatomy(model), plan.mode == "paged"
     engine = estimated_engine(found, task, Placement(), paged)
-    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, estimated_process(found))
+    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, estimated_process(found, task))
     return plan_memory(needs, plan.ram_budget_bytes, (plan.mode,))
 
 

@@ -148,6 +148,6 @@ def _smallest(model: ModelFile, options: EngineOptions, paged: bool) -> int:
         engine, kept = estimated_engine(parts, task, Placement(), paged), checkpoint_bytes(parts, task)
     else:
         engine, kept = least_engine(parts, paged), 0
-    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, estimated_process(parts))
+    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, estimated_process(parts, task))
     tiers = serving_tiers(model, options, kept)
     return smallest_budget(needs.with_tiers(tiers), ("paged",) if paged else ("unpaged",))

@@ -15,7 +15,6 @@ from sixgig.plan import (
     anatomy,
     estimated_engine,
     estimated_process,
-    graph_bytes,
     least_engine,
     paged_needs,
     plan_memory,
@@ -60,8 +59,8 @@ def require_context(
     if certain + engine.compute_bytes // 2 <= allowance.ram_bytes:
         return
     itself = now.anonymous_bytes + now.shared_bytes + LIBRARY_BYTES, now.file_bytes + LIBRARY_FILE_BYTES
-    process, noted = estimated_process(parts, itself), table_bytes(task) + graph_bytes(parts, task)
-    process = replace(process, anonymous_bytes=process.anonymous_bytes + noted)
+    process = estimated_process(parts, task, itself)
+    process = replace(process, anonymous_bytes=process.anonymous_bytes + table_bytes(task))
     needs = (paged_needs if paged else unpaged_needs)(model, task, engine, process)
     more = (*beside, Tier("outputs", outputs)) if outputs else beside
     plan_memory(needs.with_tiers(more), allowance.ram_bytes, modes=("paged",) if paged else ("unpaged",))

@@ -55,11 +55,11 @@ class ProcessBytes:
     source: str
 
 
-def estimated_process(model: Anatomy, known: tuple[int, int] | None = None) -> ProcessBytes:
+def estimated_process(model: Anatomy, task: Task, known: tuple[int, int] | None = None) -> ProcessBytes:
     """From `known` (anonymous, file) bytes without any model's bookkeeping, else from constants."""
     anonymous, file = known or (PROCESS_BYTES, PROGRAM_BYTES)
     source = "as in the latest run here" if known else "estimated"
-    return ProcessBytes(anonymous + bookkeeping_bytes(model), file, source)
+    return ProcessBytes(anonymous + bookkeeping_bytes(model) + graph_bytes(model, task), file, source)
 
 
 def table_bytes(task: Task) -> int:

@@ -138,7 +138,7 @@ class Planner:
     ) -> None:
         self.model: Anatomy = anatomy(model)
         self.machine, self.task, self.hits = machine, task, hits
-        self.process = estimated_process(self.model, known_process)
+        self.process = estimated_process(self.model, task, known_process)
         self._figures = figures or self._estimated
         self._lessons = lessons
         self._predictor = Predictor(machine, self.model, task, hits)

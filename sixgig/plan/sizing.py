@@ -58,7 +58,7 @@ def _beside(model: ModelFile, task: Task, size: int, measured: EngineBytes | Non
         if measured is not None
         else estimated_engine(parts, task, Placement(), paged=False)
     )
-    needs = unpaged_needs(scaled, task, engine, estimated_process(parts))
+    needs = unpaged_needs(scaled, task, engine, estimated_process(parts, task))
     plenty = 4 * sum(tier.size_bytes for tier in needs.tiers) + (1 << 40)
     return plan_memory(needs, plenty, modes=("unpaged",)).predicted_peak_bytes - engine.weights_bytes
 

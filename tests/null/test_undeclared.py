@@ -90,7 +90,8 @@ def test_a_header_alone_is_refused_by_name_with_what_works(mixture: ModelFile) -
 
 def test_shrinking_is_planned_with_the_engines_bytes_and_tuning_is_refused(mixture: ModelFile) -> None:
     machine, parts = load_machine("cpu-box-2c-24g"), anatomy(mixture)
-    task, process = Task("shrink", context=256, ubatch=32), estimated_process(anatomy(mixture))
+    task = Task("shrink", context=256, ubatch=32)
+    process = estimated_process(parts, task)
     engine = engine_figures(mixture, task, 2)(Placement(), "paged")
     plan = plan_work(machine, parts, task, process, GIB, engine)
     assert any(tier.size_bytes == engine.compute_bytes for tier in plan.tiers)

@@ -101,7 +101,7 @@ def test_a_vocabulary_for_tests_is_told_aloud(tiny, tmp_path, capsys):
     path = edited(tiny("qwen3", "Q8_0"), tmp_path / "a.gguf", {"tokenizer.ggml.model": "test"})
     model_cards(specs_of(path))
     assert "has a vocabulary for tests" in capsys.readouterr().err
-    assert main(["run", str(path), "-p", "a", "-n", "1", "--ram", "1G", "--context", "256"]) == 0
+    assert main(["run", str(path), "-p", "a", "-n", "1", "--ram", "4G", "--context", "256"]) == 0
     assert "has a vocabulary for tests" in capsys.readouterr().err
 
 

@@ -36,7 +36,7 @@ def plan(source: ModelFile, size: int, ram_bytes: int, task: Task) -> None:
     made = scaled(source, size)
     parts = anatomy(made)
     engine = estimated_engine(parts, task, Placement(), paged=False)
-    needs = unpaged_needs(made, task, engine, estimated_process(parts))
+    needs = unpaged_needs(made, task, engine, estimated_process(parts, task))
     plan_memory(needs, ram_bytes, ("unpaged",))
 
 
