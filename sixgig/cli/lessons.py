@@ -72,7 +72,7 @@ def learn(opened: Opened, pace: Pace, path: Path | None = None) -> None:
 def _record(opened: Opened, machine: str, pace: Pace, share: float, speed: Speed | Absent) -> Record:
     plan, options, counters = opened.plan, opened.engine.options, opened.engine.counters()
     tiers = {tier.name: tier.size_bytes for tier in plan.tiers}
-    predicted_s = (0.0, 0.0)
+    task, predicted_s = Task(context=options.context, ubatch=options.ubatch), (0.0, 0.0)
     if not isinstance(speed, Absent):
         predicted_s = speed.decode_s, speed.prompt_s / pace.prompt_tokens
     return Record(
@@ -86,7 +86,7 @@ def _record(opened: Opened, machine: str, pace: Pace, share: float, speed: Speed
         ubatch=options.ubatch,
         predicted_peak_bytes=plan.predicted_peak_bytes,
         measured_peak_bytes=opened.peak.total_bytes,
-        process_bytes=max(0, tiers["process"] - bookkeeping_bytes(anatomy(opened.model))),
+        process_bytes=max(0, tiers["process"] - bookkeeping_bytes(anatomy(opened.model), task)),
         program_bytes=max(0, tiers["program files"] - KERNEL_FILE_BYTES),
         cache_share=share,
         hit_rate=counters.hit_rate if counters else None,

@@ -59,7 +59,7 @@ def estimated_process(model: Anatomy, task: Task, known: tuple[int, int] | None 
     """From `known` (anonymous, file) bytes without any model's bookkeeping, else from constants."""
     anonymous, file = known or (PROCESS_BYTES, PROGRAM_BYTES)
     source = "as in the latest run here" if known else "estimated"
-    return ProcessBytes(anonymous + bookkeeping_bytes(model) + graph_bytes(model, task), file, source)
+    return ProcessBytes(anonymous + bookkeeping_bytes(model, task), file, source)
 
 
 def table_bytes(task: Task) -> int:
@@ -67,7 +67,7 @@ def table_bytes(task: Task) -> int:
     return POSITION_BYTES * task.sequences * cells(task)
 
 
-def graph_bytes(model: Anatomy, task: Task) -> int:
+def _evaluation_bytes(model: Anatomy, task: Task) -> int:
     """What the graphs of an evaluation have room for. An estimate."""
     nodes = max(1024, NODES_PER_TENSOR * len(model.model.tensors))
     if any(layer.recurrent for layer in model.layers):
@@ -75,11 +75,11 @@ def graph_bytes(model: Anatomy, task: Task) -> int:
     return 2 * NODE_BYTES * nodes
 
 
-def bookkeeping_bytes(model: Anatomy) -> int:
+def bookkeeping_bytes(model: Anatomy, task: Task) -> int:
     """What the engine keeps of a model besides weights: vocabulary and graphs. An estimate."""
     n_recurrent = sum(layer.recurrent for layer in model.layers)
     graphs = LAYER_GRAPH_BYTES * len(model.layers) + RECURRENT_GRAPH_BYTES * n_recurrent
-    return VOCABULARY_ENTRY_BYTES * model.model.n_vocab + graphs
+    return VOCABULARY_ENTRY_BYTES * model.model.n_vocab + graphs + _evaluation_bytes(model, task)
 
 
 def least_engine(model: Anatomy, paged: bool) -> EngineBytes:
