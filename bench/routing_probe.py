@@ -5,36 +5,19 @@ from __future__ import annotations
 import ctypes
 import re
 from collections import defaultdict
-from ctypes import CFUNCTYPE, POINTER, Structure, c_bool, c_char, c_int, c_int32, c_int64, c_size_t, c_void_p
-from typing import Any, ClassVar
+from ctypes import CFUNCTYPE, POINTER, c_bool, c_void_p
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from sixgig.llamacpp.structs import Tensor
 
 CHOSEN = "ffn_moe_topk"
 _I32, _F32 = 26, 0
 
 
-class GgmlTensor(Structure):
-    """The head of struct ggml_tensor (ggml.h, build 11549), name included."""
-
-    _fields_: ClassVar[Any] = [
-        ("type", c_int),
-        ("buffer", c_void_p),
-        ("ne", c_int64 * 4),
-        ("nb", c_size_t * 4),
-        ("op", c_int),
-        ("op_params", c_int32 * 16),
-        ("flags", c_int32),
-        ("src", c_void_p * 10),
-        ("view_src", c_void_p),
-        ("view_offs", c_size_t),
-        ("data", c_void_p),
-        ("name", c_char * 64),
-    ]
-
-
-EVAL_CALLBACK = CFUNCTYPE(c_bool, POINTER(GgmlTensor), c_bool, c_void_p)
+EVAL_CALLBACK = CFUNCTYPE(c_bool, POINTER(Tensor), c_bool, c_void_p)
 
 
 class RoutingProbe:
@@ -60,8 +43,8 @@ class RoutingProbe:
         return True
 
 
-def _rows(tensor: GgmlTensor) -> list[npt.NDArray[Any]]:
+def _rows(tensor: Tensor) -> list[npt.NDArray[Any]]:
     """Copies of a two-dimensional host tensor's rows."""
-    kind: Any = {_I32: c_int32, _F32: ctypes.c_float}[tensor.type]
+    kind: Any = {_I32: ctypes.c_int32, _F32: ctypes.c_float}[tensor.type]
     starts = [tensor.data + row * tensor.nb[1] for row in range(tensor.ne[1])]
     return [np.ctypeslib.as_array(ctypes.cast(s, POINTER(kind)), (tensor.ne[0],)).copy() for s in starts]

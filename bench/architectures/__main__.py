@@ -7,7 +7,6 @@ mixtures' headers are grown to 16 experts and paged. Markdown on stdout, rows wi
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -19,7 +18,7 @@ from typing import Any
 
 from bench.architectures.description import Description, describe
 from bench.architectures.expand import expand, is_mixture, with_prediction
-from bench.architectures.generator import generate
+from bench.architectures.generator import generate, parser
 from bench.architectures.table import show_derived, show_files
 from bench.architectures.trying import DerivedRow, FileRow, try_derived, try_file
 from sixgig.errors import SixgigError
@@ -29,7 +28,7 @@ KINDS = ("Q8_0", "Q4_K")
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser("python -m bench.architectures", __doc__, ("files", "derived")).parse_args(arguments)
     with TemporaryDirectory(prefix="architectures-") as folder:
         try:
             paths = generate(options.files or Path(folder), options.generator)
@@ -84,16 +83,6 @@ def _rows(files: list[FileRow], derived: list[DerivedRow], seconds: float) -> di
         "files": [asdict(row) for row in files],
         "derived": [asdict(row) for row in derived],
     }
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.architectures", description=__doc__)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="files by name, deepseek2-moe say")
-    parser.add_argument("--part", choices=("files", "derived"), help="one of the two tables alone")
-    parser.add_argument("--generator", type=Path, help="a test-llama-archs of the pinned build")
-    parser.add_argument("--files", type=Path, help="a folder with its files; written there where it is empty")
-    parser.add_argument("--json", type=Path, help="write the rows here")
-    return parser
 
 
 if __name__ == "__main__":

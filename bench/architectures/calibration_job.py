@@ -6,7 +6,6 @@ Two windows of token ids stand for the text. An order in JSON on stdin, facts in
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -18,14 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.architectures.job import OPTIONS, REFUSED
+from bench.architectures.job import OPTIONS, answer
 from sixgig.calibration.calibrate import Calibrator, default_samples
 from sixgig.calibration.moments import accumulator_bytes
 from sixgig.cli.scoring import logits_of
 from sixgig.compress.distortion import measure_distortions
 from sixgig.compress.sensitivity import Noise
 from sixgig.compress.types import can_be_quantised
-from sixgig.errors import SixgigError
 from sixgig.evaluate import BaseFile, BaseWriter, Windows, evaluate
 from sixgig.families import Role
 from sixgig.inference.engine import Engine
@@ -37,17 +35,14 @@ OPENED = replace(OPTIONS, context=CONTEXT)
 
 
 def main() -> int:
-    """The status: 0, or REFUSED with why on stderr."""
-    order = json.load(sys.stdin)
-    try:
-        with TemporaryDirectory(prefix="calibrated-") as folder:
-            facts = _facts(open_model(Path(order["path"])), Path(folder))
-    except SixgigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return REFUSED
-    np.savez(order["logits"])
-    print(json.dumps(facts))
-    return 0
+    """As bench.architectures.job.answer()."""
+    return answer({"calibrated": _calibrated})
+
+
+def _calibrated(path: Path, out: Path) -> dict[str, Any]:
+    np.savez(out)
+    with TemporaryDirectory(prefix="calibrated-") as folder:
+        return _facts(open_model(path), Path(folder))
 
 
 def _facts(model: ModelFile, folder: Path) -> dict[str, Any]:

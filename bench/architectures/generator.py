@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,17 @@ from bench.stock_server import GENERATOR, stock_program
 from sixgig.errors import EngineError
 
 SEED = 1  # of its weights: it takes a random one unless told
+
+
+def parser(program: str, description: str, parts: tuple[str, str]) -> argparse.ArgumentParser:
+    """The options of a table over its files."""
+    found = argparse.ArgumentParser(prog=program, description=description)
+    found.add_argument("--only", nargs="+", metavar="NAME", help="files by name, deepseek2-moe say")
+    found.add_argument("--part", choices=parts, help="one of the two alone")
+    found.add_argument("--generator", type=Path, help="a test-llama-archs of the pinned build")
+    found.add_argument("--files", type=Path, help="a folder with its files; written there where it is empty")
+    found.add_argument("--json", type=Path, help="write the rows here")
+    return found
 
 
 def generate(folder: Path, program: Path | None = None) -> list[Path]:

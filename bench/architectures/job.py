@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,19 @@ SHARES = {"one expert": 0.0, "25%": 0.25, "50%": 0.5}
 REFUSED = 3
 
 
+Work = Callable[[Path, Path], dict[str, Any]]  # of a model's path; arrays go to the other, facts come back
+
+
 def main() -> int:
-    """The status: 0, or REFUSED with why on stderr."""
+    """As answer()."""
+    return answer({"stock": _stock, "unpaged": _unpaged, "paged": _paged})
+
+
+def answer(works: Mapping[str, Work]) -> int:
+    """Do what the order on stdin names. The status: 0, or REFUSED with why on stderr."""
     order = json.load(sys.stdin)
-    path, out = Path(order["path"]), Path(order["logits"])
     try:
-        facts = {"stock": _stock, "unpaged": _unpaged, "paged": _paged}[order["work"]](path, out)
+        facts = works[order["work"]](Path(order["path"]), Path(order["logits"]))
     except SixgigError as error:
         print(f"error: {error}", file=sys.stderr)
         return REFUSED

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from bench.architectures.description import write
-from bench.architectures.generator import generate
+from bench.architectures.generator import generate, parser
 from bench.architectures.skipped_models import describe_tiny
 from bench.architectures.skipped_settings import TINY
 from bench.architectures.trying import Outcome, outcome
@@ -33,7 +33,7 @@ from sixgig.modelfile import open_model
 from sixgig.weights.stored import StoredWeights
 
 KINDS = ("Q8_0", "Q4_K")
-LOGITS, EMBEDS = "bench.architectures.job", "bench.architectures.embedding_job"
+LOGITS, EMBEDS = "bench.architectures.job", "bench.architectures.serving_job"
 CALIBRATED = "bench.architectures.calibration_job"
 ORACLE = {LOGITS: "stock", EMBEDS: "plain"}  # what the library alone gives, by the job that asks it
 METADATA: dict[str, object] = {"general.quantization_version": 2}
@@ -76,7 +76,8 @@ class QuantisedRow:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 1 with an exception."""
-    options = _parser().parse_args(arguments)
+    words = parser("python -m bench.architectures.quantised", __doc__, ("generated", "skipped"))
+    options = words.parse_args(arguments)
     rows, calibrated = list[QuantisedRow](), list[CalibratedRow]()
     with TemporaryDirectory(prefix="architectures-") as folder:
         try:
@@ -191,16 +192,6 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float:
     """0 where either holds what is no number."""
     found = float((a * b).sum() / np.sqrt(np.square(a).sum() * np.square(b).sum()))
     return found if np.isfinite(found) else 0.0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.architectures.quantised", description=__doc__)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="files by name, deepseek2-moe say")
-    parser.add_argument("--part", choices=("generated", "skipped"), help="one of the two alone")
-    parser.add_argument("--generator", type=Path, help="a test-llama-archs of the pinned build")
-    parser.add_argument("--files", type=Path, help="a folder with its files; written there where it is empty")
-    parser.add_argument("--json", type=Path, help="write the rows here")
-    return parser
 
 
 if __name__ == "__main__":

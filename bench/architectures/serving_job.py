@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import json
 import os
 import sys
 import tempfile
@@ -20,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.architectures.job import BUDGET_BYTES, REFUSED, SHARES
+from bench.architectures.job import BUDGET_BYTES, SHARES, answer
 from sixgig.engines import EngineProcess, ModelCard, ModelSpec, model_card
 from sixgig.engines.order import EngineOrder
-from sixgig.errors import BudgetError, SixgigError
+from sixgig.errors import BudgetError
 from sixgig.hardware import PeakSampler
 from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.dry_load import dry_load
@@ -44,23 +43,16 @@ Vectors = NDArray[np.float64]
 
 
 def main() -> int:
-    """The status: 0, or REFUSED with why on stderr."""
-    order = json.load(sys.stdin)
-    path, out = Path(order["path"]), Path(order["logits"])
-    works = {
-        "stock": _stock,
-        "served": _served,
-        "paged": _paged,
-        "stock text": _stock_text,
-        "served text": _served_text,
-    }
-    try:
-        facts = works[order["work"]](path, out)
-    except SixgigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return REFUSED
-    print(json.dumps(facts))
-    return 0
+    """As bench.architectures.job.answer()."""
+    return answer(
+        {
+            "stock": _stock,
+            "served": _served,
+            "paged": _paged,
+            "stock text": _stock_text,
+            "served text": _served_text,
+        }
+    )
 
 
 def _stock(path: Path, out: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 
@@ -168,7 +169,10 @@ class Planning:
 
     def _require_tunable(self, model: ModelFile) -> None:
         """ModelFileError, in `sixgig tune`'s words, for tensors or settings that tuning does not compute;
-        UsageError where nothing of it can be adapted."""
+        UsageError where nothing of it can be adapted. Without PyTorch the plan asks the declaration alone.
+        """
+        if find_spec("torch") is None:
+            return
         from sixgig.finetune.adapter import targets  # PyTorch takes seconds
         from sixgig.finetune.net import build_net
 

@@ -5,6 +5,7 @@ generates, if badly: the verbs ask require_text(), which goes by the file, befor
 """
 
 from sixgig.errors import ModelFileError, PurposeError
+from sixgig.families.terms.names import DECODER, ENCODER
 from sixgig.inference.options import EngineOptions
 from sixgig.llamacpp import ModelTraits
 from sixgig.modelfile import ModelFile
@@ -61,7 +62,7 @@ def require_whole(model: ModelFile) -> None:
     if reads_another or numbers.n_prediction_layers == numbers.n_layers:
         what = f"{model.name} is a draft for another model ({model.architecture}): nothing runs it by itself"
         raise PurposeError(what, cure="llama.cpp's llama-server takes it beside that model: --model-draft")
-    if {"enc", "dec"} <= {tensor.name.partition(".")[0] for tensor in model.tensors}:
+    if {ENCODER, DECODER} <= {tensor.name.partition(".")[0] for tensor in model.tensors}:
         raise _translates(model)
 
 

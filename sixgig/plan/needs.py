@@ -19,8 +19,10 @@ MIB = 1 << 20
 PROCESS_BYTES, PROGRAM_BYTES = 38 * MIB, 29 * MIB
 VOCABULARY_ENTRY_BYTES, LAYER_GRAPH_BYTES, RECURRENT_GRAPH_BYTES = 460, 200 << 10, 1400 << 10
 POSITION_BYTES = 56
-# Of the two graphs of an evaluation: a node's place, and how many the engine foresees (llama.cpp's context).
-NODE_BYTES, NODES_PER_TENSOR, RECURRENT_NODES_PER_TOKEN = 424, 8, 40
+# Of a graph of an evaluation: a node's place (ggml's overheads), and how many llama.cpp's context foresees;
+# of some recurrent architectures as many as stand behind.
+NODE_BYTES, FEWEST_NODES, NODES_PER_TENSOR = 424, 1024, 8
+RECURRENT_NODES_PER_TENSOR, RECURRENT_NODES_PER_TOKEN = 32, 40
 # A driver's context and kernels, before anything of ours: as published, not measured here.
 GPU_CONTEXT_BYTES = 320 * MIB
 
@@ -68,11 +70,14 @@ def table_bytes(task: Task) -> int:
 
 
 def _evaluation_bytes(model: Anatomy, task: Task) -> int:
-    """What the graphs of an evaluation have room for. An estimate."""
-    nodes = max(1024, NODES_PER_TENSOR * len(model.model.tensors))
+    """What the two graphs of an evaluation have room for. An estimate."""
+    n_tensors = len(model.model.tensors)
+    n_nodes = max(FEWEST_NODES, NODES_PER_TENSOR * n_tensors)
     if any(layer.recurrent for layer in model.layers):
-        nodes = max(RECURRENT_NODES_PER_TOKEN * task.ubatch, 4 * nodes)
-    return 2 * NODE_BYTES * nodes
+        n_nodes = max(
+            n_nodes, RECURRENT_NODES_PER_TENSOR * n_tensors, RECURRENT_NODES_PER_TOKEN * task.ubatch
+        )
+    return 2 * NODE_BYTES * n_nodes
 
 
 def bookkeeping_bytes(model: Anatomy, task: Task) -> int:

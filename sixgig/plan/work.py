@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from sixgig.errors import BudgetError, ModelFileError
+from sixgig.errors import BudgetError
+from sixgig.families import blocks
 from sixgig.hardware import Absent, Machine
 from sixgig.plan.anatomy import Anatomy
 from sixgig.plan.budget import STEP_BYTES, Tier, margin_for
@@ -94,12 +95,7 @@ def plan_work(
 
 
 def _tuning(machine: Machine, model: Anatomy, task: Task, process: ProcessBytes, ram_bytes: int) -> WorkPlan:
-    if not model.model.family.declared:
-        what = f"{model.model.name} cannot be tuned"
-        numbers = f"sixgig has no declaration of {model.model.architecture[:40]!r}"
-        raise ModelFileError(
-            what, numbers, "what generates text runs, serves, is scored and shrunk whatever its architecture"
-        )
+    blocks(model.model.architecture)  # refuses what has none
     process = replace(process, anonymous_bytes=process.anonymous_bytes + TORCH_BYTES)
     batch = Batch(task.tune_tokens, task.micro_tokens, adapter_weights(model, task.rank))
     plan = plan_tuning(model, batch, process, ram_bytes)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,15 @@ def test_a_file_that_tune_refuses_has_no_plan_of_it(
     status, out, err = plan(str(path), "--task", "tune", "--machine", OLD_CARD)
     assert (status, out, err) == (1, "", f"error: {refused.value}\n")
     assert plan(str(source), "--task", "tune", "--machine", OLD_CARD)[0] == 0
+
+
+def test_without_pytorch_tuning_is_planned_by_the_declaration(
+    plan: Run, tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert plan(str(tiny("qwen3", "Q8_0")), "--task", "tune", "--machine", OLD_CARD)[0] == 0
+    status, _, err = plan(str(tiny("gpt-oss", "Q8_0")), "--task", "tune", "--machine", OLD_CARD)
+    assert (status, "architecture gpt-oss cannot be tuned" in err) == (1, True)
 
 
 @pytest.mark.usefixtures("here")

@@ -95,7 +95,9 @@ def test_shrinking_is_planned_with_the_engines_bytes_and_tuning_is_refused(mixtu
     engine = engine_figures(mixture, task, 2)(Placement(), "paged")
     plan = plan_work(machine, parts, task, process, GIB, engine)
     assert any(tier.size_bytes == engine.compute_bytes for tier in plan.tiers)
-    with pytest.raises(ModelFileError, match=r"cannot be tuned; .*'mellum'"):
+    with pytest.raises(
+        ModelFileError, match="architecture mellum cannot be tuned: no declaration of its blocks"
+    ):
         plan_work(machine, parts, replace(task, kind="tune"), process, GIB)
 
 

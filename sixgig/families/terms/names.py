@@ -16,6 +16,7 @@ DELTA_BETA, DELTA_ALPHA, DELTA_STEP, DELTA_DECAY = "ssm_beta", "ssm_alpha", "ssm
 ROUTER, SHARED_GATE = "ffn_gate_inp", "ffn_gate_inp_shexp"
 # Matrices, and tensors that are called like some, which llama.cpp's kernels read in float32 only.
 ALWAYS_F32 = ("norm", ROUTER, SHARED_GATE, DELTA_CONVOLUTION, "shortconv.conv")
+ENCODER, DECODER = "enc", "dec"  # what the names of two stacks of layers begin with
 _LAYERS, _KINDS = "blk.", (".weight", ".bias", ".input_scale", ".scale")
 
 
