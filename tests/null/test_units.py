@@ -4,7 +4,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sixgig.errors import UsageError
@@ -91,10 +91,12 @@ def test_any_text_is_a_size_or_refused(text: str) -> None:
 
 
 @given(st.integers(0, 2**62))
+@example(1111)  # "1.08 KiB", half a hundredth too little, and then rounded down
 def test_written_size_reads_back_within_half_a_percent(size_bytes: int) -> None:
-    assert parse_size(format_bytes(size_bytes).replace("PiB", "KiB")) * (
-        1024**4 if "PiB" in format_bytes(size_bytes) else 1
-    ) == pytest.approx(size_bytes, rel=0.005, abs=1)
+    """And the byte that reading rounds down by."""
+    text = format_bytes(size_bytes)
+    back = parse_size(text.replace("PiB", "KiB")) * (1024**4 if "PiB" in text else 1)
+    assert abs(back - size_bytes) <= max(0.005 * size_bytes, 1) + 1
 
 
 def test_formats() -> None:
