@@ -20,9 +20,9 @@ from bench.cgroup import drop_caches
 from bench.synthetic.shape import PRESETS
 from bench.synthetic.writer import write_model
 from bench.tokens import stream_for
-from sixgig.cli.machines import this_machine
 from sixgig.inference import EngineOptions
 from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.jobs.machines import this_machine
 from sixgig.units import format_bytes, format_seconds, parse_size
 
 ENLARGED = {"n_layers": 8, "width": 1024, "n_experts": 32, "expert_width": 768, "n_used": 4}

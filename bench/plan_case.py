@@ -17,15 +17,15 @@ from typing import Any
 
 import sixgig.cli.session  # noqa: F401 (the program as people run it)
 from bench.tokens import stream_for
-from sixgig.cli.lessons import Pace, learn
-from sixgig.cli.machines import known_machine
-from sixgig.cli.opening import Opened
 from sixgig.errors import SixgigError
 from sixgig.hardware import Absent, Machine, PeakSampler
 from sixgig.hardware.conditions import Watch
 from sixgig.inference import EngineOptions
 from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.inference.history import past_runs
+from sixgig.jobs.lessons import Pace, learn
+from sixgig.jobs.machines import known_machine
+from sixgig.jobs.opening import Opened
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.plan import (
     PUBLISHED,

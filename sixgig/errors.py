@@ -13,6 +13,7 @@
     ├── LedgerError      the ledger cannot be opened, read or written (sixgig.ledger)
     ├── ServingError     a request cannot be served now
     │   └── EngineLostError   the process that served it has ended
+    ├── Cancelled        a job was told to end (sixgig.jobs)
     └── UsageError       asked wrongly: exit status 2, unless the system caused it; of all others 1
 
 Each message says what is wrong, gives the numbers, and names the cure.
@@ -66,6 +67,10 @@ class ServingError(SixgigError):
 
 class EngineLostError(ServingError):
     """The engine process that was serving has ended; ``numbers`` says how."""
+
+
+class Cancelled(SixgigError):
+    """A job was told to end, and did."""
 
 
 class UsageError(SixgigError):

@@ -71,14 +71,17 @@ def bench(
     are those measured with --text.
     """
     from sixgig.cli.benchmark import Benchmark
-    from sixgig.cli.opening import Opening, at_least, find_model, paging_options
+    from sixgig.cli.parameters import budget_bytes, paging_options, size_bytes
     from sixgig.cli.report import write_json
+    from sixgig.cli.reporter import TerminalReporter
     from sixgig.inference.sampling import MAX_SEED
+    from sixgig.jobs.opening import Opening, at_least, find_model
 
     at_least(0, "--seed", seed, MAX_SEED)
     count = at_least(1, "--prompt-tokens", prompt_tokens) + at_least(1, "--tokens", tokens)
     paging = paging_options(always_page, policy, no_read_ahead)
-    opening = Opening(find_model(model), ram, vram, count, threads, ubatch, paging)
+    found = find_model(model, TerminalReporter())
+    opening = Opening(found, budget_bytes(ram), size_bytes(vram) or 0, count, threads, ubatch, paging)
     benchmark = Benchmark(opening, prompt_tokens, count, Path(text) if text else None, seed)
     benchmark.run()
     if json:

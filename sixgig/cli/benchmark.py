@@ -11,8 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from sixgig.cli.console import PromptBar
-from sixgig.cli.lessons import Pace, learn
-from sixgig.cli.measuring import (
+from sixgig.cli.report import facts, memory_words
+from sixgig.cli.reporter import TerminalReporter
+from sixgig.cli.tables import show_table
+from sixgig.hardware import Absent, Bandwidth, usable_cores
+from sixgig.jobs.lessons import Pace, learn
+from sixgig.jobs.measuring import (
     Phase,
     limit_of,
     measure_disk,
@@ -20,11 +24,8 @@ from sixgig.cli.measuring import (
     measure_phases,
     traffic,
 )
-from sixgig.cli.opening import Opened, Opening
-from sixgig.cli.report import facts, memory_words
-from sixgig.cli.tables import show_table
-from sixgig.cli.tokens import drawn_tokens, read_text, text_tokens
-from sixgig.hardware import Absent, Bandwidth, usable_cores
+from sixgig.jobs.opening import Opened, Opening
+from sixgig.jobs.texts import drawn_tokens, read_text, text_tokens
 from sixgig.pager.pager import Counters
 from sixgig.plan import MemoryPlan
 from sixgig.units import format_bytes, format_rate, format_seconds
@@ -41,7 +42,7 @@ class Benchmark:
 
     def __init__(self, opening: Opening, n_prompt: int, count: int, text: Path | None, seed: int) -> None:
         self._opening, self._n_prompt, self._count = opening, n_prompt, count
-        self._seed, self._text = seed, read_text(text) if text else None
+        self._seed, self._text = seed, read_text(text, TerminalReporter()) if text else None
         self._source = str(text) if text else f"seed {seed}"
         self.disk: Bandwidth | None = None
 
@@ -51,7 +52,7 @@ class Benchmark:
         Memory's while no model is loaded, so that its arrays are never held together with it.
         """
         self.memory = self._measured_memory()
-        with self._opening.open(self._on_plan) as self.opened:
+        with self._opening.open(TerminalReporter(), self._on_plan) as self.opened:
             engine = self.opened.engine
             with PromptBar("measuring", begins=True) as bar:
                 self.prefill, self.decode = measure_phases(engine, self._tokens(), self._n_prompt, bar)
@@ -64,7 +65,7 @@ class Benchmark:
 
     def _measured_memory(self) -> Bandwidth:
         return measure_memory(
-            self._opening.thread_count or usable_cores().performance, self._opening.ram_bytes
+            self._opening.thread_count or usable_cores().performance, self._opening.budget_bytes
         )
 
     def _on_plan(self, plan: MemoryPlan) -> None:

@@ -11,12 +11,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from sixgig.cli.opening import Opened, Opening, find_model
 from sixgig.cli.report import GB, facts
 from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import harmless, say
 from sixgig.inference import Generation, Sampler, SamplingOptions, abort_on_interrupt, generate
 from sixgig.inference.budget import PagingOptions
+from sixgig.jobs.opening import Opened, Opening, find_model
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import Counters
 from sixgig.plan import MemoryPlan, footprint
@@ -67,7 +67,7 @@ class Comparison:
     whole: Run
 
     def __init__(self) -> None:
-        self.model = find_model(None, quiet=True)
+        self.model = find_model(None)
 
     def run(self) -> None:
         """Paged first, so that its memory owes nothing to the other."""
@@ -79,7 +79,7 @@ class Comparison:
     def _once(self, words: str, paging: PagingOptions) -> Run:
         say(f"running the demo model {words} ...")
         opening = Opening(self.model, context=CONTEXT, paging=paging, extra_buffers=False)
-        with opening.open(quiet=True) as opened:
+        with opening.open() as opened:
             engine = opened.engine
             prompt = engine.vocabulary.prompt(PROMPT)
             sampler = Sampler(engine, SamplingOptions(temperature=0))

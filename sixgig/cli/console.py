@@ -125,7 +125,7 @@ class _RateColumn(ProgressColumn):
 class LoadingBar:
     """Bytes of weights read so far. Call it with the fraction loaded; a context manager."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, size_bytes: int) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -136,14 +136,9 @@ class LoadingBar:
             transient=True,
             disable=is_quiet() or not console.is_terminal,
         )
-        self._task = self._progress.add_task(label, total=None, start=False)
-        self._size_bytes = 0
-        self._lines = None if console.is_terminal else LogLines(label, words=self._bytes)
-
-    def expect(self, size_bytes: int) -> None:
-        """How much there is to read in all."""
+        self._task = self._progress.add_task(label, total=size_bytes, start=False)
         self._size_bytes = size_bytes
-        self._progress.update(self._task, total=size_bytes)
+        self._lines = None if console.is_terminal else LogLines(label, words=self._bytes)
 
     def __call__(self, fraction: float) -> None:
         """Move the bar, which appears with the first call."""
@@ -158,8 +153,6 @@ class LoadingBar:
             self._progress.stop()
 
     def _bytes(self, fraction: float) -> str:
-        if not self._size_bytes:
-            return "nothing read yet"
         return f"{format_bytes(fraction * self._size_bytes)} of {format_bytes(self._size_bytes)}"
 
     def __enter__(self) -> Self:

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sixgig import __version__
-from sixgig.cli.findings import Finding
-from sixgig.cli.machines import Survey
 from sixgig.cli.terminal import harmless
 from sixgig.hardware import Absent, Disk, Gpu, Kernels, Machine, machine_document
+from sixgig.jobs.findings import Finding
+from sixgig.jobs.machines import Survey
 from sixgig.units import format_bytes, format_rate
 
 _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}

@@ -49,13 +49,14 @@ def doctor(
     the same.
     """
     from sixgig.cli.diagnosis import diagnosis_document, show_diagnosis
-    from sixgig.cli.findings import Finding, findings
-    from sixgig.cli.machines import survey
     from sixgig.cli.report import write_json
+    from sixgig.cli.reporter import TerminalReporter
     from sixgig.cli.terminal import say
     from sixgig.hardware import disturbances, save_machine
+    from sixgig.jobs.findings import Finding, findings
+    from sixgig.jobs.machines import survey
 
-    seen = survey(_existing(disk), again)
+    seen = survey(_existing(disk), again, TerminalReporter())
     cure = "sixgig doctor --again, when nothing else runs"
     notes = (Finding("machine", "note", line, cure) for line in disturbances(seen.machine))
     found = (*findings(seen.machine, seen.engine), *notes)

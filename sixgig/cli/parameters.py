@@ -1,12 +1,18 @@
-"""Options that several verbs share: their names, types and help."""
+"""Options that several verbs share: their names, types and help, and what their values say."""
+
+from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sixgig.cli.terminal import Verbosity, choose_verbosity
 from sixgig.errors import UsageError
+from sixgig.units import parse_memory, parse_size
+
+if TYPE_CHECKING:
+    from sixgig.inference.budget import PagingOptions
 
 
 class Policy(StrEnum):
@@ -112,3 +118,22 @@ Verbose = Annotated[
         "-v", "--verbose", callback=_raise_voice, is_eager=True, help="Tell memory use by use, on stderr."
     ),
 ]
+
+
+def budget_bytes(ram: str | None) -> int | None:
+    """What --ram says; None where it was not given. Raises UsageError."""
+    return None if ram is None else parse_memory(ram)
+
+
+def size_bytes(size: str | None) -> int | None:
+    """What --vram or --size says; None where it was not given. Raises UsageError."""
+    return None if size is None else parse_size(size)
+
+
+def paging_options(always: bool, policy: Policy, no_read_ahead: bool) -> PagingOptions:
+    """The paging that the shared options ask for."""
+    from sixgig.inference.budget import PagingOptions
+    from sixgig.pager.pager import CachePolicy
+
+    policies = {Policy.LRU: CachePolicy.LRU, Policy.DECAYED: CachePolicy.DECAYED_FREQUENCY}
+    return PagingOptions(always=always, policy=policies[policy], read_ahead=not no_read_ahead)

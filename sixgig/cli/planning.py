@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 
-from sixgig.cli.opening import DEFAULT_CONTEXT, at_least, demo_path
 from sixgig.cli.terminal import warn
 from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError, UsageError
 from sixgig.hardware import Absent, Machine, disturbances
 from sixgig.inference.history import past_runs
 from sixgig.inference.options import MAX_CONTEXT
 from sixgig.inference.purpose import require_text, require_whole
+from sixgig.jobs.opening import DEFAULT_CONTEXT, at_least, demo_path
 from sixgig.modelfile import ModelFile, Offer, OpenedOffer, offers, open_all
 from sixgig.plan import (
     PUBLISHED,
@@ -280,10 +280,13 @@ class Planning:
 def _machine(name: str | None, model: str | None) -> Machine:
     """The one named; else this one, with the disk that `model` lies on."""
     if name is None:
-        from sixgig.cli.machines import this_machine
+        from sixgig.jobs.machines import this_machine
 
         path = Path(model or demo_path()).expanduser()
-        return this_machine(path if path.is_dir() else path.parent if path.is_file() else None)
+        from sixgig.cli.reporter import TerminalReporter
+
+        folder = path if path.is_dir() else path.parent if path.is_file() else None
+        return this_machine(folder, reporter=TerminalReporter())
     from sixgig.hardware import load_machine
 
     return load_machine(name)

@@ -17,9 +17,9 @@ from sixgig.plan import MemoryPlan
 from sixgig.units import format_bytes
 
 if TYPE_CHECKING:
-    from sixgig.cli.opening import Opened
     from sixgig.cli.session import Session
     from sixgig.inference import Generation
+    from sixgig.jobs.opening import Opened
 
 GB = 1e9
 

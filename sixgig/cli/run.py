@@ -125,17 +125,29 @@ def run(
     if json and prompt is None:
         raise UsageError("--json writes one document and cannot chat", cure="give a prompt with -p")
     text = _prompt(prompt)
-    from sixgig.cli.opening import Opening, find_adapter, find_model, paging_options
+    from sixgig.cli.parameters import budget_bytes, paging_options, size_bytes
     from sixgig.cli.report import closing_lines, run_document, warnings, write_json
+    from sixgig.cli.reporter import TerminalReporter
     from sixgig.cli.session import Asked, Session
     from sixgig.cli.terminal import say, warn
+    from sixgig.jobs.opening import Opening, find_adapter, find_model
 
     asked = Asked.of(model, text, raw, max_tokens, temperature=temperature, seed=seed)
     paging = paging_options(always_page, policy, no_read_ahead)
-    found = find_model(model)
+    found = find_model(model, TerminalReporter())
     lora = find_adapter(adapter, found)
     chats = text is None
-    opening = Opening(found, ram, vram, context, threads, ubatch, paging, adapter=lora, checkpoint=chats)
+    opening = Opening(
+        found,
+        budget_bytes(ram),
+        size_bytes(vram) or 0,
+        context,
+        threads,
+        ubatch,
+        paging,
+        adapter=lora,
+        checkpoint=chats,
+    )
     session = Session(opening, asked, trace)
     session.run(stream=not json)
     for line in warnings(session):

@@ -90,13 +90,14 @@ def score(
     too. Files of stored log-probabilities are its --kl-divergence-base files, either way. Reference and
     model are opened one after another, each within --ram. An adapter changes the model, never the reference.
     """
-    from sixgig.cli.opening import find_adapter, find_model
     from sixgig.cli.report import write_json
+    from sixgig.cli.reporter import TerminalReporter
     from sixgig.cli.score_tables import score_document, show_score
     from sixgig.cli.scoring import Request, Scoring
+    from sixgig.jobs.opening import find_adapter, find_model
 
     request = Request(reference, text, save_reference, windows, context, ram, vram, threads, ubatch)
-    found = find_model(model)
+    found = find_model(model, TerminalReporter())
     scoring = Scoring(found, request, find_adapter(adapter, found))
     with saving_at_signals():
         scoring.run()

@@ -11,10 +11,9 @@ from math import ceil
 from pathlib import Path
 
 from sixgig.cli.console import PromptBar
-from sixgig.cli.opening import Opened, Opening, at_least, find_model
-from sixgig.cli.references import reference_cache, require_disk, require_place
+from sixgig.cli.parameters import budget_bytes, size_bytes
+from sixgig.cli.reporter import TerminalReporter
 from sixgig.cli.terminal import say, warn
-from sixgig.cli.tokens import tell_of_data
 from sixgig.compress.types import quantised_types
 from sixgig.errors import ModelFileError, UsageError
 from sixgig.evaluate import (
@@ -34,6 +33,9 @@ from sixgig.evaluate.log_probabilities import Logits
 from sixgig.evaluate.windows import SHORTEST
 from sixgig.inference import Adapter, Engine, Vocabulary, abort_on_interrupt
 from sixgig.inference.room import allowed
+from sixgig.jobs.opening import Opened, Opening, at_least, find_model
+from sixgig.jobs.references import reference_cache, require_disk, require_place
+from sixgig.jobs.texts import read_text
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import Counters
 from sixgig.units import format_bytes, parse_memory
@@ -99,7 +101,7 @@ class Scoring:
 
     def __init__(self, model: ModelFile, request: Request, adapter: Adapter | None = None) -> None:
         self.model, self._request, self._adapter, self.notices = model, request, adapter, []
-        self._text = None if request.text is None else read_text(Path(request.text))
+        self._text = None if request.text is None else read_text(Path(request.text), TerminalReporter())
 
     def run(self) -> None:
         """The reference's log-probabilities, then the model's score against them.
@@ -128,7 +130,8 @@ class Scoring:
         with BaseFile(self.base_path) as base:
             self._require_context(base)
             base.check_vocabulary(self.model.n_vocab)
-            with self._opening(self.model, base.shape.context, self._adapter).open() as self.opened:
+            opening = self._opening(self.model, base.shape.context, self._adapter)
+            with opening.open(TerminalReporter()) as self.opened:
                 vocabulary = self.opened.engine.vocabulary
                 self.windows = self._windows(vocabulary, base)
                 self.score = _evaluate(self.opened, self.windows, base=base)
@@ -137,14 +140,14 @@ class Scoring:
     def _run_alone(self) -> None:
         save = self._request.save_reference
         context = self._request.context or DEFAULT_CONTEXT
-        with self._opening(self.model, context, self._adapter).open() as self.opened:
+        with self._opening(self.model, context, self._adapter).open(TerminalReporter()) as self.opened:
             self.windows = self._windows(self.opened.engine.vocabulary)
             self.score = self._kept(self.opened, self.windows, Path(save) if save else None)
             self.counters = self.opened.engine.counters()
 
     def _reference_file(self, name: str) -> Path:
         """The reference model's base file: from the cache, or made now."""
-        model, request, cache = find_model(name), self._request, reference_cache()
+        model, request, cache = find_model(name, TerminalReporter()), self._request, reference_cache()
         if words := quantised_words(f"the reference {model.name}", quantised_types(model)):
             self._note(words)
         if model.n_vocab != self.model.n_vocab:
@@ -163,7 +166,7 @@ class Scoring:
         return made
 
     def _made(self, model: ModelFile, context: int, path: Path) -> Path:
-        with self._opening(model, context).open() as self.reference:
+        with self._opening(model, context).open(TerminalReporter()) as self.reference:
             self._kept(self.reference, self._windows(self.reference.engine.vocabulary), path)
         return path
 
@@ -203,8 +206,8 @@ class Scoring:
         ubatch = min(request.ubatch or fitting_ubatch(context, model.n_vocab, budget), context)
         return Opening(
             model,
-            request.ram,
-            request.vram,
+            budget_bytes(request.ram),
+            size_bytes(request.vram) or 0,
             context,
             request.threads,
             ubatch,
@@ -234,18 +237,6 @@ def fitting_ubatch(context: int, n_vocab: int, ram_bytes: int) -> int:
     while ubatch > FEWEST_UBATCH and 3 * 4 * ubatch * n_vocab * LOGITS_SHARE > ram_bytes:
         ubatch //= 2
     return ubatch
-
-
-def read_text(path: Path) -> str:
-    """As llama.cpp's tools read it: line ends untouched, less one newline at the end. Raises UsageError."""
-    try:
-        raw = path.read_bytes()
-        tell_of_data(path, raw)
-        return raw.decode().removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text", f"byte {error.start}", "convert it") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {path}", str(error.strerror), "name a text file") from error
 
 
 def _evaluate(

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sixgig.cli.opening import DEMO_MODEL, demo_path
 from sixgig.cli.terminal import say, warn, warn_line
 from sixgig.engines import ModelCard, ModelSpec, model_card
 from sixgig.errors import ModelFileError, SixgigError, UsageError
+from sixgig.jobs.opening import DEMO_MODEL, demo_path
 from sixgig.modelfile import offers, resolve
 from sixgig.modelfile.listing import is_reference, reference
 from sixgig.modelfile.names import is_gguf, last_piece, model_name

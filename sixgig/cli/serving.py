@@ -140,8 +140,8 @@ class Serving:
         """A file that describes this machine's GPUs, where one is to be used."""
         if not self.settings.server.vram_bytes:
             return None
-        from sixgig.cli.machines import gpu_machine
         from sixgig.hardware import save_machine
+        from sixgig.jobs.machines import gpu_machine
 
         path = folder / "machine.json"
         save_machine(gpu_machine(self.specs[0].path.parent), path)

@@ -10,8 +10,7 @@ from typing import Any
 
 from sixgig.cli.chatting import Chat
 from sixgig.cli.console import PromptBar
-from sixgig.cli.lessons import Pace, learn
-from sixgig.cli.opening import Opened, Opening, at_least
+from sixgig.cli.reporter import TerminalReporter
 from sixgig.cli.terminal import Thinking, say, warn, write
 from sixgig.errors import UsageError
 from sixgig.inference import (
@@ -25,6 +24,8 @@ from sixgig.inference import (
     abort_on_interrupt,
 )
 from sixgig.inference.file_sampling import FileSampling, file_sampling
+from sixgig.jobs.lessons import Pace, learn
+from sixgig.jobs.opening import Opened, Opening, at_least
 from sixgig.pager.trace import open_for_writing
 from sixgig.plan import MemoryPlan
 
@@ -80,7 +81,7 @@ class Session:
 
     def run(self, stream: bool = True) -> None:
         """Open, then answer or chat; `stream` writes text to stdout as it comes."""
-        with self.opening.open(self._check) as self.opened, self._tracing():
+        with self.opening.open(TerminalReporter(), self._check) as self.opened, self._tracing():
             answering = self._answering(self.opened.engine)
             self.sampling = self._sampling(self.opened.engine)
             sampler = Sampler(self.opened.engine, self.sampling.options)

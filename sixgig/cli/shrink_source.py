@@ -8,11 +8,12 @@ from pathlib import Path
 
 from sixgig.checkpoint import checkpoint_digest, is_checkpoint
 from sixgig.cli.console import PromptBar
-from sixgig.cli.opening import fetched
+from sixgig.cli.reporter import TerminalReporter
 from sixgig.cli.terminal import say, warn_line
 from sixgig.compress.workfolder import WorkPlaces, place_name, taken_bytes
 from sixgig.errors import ModelFileError
 from sixgig.inference.converting import convert_checked
+from sixgig.jobs.opening import fetched
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.units import format_bytes
@@ -41,7 +42,7 @@ def open_source(name: str, places: WorkPlaces, is_kept: bool) -> Source:
         place = _place(places, title, digest, is_kept)
         model = _converted(path, place / f"{title}.gguf", digest)
     else:
-        model = open_model(fetched(name))
+        model = open_model(fetched(name, TerminalReporter()))
         digest = model_digest(model)
         place = _place(places, model.parts[0].stem, digest, is_kept)
     if not model.n_vocab:

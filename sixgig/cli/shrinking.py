@@ -11,10 +11,10 @@ from pathlib import Path
 
 from sixgig import __version__
 from sixgig.cli.console import PromptBar
-from sixgig.cli.machines import WHEEL
-from sixgig.cli.opening import DEFAULT_CONTEXT, Opened, Opening
+from sixgig.cli.parameters import budget_bytes
 from sixgig.cli.picture import draw, require_drawable
-from sixgig.cli.scoring import fitting_ubatch, logits_of, quantised_words, read_text, text_begin
+from sixgig.cli.reporter import TerminalReporter
+from sixgig.cli.scoring import fitting_ubatch, logits_of, quantised_words, text_begin
 from sixgig.cli.shrink_source import FINDINGS, open_source, require_same
 from sixgig.cli.terminal import say, warn
 from sixgig.compress.engines import OpenModel
@@ -30,6 +30,9 @@ from sixgig.inference import Engine, Watcher, abort_on_interrupt
 from sixgig.inference.dry_load import engine_figures
 from sixgig.inference.purpose import require_text, require_vocabulary
 from sixgig.inference.room import allowed
+from sixgig.jobs.machines import WHEEL
+from sixgig.jobs.opening import DEFAULT_CONTEXT, Opened, Opening
+from sixgig.jobs.texts import read_text
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.imatrix import write_imatrix
 from sixgig.plan import Budgets, Placement, Task
@@ -78,8 +81,8 @@ class Shrinking:
         request = self.request
         out = request.output.absolute()
         _require_sense(request)
-        text = read_text(request.text)
-        held_out = None if request.held_out is None else read_text(request.held_out)
+        text = read_text(request.text, TerminalReporter())
+        held_out = None if request.held_out is None else read_text(request.held_out, TerminalReporter())
         with PromptBar("looking for passages that recur"):
             texts = divide(text, held_out)
         self._note(texts.notices)
@@ -182,8 +185,8 @@ class BudgetedEngines:
         ubatch = fitting_ubatch(context, model.n_vocab, self.ram_bytes)
         opening = Opening(
             model,
-            self._ram,
-            None,
+            budget_bytes(self._ram),
+            0,
             context,
             self._threads,
             ubatch,
@@ -192,7 +195,7 @@ class BudgetedEngines:
             beside_bytes=beside_bytes + 2 * 4 * ubatch * model.n_vocab,
             observe=observe,
         )
-        with opening.open(quiet=True) as opened, abort_on_interrupt(opened.engine):
+        with opening.open() as opened, abort_on_interrupt(opened.engine):
             yield _Open(opened)
 
     def fits(self, model: ModelFile) -> bool:

@@ -15,10 +15,10 @@ from sixgig.atomic import replace_file
 from sixgig.checkpoint.peft import write_peft
 from sixgig.cli.console import PromptBar
 from sixgig.cli.loss_picture import draw_losses
-from sixgig.cli.opening import ADAPTER
 from sixgig.compress.merge import merge
 from sixgig.errors import BudgetError, UsageError
 from sixgig.finetune.state import Progress, State, load_state
+from sixgig.jobs.opening import ADAPTER
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.lora import Lora, write_lora
 from sixgig.units import counted, format_bytes

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from sixgig.cli.console import PromptBar
-from sixgig.cli.opening import fetched
+from sixgig.cli.reporter import TerminalReporter
 from sixgig.cli.terminal import say, say_plan, warn
 from sixgig.cli.tune_bar import TuningBar
 from sixgig.cli.tune_documents import Documents, read_documents
@@ -34,6 +34,7 @@ from sixgig.finetune.verdict import Outcome, Verdict, judge
 from sixgig.hardware import Peak, PeakSampler, process_memory, usable_cores
 from sixgig.hardware.memory import give_back
 from sixgig.inference.room import LIBRARY_BYTES, LIBRARY_FILE_BYTES, allowed
+from sixgig.jobs.opening import fetched
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.modelfile.lora import merged_adapters
@@ -72,7 +73,7 @@ class Tuning:
     def run(self) -> None:
         """Everything, from the options to the files."""
         device_of(self.request.vram_bytes)
-        self.model = open_model(fetched(self.request.model))
+        self.model = open_model(fetched(self.request.model, TerminalReporter()))
         net = build_net(self.model, self.request.context)
         wanted = targets(self.model, self.request.parts)
         self._require_trained_length()

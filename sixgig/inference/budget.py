@@ -125,12 +125,10 @@ def open_engine(
         beside=beside,
     )
     try:
-        engine = _load(arrangement, progress, observe)
+        return load(arrangement, progress, observe)
     except BaseException:
         arrangement.close()
         raise
-    engine.plan, engine.pager = arrangement.plan, arrangement.pager
-    return engine
 
 
 def arrange(
@@ -283,8 +281,13 @@ def _advising(progress: Progress | None) -> Progress:
     return report
 
 
-def _load(arrangement: Arrangement, progress: Progress | None, observe: Watcher | None) -> BudgetedEngine:
-    """The engine with its weights, through a stream that passes over experts which are paged."""
+def load(
+    arrangement: Arrangement, progress: Progress | None = None, observe: Watcher | None = None
+) -> BudgetedEngine:
+    """The engine with its weights, through a stream that passes over experts which are paged.
+
+    It closes the arrangement with itself; where loading fails, that is the caller's. Raises as Engine does.
+    """
     pager = arrangement.pager
     stream = ModelStream(arrangement.model, page=pager is not None)
 
@@ -310,6 +313,7 @@ def _load(arrangement: Arrangement, progress: Progress | None, observe: Watcher 
             )
     finally:
         stream.close()
+    engine.plan, engine.pager = arrangement.plan, pager
     give_back()
     return engine
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from gguf import GGUFWriter
 
-from sixgig.cli import machines
 from sixgig.cli.main import main
 from sixgig.engines import EngineProcess
 from sixgig.errors import ModelFileError
@@ -20,6 +19,7 @@ from sixgig.hardware import load_machine
 from sixgig.inference import EngineOptions, trial
 from sixgig.inference.budget import open_engine
 from sixgig.inference.tokenizer import open_tokenizer
+from sixgig.jobs import machines
 from sixgig.modelfile import open_model
 from tests.serve.engine_processes import order
 from tests.serve.loops import in_loop
@@ -142,7 +142,7 @@ def test_plan_tells_the_bad_file_of_a_folder_and_goes_on_with_the_others(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(machines, "this_machine", lambda *_: load_machine("cpu-box-2c-24g"))
+    monkeypatch.setattr(machines, "this_machine", lambda *_, **__: load_machine("cpu-box-2c-24g"))
     good = tmp_path / "good.gguf"
     good.write_bytes(tiny("qwen3", "Q8_0", n_layers=1).read_bytes())
     monkeypatch.setattr(sheet, "add_vocabulary", FATAL["a token twice"][0])

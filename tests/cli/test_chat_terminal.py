@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from sixgig.cli.opening import demo_path
+from sixgig.jobs.opening import demo_path
 from tests.cli.terminal import PATIENCE_S, Terminal, start
 
 OPTIONS = ("--temperature", "0", "--threads", "1")

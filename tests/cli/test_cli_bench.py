@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from sixgig.cli import measuring
 from sixgig.cli.main import main
-from sixgig.cli.tokens import drawn_tokens
+from sixgig.jobs import measuring
+from sixgig.jobs.texts import drawn_tokens
 
 SHORT = ["bench", "--prompt-tokens", "48", "--tokens", "12"]
 

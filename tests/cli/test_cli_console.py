@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from sixgig.cli import console
 from sixgig.cli.console import LoadingBar, LogLines, Pace, PromptBar, download_bar
-from sixgig.cli.opening import fetched
 from sixgig.cli.tune_bar import TuningBar
 from sixgig.finetune.state import Progress
+from sixgig.jobs.opening import fetched
 from tests.null.test_hub import FakeHub
 
 Capture = pytest.CaptureFixture[str]
@@ -61,9 +61,8 @@ def test_a_phase_of_long_work_says_that_it_begins(capsys: Capture) -> None:
 
 @pytest.mark.usefixtures("soon")
 def test_a_model_that_loads_long_says_how_many_bytes(capsys: Capture) -> None:
-    with LoadingBar("loading") as bar:
-        said_within(capsys, "loading: nothing read yet")
-        bar.expect(4 << 30)
+    with LoadingBar("loading", 4 << 30) as bar:
+        said_within(capsys, "loading: 0 B of 4.00 GiB")
         bar(0.5)
         said_within(capsys, "loading: 2.00 GiB of 4.00 GiB")
 

@@ -142,7 +142,14 @@ def test_mistyped_paths_are_errors(
 
 
 def test_the_command_line_imports_nothing_heavy_for_it() -> None:
-    heavy = ("pydantic", "pynvml", "rich.table", "huggingface_hub", "sixgig.inference", "sixgig.cli.machines")
+    heavy = (
+        "pydantic",
+        "pynvml",
+        "rich.table",
+        "huggingface_hub",
+        "sixgig.inference",
+        "sixgig.jobs.machines",
+    )
     script = f"import sys, sixgig.cli.app; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
@@ -151,7 +158,7 @@ def test_the_command_line_imports_nothing_heavy_for_it() -> None:
 def test_kernels_are_not_measured_in_memory_that_is_not_there(
     bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sixgig.cli.machines.available_bytes", lambda: 64 << 20)
+    monkeypatch.setattr("sixgig.jobs.machines.available_bytes", lambda: 64 << 20)
     out, _ = run(capsys, "--json")
     assert bench.kernels_measured == 0
     assert "64.00 MiB free" in json.loads(out)["machine"]["kernels"]["reason"]

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from sixgig.cli import machines
 from sixgig.cli.main import main
 from sixgig.errors import ModelFileError
 from sixgig.finetune.net import build_net
 from sixgig.hardware import Machine, load_machine, this_processor
 from sixgig.inference import dry_load
 from sixgig.inference.history import past_runs
+from sixgig.jobs import machines
 from sixgig.modelfile import ModelFile, open_model
 from tests.described import write
 from tests.tiny.edited import edited
@@ -44,9 +44,9 @@ def plan(capsys: pytest.CaptureFixture[str]) -> Run:
 def here(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """The box's profile stands in for this machine, so that nothing is measured."""
     machine = load_machine("cpu-box-2c-24g")
-    monkeypatch.setattr(machines, "this_machine", lambda *_: machine)
-    monkeypatch.setattr(machines, "known_machine", lambda *_: machine)
-    monkeypatch.setattr("sixgig.cli.lessons.known_machine", lambda *_: machine)
+    monkeypatch.setattr(machines, "this_machine", lambda *_, **__: machine)
+    monkeypatch.setattr(machines, "known_machine", lambda *_, **__: machine)
+    monkeypatch.setattr("sixgig.jobs.lessons.known_machine", lambda *_, **__: machine)
     return machine
 
 
@@ -213,7 +213,7 @@ def test_a_run_teaches_the_next_plan(
     plan: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # beside other tests the machine may be calm only later: measured anew, it would be another basis
-    monkeypatch.setattr("sixgig.hardware.measurements._is_worth_again", lambda *_: False)
+    monkeypatch.setattr("sixgig.hardware.measurements._is_worth_again", lambda *_, **__: False)
     before, n_runs = document(plan, "--ram", "1G"), len(past_runs())
     threads = str(
         this_processor().cores

@@ -13,7 +13,7 @@ import pytest
 from sixgig.cli import app as commands
 from sixgig.cli import opening
 from sixgig.cli.main import main
-from sixgig.cli.opening import demo_path
+from sixgig.jobs.opening import demo_path
 from sixgig.plan import Allowance
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ import pytest
 
 from sixgig.cli import app as commands
 from sixgig.cli.main import main
-from sixgig.cli.opening import demo_path
 from sixgig.errors import UsageError
+from sixgig.jobs.opening import demo_path
 
 DEMO = str(demo_path())
 DONE, FAILED, MISUSED = 0, 1, 2

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sixgig.cli.opening import demo_path
 from sixgig.finetune.adapter import Adapter, targets
+from sixgig.jobs.opening import demo_path
 from sixgig.modelfile import open_model
 from sixgig.modelfile.lora import write_lora
 

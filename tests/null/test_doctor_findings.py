@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from sixgig.cli.engine_builds import build_for, driver_fault
-from sixgig.cli.findings import EngineFacts, Finding, findings
 from sixgig.hardware import (
     Absent,
     Cpu,
@@ -20,6 +18,8 @@ from sixgig.hardware import (
     merge_engine_devices,
     profiles,
 )
+from sixgig.jobs.engine_builds import build_for, driver_fault
+from sixgig.jobs.findings import EngineFacts, Finding, findings
 
 GIB = 1 << 30
 ENGINE = EngineFacts("1.2", "xllamacpp==1.2")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sixgig.cli import measuring
 from sixgig.inference.generate import TextRun, generate
+from sixgig.jobs import measuring
 
 PREFILL_S, FEED_S, SAMPLE_S, READ_S, CONSUMER_S = 7.0, 2.0, 3.0, 0.5, 100.0
 END = 99
@@ -57,7 +57,7 @@ class Work:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in ("sixgig.inference.generate", "sixgig.cli.measuring"):
+    for module in ("sixgig.inference.generate", "sixgig.jobs.measuring"):
         monkeypatch.setattr(sys.modules[module], "time", clock)
     return clock
 

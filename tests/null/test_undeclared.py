@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from gguf import PoolingType
 
-from sixgig.cli import machines
 from sixgig.cli.main import main
 from sixgig.errors import ModelFileError
 from sixgig.hardware import load_machine
 from sixgig.inference import EngineOptions
 from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.dry_load import checkpoint_bytes, dry_load, engine_bytes, engine_figures
+from sixgig.jobs import machines
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.plan import Budgets, Placement, Planner, Task, anatomy, footprint, plan_work
 from sixgig.plan.needs import estimated_process
@@ -113,7 +113,7 @@ def test_what_cannot_be_cut_back_is_the_same_by_the_engines_word_as_by_the_decla
 def test_a_local_file_is_planned_from_the_command_line(
     mixture: ModelFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(machines, "this_machine", lambda *_: load_machine("cpu-box-2c-24g"))
+    monkeypatch.setattr(machines, "this_machine", lambda *_, **__: load_machine("cpu-box-2c-24g"))
     assert main(["plan", str(mixture.parts[0]), "--ram", "1G", "--context", "512", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["recommended"]["confirmed_by_engine"]
     assert main(["plan", str(mixture.parts[0]), "--ram", "1G", "--no-dry-load"]) == 1

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.cli.opening import demo_path
 from sixgig.hardware.machine import Absent
 from sixgig.inference.tokenizer import Tokenizer, open_tokenizer
+from sixgig.jobs.opening import demo_path
 from sixgig.modelfile import open_model
 from sixgig.router import UPSTREAM_PATHS, output_count, upper_bound_tokens
 

@@ -12,11 +12,11 @@ import pytest
 from gguf import GGUFReader
 
 from sixgig.cli.main import main
-from sixgig.cli.opening import demo_path
 from sixgig.errors import BudgetError, ModelFileError, UsageError
 from sixgig.hardware import process_memory
 from sixgig.inference import Adapter, Engine
 from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.jobs.opening import demo_path
 from sixgig.modelfile import open_model
 from sixgig.modelfile.lora import Lora, read_lora
 from sixgig.plan import footprint

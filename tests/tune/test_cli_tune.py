@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from sixgig.cli.main import main
-from sixgig.cli.opening import demo_path
 from sixgig.cli.tune_request import Request
 from sixgig.engines import ModelSpec, model_card
 from sixgig.errors import ModelFileError
+from sixgig.jobs.opening import demo_path
 from sixgig.modelfile import open_model
 from tests.tune.tune_command import SMALL, Capture, command_line, digest, half_demo, tuned
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from sixgig.cli.engine_builds import build_for, driver_cure, driver_fault
 from sixgig.hardware import Absent, Cpu, Disk, Gpu, Machine, Memory, Meter
+from sixgig.jobs.engine_builds import build_for, driver_cure, driver_fault
 from sixgig.units import format_bytes, format_rate
 
 Level = Literal["ok", "note", "problem"]

@@ -1,4 +1,4 @@
-"""What a benchmark feeds: tokens of a text, or tokens drawn with repeats."""
+"""Texts that jobs read, and tokens: of a text, or drawn with repeats."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sixgig.cli.terminal import warn
 from sixgig.datafile import not_prose
 from sixgig.errors import UsageError
 from sixgig.inference import Engine
+from sixgig.jobs.reporter import SILENT, Reporter
 
 REPEAT_SHARE, REPEAT_WINDOW, ZIPF = 0.5, 64, 1.0
 
@@ -31,22 +31,19 @@ def drawn_tokens(n_vocab: int, count: int, seed: int) -> list[int]:
     return ids
 
 
-def read_text(path: Path) -> str:
-    """A text file. Raises UsageError when it cannot be read, says so when it is data of another kind."""
+def read_text(path: Path, reporter: Reporter = SILENT) -> str:
+    """As llama.cpp's tools read it: line ends untouched, less one newline at the end. Raises UsageError when
+    it cannot be read or holds no text at all; tells when it holds rows or tags.
+    """
     try:
         raw = path.read_bytes()
-        tell_of_data(path, raw)
-        return raw.decode()
+        if told := not_prose(path, raw):
+            reporter.warn(told)
+        return raw.decode().removesuffix("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text", f"byte {error.start}", "convert it") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}", str(error.strerror), "name a text file") from error
-
-
-def tell_of_data(path: Path, raw: bytes) -> None:
-    """Say so when a file given as a text holds rows or tags; UsageError when it holds no text at all."""
-    if told := not_prose(path, raw):
-        warn(told)
 
 
 def text_tokens(engine: Engine, text: str, count: int) -> list[int]:

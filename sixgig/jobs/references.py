@@ -12,9 +12,9 @@ from pathlib import Path
 
 import platformdirs
 
-from sixgig.cli.machines import WHEEL
 from sixgig.errors import BudgetError, ModelFileError, UsageError
 from sixgig.evaluate import BaseFile, BaseShape, is_base_file
+from sixgig.jobs.machines import WHEEL
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.content import model_digest
 from sixgig.units import format_bytes

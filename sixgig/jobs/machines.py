@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-from sixgig.cli.findings import EngineFacts
-from sixgig.cli.terminal import say
 from sixgig.errors import EngineError, UsageError
 from sixgig.hardware import (
     Absent,
@@ -25,10 +22,11 @@ from sixgig.hardware import (
     remembered,
 )
 from sixgig.hardware.conditions import DISTURBED, Conditions, Watch, look
+from sixgig.jobs.findings import EngineFacts
+from sixgig.jobs.reporter import SILENT, Reporter
 from sixgig.units import format_bytes
 
 WHEEL = "xllamacpp"
-_Announce = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,9 @@ class Survey:
     disk_path: Path
 
 
-def this_machine(disk_path: Path | None = None, again: bool = False, announce: _Announce = say) -> Machine:
+def this_machine(disk_path: Path | None = None, again: bool = False, reporter: Reporter = SILENT) -> Machine:
     """As survey(), for whom the machine is enough."""
-    return survey(disk_path, again, announce).machine
+    return survey(disk_path, again, reporter).machine
 
 
 def known_machine(disk_path: Path) -> Machine:
@@ -64,7 +62,7 @@ def gpu_machine(disk_path: Path) -> Machine:
     return replace(machine, gpus=usable)
 
 
-def survey(disk_path: Path | None = None, again: bool = False, announce: _Announce = say) -> Survey:
+def survey(disk_path: Path | None = None, again: bool = False, reporter: Reporter = SILENT) -> Survey:
     """This machine, measured where it is not yet known, or all of it `again`.
 
     disk_path: a large file or a folder on the disk that models are read from. Never raises for what the
@@ -75,9 +73,9 @@ def survey(disk_path: Path | None = None, again: bool = False, announce: _Announ
     version = None if isinstance(engine.version, Absent) else engine.version
     found = remembered(probe(disk_path=path), version)
     found = replace(found, gpus=_known_to_engine(found.gpus, engine, devices))
-    found = measured(found, path, again, announce)
+    found = measured(found, path, again, reporter.say)
     if not engine.fault and (again or kernels_are_due(found)):
-        found = _with_kernels(found, announce)
+        found = _with_kernels(found, reporter)
     return Survey(found, engine, path)
 
 
@@ -103,7 +101,7 @@ def _known_to_engine(
     return tuple(replace(gpu, engine_device=Absent("the engine does not load")) for gpu in gpus)
 
 
-def _with_kernels(machine: Machine, announce: _Announce) -> Machine:
+def _with_kernels(machine: Machine, reporter: Reporter) -> Machine:
     from sixgig.inference.kernels import NEEDED_BYTES, measure_kernels
 
     free = available_bytes()
@@ -112,7 +110,7 @@ def _with_kernels(machine: Machine, announce: _Announce) -> Machine:
             f"{format_bytes(NEEDED_BYTES)} of memory needed to measure them, {format_bytes(free)} free"
         )
         return replace(machine, kernels=Absent(too_little))
-    announce("measuring the engine's kernels ...")
+    reporter.say("measuring the engine's kernels ...")
     try:
         began, watch = look(), Watch()
         kernels = measure_kernels(machine.cpu.cores)

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sixgig import __version__
-from sixgig.cli.machines import known_machine
-from sixgig.cli.opening import Opened
 from sixgig.hardware import Absent
 from sixgig.hardware.conditions import CALM
 from sixgig.inference.history import remember_run
+from sixgig.jobs.machines import known_machine
+from sixgig.jobs.opening import Opened
 from sixgig.plan import (
     PUBLISHED,
     Lesson,

@@ -1,36 +1,33 @@
-"""From what was typed to an open engine: resolve, plan aloud, load with a bar."""
+"""From a model's name to an open engine: fetched, planned, loaded within the budget."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from sixgig.cli.console import LoadingBar, download_bar
-from sixgig.cli.machines import gpu_machine
-from sixgig.cli.parameters import Policy
-from sixgig.cli.terminal import say, say_plan, warn
 from sixgig.errors import UsageError
 from sixgig.hardware import Peak, PeakSampler
 from sixgig.hardware.conditions import Watch
 from sixgig.inference import Adapter, EngineOptions, Watcher
-from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
+from sixgig.inference.budget import BudgetedEngine, PagingOptions, arrange, load
 from sixgig.inference.dry_load import checkpoint_bytes
+from sixgig.inference.engine import observing
 from sixgig.inference.purpose import placeholder, require_text, require_vocabulary
 from sixgig.inference.room import allowed
+from sixgig.jobs.machines import gpu_machine
+from sixgig.jobs.reporter import SILENT, Reporter
 from sixgig.modelfile import ModelFile, open_model, resolve
-from sixgig.pager.pager import CachePolicy
 from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, Tier
-from sixgig.units import format_bytes, format_number, parse_memory, parse_size
+from sixgig.units import format_bytes, format_number
 
 DEMO_MODEL = "pep-moe-31m.gguf"
 ADAPTER = "adapter.gguf"  # in the folder that `tune` writes
 DEFAULT_CONTEXT = 4096
 MOST_COUNT = 2**31 - 1  # of tokens, steps, windows: the engine counts in 32 bits
-_POLICIES = {Policy.LRU: CachePolicy.LRU, Policy.DECAYED: CachePolicy.DECAYED_FREQUENCY}
 _DEMO_NOTICE = (
     "No MODEL named: this is the demo model inside the package. It is tiny and knows nothing but Python's\n"
     "enhancement proposals: it continues your text with some that looks like a PEP. It cannot answer."
@@ -63,16 +60,17 @@ class Opened:
 
 @dataclass(frozen=True)
 class Opening:
-    """What to open and how; None means the default, ram as typed. Raises UsageError, and as loading does.
+    """What to open and how; None means the default, sizes in bytes. Raises UsageError, and as loading does.
 
+    ram_bytes: for the whole process, by default what is free. vram_bytes: of a GPU; 0 uses none.
     all_logits: for Engine.all_logits. checkpoint: as EngineOptions', counted in the plan. beside_bytes: what
     the caller will allocate once the engine is open, which the plan counts. adapter: opened for this model.
     observe: as Engine's.
     """
 
     model: ModelFile
-    ram: str | None = None
-    vram: str | None = None
+    ram_bytes: int | None = None
+    vram_bytes: int = 0
     context: int | None = None
     threads: int | None = None
     ubatch: int = 512
@@ -86,41 +84,41 @@ class Opening:
 
     @contextmanager
     def open(
-        self, announce: Callable[[MemoryPlan], object] = lambda plan: None, quiet: bool = False
+        self, reporter: Reporter = SILENT, announce: Callable[[MemoryPlan], object] = lambda plan: None
     ) -> Iterator[Opened]:
-        """The engine, while the block runs; the plan is said before anything large is loaded."""
-        asked_bytes, options = self._asked_bytes, self._options()
-        if remark := allowed(asked_bytes).remark:
-            warn(remark)
+        """The engine, while the block runs; the plan is told before anything large is loaded.
+
+        announce: may refuse the plan, by raising.
+        """
+        options = self._options()
+        if remark := allowed(self.ram_bytes).remark:
+            reporter.warn(remark)
         placement, vram_bytes = self._placement(options)
         started = time.perf_counter()
-
-        def on_plan(plan: MemoryPlan) -> None:
-            announce(plan)
-            bar.expect(self.model.dense_bytes + (self.model.routed_bytes if plan.mode == "unpaged" else 0))
-            if not quiet:
-                say_plan(f"{self.model.name}: {format_bytes(self.model.size_bytes)}, {plan.explain()}")
-
         for words in (placeholder(self.model), self._beyond_training(options.context)):
-            if words and not quiet:
-                warn(words)
+            if words:
+                reporter.warn(words)
         with PeakSampler() as sampler:
-            with LoadingBar("loading") as bar:
-                engine = open_engine(
-                    self.model,
-                    asked_bytes,
-                    options,
-                    self.paging,
-                    placement=placement,
-                    vram_bytes=vram_bytes,
-                    announce=on_plan,
-                    progress=bar,
-                    adapter=self.adapter,
-                    observe=self.observe,
-                    beside=self._beside(options),
-                )
-            with engine:
-                yield Opened(engine, self.model, time.perf_counter() - started, sampler, Watch())
+            arrangement = arrange(
+                self.model,
+                self.ram_bytes,
+                observing(options, self.observe),
+                self.paging,
+                placement=placement,
+                vram_bytes=vram_bytes,
+                announce=announce,
+                adapter=self.adapter,
+                beside=self._beside(options),
+            )
+            with closing(arrangement):
+                plan = arrangement.plan
+                reporter.plan(f"{self.model.name}: {format_bytes(self.model.size_bytes)}, {plan.explain()}")
+                read = self.model.dense_bytes + (self.model.routed_bytes if plan.mode == "unpaged" else 0)
+                with reporter.progress("loading", size_bytes=read) as progress:
+                    engine = load(arrangement, progress, self.observe)
+                with engine:
+                    seconds = time.perf_counter() - started
+                    yield Opened(engine, self.model, seconds, sampler, Watch())
 
     def _beside(self, options: EngineOptions) -> tuple[Tier, ...]:
         """What the process will hold besides the engine, once that runs."""
@@ -129,13 +127,9 @@ class Opening:
         return tuple(Tier(name, size, phase="running") for name, size in tiers if size)
 
     @property
-    def ram_bytes(self) -> int:
-        """The budget in bytes, as it would be planned with now."""
-        return allowed(self._asked_bytes).ram_bytes
-
-    @property
-    def _asked_bytes(self) -> int | None:
-        return None if self.ram is None else parse_memory(self.ram)
+    def budget_bytes(self) -> int:
+        """The budget as it would be planned with now."""
+        return allowed(self.ram_bytes).ram_bytes
 
     @property
     def thread_count(self) -> int:
@@ -154,16 +148,15 @@ class Opening:
         )
 
     def _placement(self, options: EngineOptions) -> tuple[Placement, int]:
-        """The planner's, within --vram; all in main memory where that was not given."""
-        vram_bytes = 0 if self.vram is None else parse_size(self.vram)
-        if not vram_bytes:
+        """The planner's, within vram_bytes; all in main memory where that is 0."""
+        if not self.vram_bytes:
             return Placement(), 0
         held_bytes = self.adapter.bytes.held_bytes if self.adapter else 0
         machine = gpu_machine(self.model.parts[0].parent)
         planner = Planner(machine, self.model, Task(context=options.context, ubatch=options.ubatch))
-        budgets = Budgets(max(0, self.ram_bytes - held_bytes), max(0, vram_bytes - held_bytes))
+        budgets = Budgets(max(0, self.budget_bytes - held_bytes), max(0, self.vram_bytes - held_bytes))
         plan = planner.plan(budgets, accept=lambda plan: plan.can_run)
-        return plan.placement, vram_bytes
+        return plan.placement, self.vram_bytes
 
     def _options(self) -> EngineOptions:
         context = self.context
@@ -179,24 +172,26 @@ class Opening:
         )
 
 
-def find_model(name: str | None, quiet: bool = False) -> ModelFile:
-    """The model named, or the demo model with a word about it. ModelFileError for one that gives no text."""
+def find_model(name: str | Path | None, reporter: Reporter = SILENT) -> ModelFile:
+    """The model named, or the demo model with a word about it. ModelFileError for one that gives no text.
+
+    name: a GGUF file, or hf:OWNER/REPO[:QUANT|:FILE], fetched where it is not here.
+    """
     if name is not None:
-        model = open_model(fetched(name))
+        model = open_model(fetched(name, reporter))
         require_text(model)
         require_vocabulary(model)
         return model
-    if not quiet:
-        say(_DEMO_NOTICE)
+    reporter.say(_DEMO_NOTICE)
     return open_model(demo_path())
 
 
-def fetched(name: str) -> Path:
-    """The path of the model named, fetched where it is not here; how far that is stands on stderr."""
-    return resolve(name, download_bar)
+def fetched(name: str | Path, reporter: Reporter = SILENT) -> Path:
+    """The path of the model named, fetched where it is not here."""
+    return resolve(str(name), reporter.download_bar)
 
 
-def find_adapter(name: str | None, model: ModelFile) -> Adapter | None:
+def find_adapter(name: str | Path | None, model: ModelFile) -> Adapter | None:
     """The adapter named, or that in a folder of `tune`, checked against the model; None where none was."""
     if name is None:
         return None
@@ -208,15 +203,6 @@ def find_adapter(name: str | None, model: ModelFile) -> Adapter | None:
 def demo_path() -> Path:
     """The demo model's file. The package is always unpacked: its native library is a file too."""
     return Path(str(resources.files("sixgig") / "demo" / DEMO_MODEL))
-
-
-def paging_options(
-    always: bool, policy: Policy, no_read_ahead: bool, cache_bytes: int | None = None
-) -> PagingOptions:
-    """The paging that the shared options ask for."""
-    return PagingOptions(
-        always=always, policy=_POLICIES[policy], read_ahead=not no_read_ahead, cache_bytes=cache_bytes
-    )
 
 
 def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:

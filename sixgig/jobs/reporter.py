@@ -1,0 +1,83 @@
+"""What a job tells while it works, and how it is told to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from sixgig.errors import Cancelled
+
+Progress = Callable[[float], None]
+
+
+class Reporter:
+    """Takes a job's words and progress; this one keeps them to itself. Override what is to be shown.
+
+    One is for one job at a time. cancel() may come from any thread: the job raises Cancelled where it next
+    reports progress, and leaves nothing half written.
+    """
+
+    def __init__(self) -> None:
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """End the job."""
+        self._cancelled.set()
+
+    def say(self, words: str) -> None:
+        """What is worth knowing."""
+
+    def warn(self, words: str) -> None:
+        """What to be careful about."""
+
+    def plan(self, words: str) -> None:
+        """How memory was planned: a line, then one for each use."""
+
+    @contextmanager
+    def progress(self, label: str, begins: bool = False, size_bytes: int | None = None) -> Iterator[Progress]:
+        """While the block runs: what takes the fraction done, and raises Cancelled when it is to end.
+
+        begins: worth a word before any time has passed. size_bytes: what is all of it, where bytes are read.
+        """
+        with self.shown(label, begins, size_bytes) as show:
+
+            def report(fraction: float) -> None:
+                self.check()
+                show(fraction)
+
+            self.check()
+            yield report
+
+    def check(self) -> None:
+        """Raise Cancelled once the job was cancelled."""
+        if self._cancelled.is_set():
+            raise Cancelled("the job was cancelled")
+
+    def shown(
+        self, label: str, begins: bool, size_bytes: int | None
+    ) -> AbstractContextManager[Callable[[float], object]]:
+        """How progress is shown; arguments are progress()'s."""
+        return nullcontext(lambda fraction: None)
+
+    def download_bar(self) -> Any:
+        """The class of progress bars, a tqdm, that shows downloads."""
+        from huggingface_hub.utils.tqdm import tqdm
+
+        class Unseen(tqdm):
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                super().__init__(*arguments, **{**options, "disable": True})  # type: ignore[no-untyped-call]
+
+        return Unseen
+
+
+SILENT = Reporter()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What every job is asked with. reporter: who hears of it; by default nobody."""
+
+    reporter: Reporter = field(default=SILENT, compare=False, repr=False)
