@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -29,20 +28,23 @@ from sixgig.evaluate import (
     is_base_file,
 )
 from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
-from sixgig.evaluate.log_probabilities import Logits
 from sixgig.evaluate.windows import SHORTEST
-from sixgig.inference import Adapter, Engine, Vocabulary, abort_on_interrupt
-from sixgig.inference.room import allowed
+from sixgig.inference import Adapter, Vocabulary, abort_on_interrupt
 from sixgig.jobs.opening import Opened, Opening, at_least, find_model
 from sixgig.jobs.references import reference_cache, require_disk, require_place
 from sixgig.jobs.texts import read_text
+from sixgig.jobs.window_logits import fitting_ubatch, logits_of, logits_opening, quantised_words
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import Counters
-from sixgig.units import format_bytes, parse_memory
+from sixgig.units import format_bytes
 
 DEFAULT_CONTEXT = 512
-MOST_UBATCH, FEWEST_UBATCH = 512, 16
-LOGITS_SHARE = 8  # of the budget, one part may go to logits
+__all__ = [
+    "fitting_ubatch",
+    "logits_of",
+    "quantised_words",
+    "text_begin",
+]  # for shrinking
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class Scoring:
 
     def _windows(self, vocabulary: Vocabulary, base: BaseFile | None = None) -> Windows:
         """Of the text, else of the base file, whose tokens must be the text's where there are both."""
-        bos, limit = text_begin(vocabulary), self._request.windows
+        bos, limit = vocabulary.begin, self._request.windows
         if self._text is None:
             assert base is not None, "the request has a text or a stored reference"
             return Windows(base.tokens, bos).leading(limit)
@@ -200,43 +202,17 @@ class Scoring:
             raise UsageError(what, f"its windows have {stored} tokens", "leave --context out")
 
     def _opening(self, model: ModelFile, context: int, adapter: Adapter | None = None) -> Opening:
-        """With extra buffer types off: the figures do not depend on whether the model had to be paged."""
         request = self._request
-        budget = allowed(None if request.ram is None else parse_memory(request.ram)).ram_bytes
-        ubatch = min(request.ubatch or fitting_ubatch(context, model.n_vocab, budget), context)
-        return Opening(
+        return logits_opening(
             model,
+            context,
             budget_bytes(request.ram),
             size_bytes(request.vram) or 0,
-            context,
             request.threads,
-            ubatch,
-            extra_buffers=False,
-            all_logits=True,
-            beside_bytes=2 * 4 * ubatch * model.n_vocab + SCRATCH_BYTES,
+            request.ubatch,
+            scratch_bytes=SCRATCH_BYTES,
             adapter=adapter,
         )
-
-
-def quantised_words(name: str, types: Sequence[str]) -> str:
-    """A warning where what others are compared with is quantised itself, "" where it is not."""
-    if not types:
-        return ""
-    return (
-        f"warning: {name} is quantised already ({', '.join(types)}): divergences are measured from it, not "
-        "from the weights it was made of, and what those lost is not counted"
-    )
-
-
-def fitting_ubatch(context: int, n_vocab: int, ram_bytes: int) -> int:
-    """Tokens evaluated together: half a window, or fewer where logits would take too much of the budget.
-
-    Three copies of a ubatch's logits are held: the engine's compute buffer, its output buffer, and ours.
-    """
-    ubatch = min(MOST_UBATCH, context // 2)
-    while ubatch > FEWEST_UBATCH and 3 * 4 * ubatch * n_vocab * LOGITS_SHARE > ram_bytes:
-        ubatch //= 2
-    return ubatch
 
 
 def _evaluate(
@@ -250,16 +226,6 @@ def _evaluate(
         return evaluate(windows, partial(logits_of, opened.engine), base, writer, bar)
 
 
-def logits_of(engine: Engine, tokens: Sequence[int], first: int) -> Iterator[Logits]:
-    """A window's logits from position `first` on, a ubatch at a time; those before it are not computed."""
-    engine.clear()
-    for start in range(0, first, engine.ubatch):
-        engine.feed(tokens[start : min(start + engine.ubatch, first)])
-    for start in range(first, len(tokens), engine.ubatch):
-        yield engine.all_logits(tokens[start : start + engine.ubatch])
-
-
 def text_begin(vocabulary: Vocabulary) -> int | None:
-    """The token that the vocabulary puts before a text, None when it puts none."""
-    begin, _ = vocabulary.frame
-    return begin[0] if begin else None
+    """Vocabulary.begin."""
+    return vocabulary.begin
