@@ -19,7 +19,7 @@ from sixgig.units import format_bytes
 if TYPE_CHECKING:
     from sixgig.cli.session import Session
     from sixgig.inference import Generation
-    from sixgig.jobs.stats import RunStats
+    from sixgig.jobs.opening import RunStats
 
 GB = 1e9
 
@@ -92,7 +92,7 @@ def _rate(count: int, seconds: float) -> float:
 
 def run_document(session: Session) -> dict[str, Any]:
     """`sixgig run --json`: of the one answer. hit_rate and counters are null when nothing was paged."""
-    opened, answer, counters = session.opened, session.generations[-1], session.counters
+    opened, answer = session.opened, session.generations[-1]
     return {
         "text": answer.text,
         "reasoning": answer.reasoning,
@@ -108,17 +108,17 @@ def run_document(session: Session) -> dict[str, Any]:
         "temperature": session.sampling.options.temperature,
         "sampling": {**asdict(session.sampling.options), "seed": session.seed},
         "sampling_from_file": session.sampling.taken,
-        **paging_facts(counters),
+        **paging_facts(opened.stats),
         **facts(opened.stats),
     }
 
 
-def paging_facts(counters: Counters | None) -> dict[str, Any]:
+def paging_facts(stats: RunStats) -> dict[str, Any]:
     """What the pager did; hit_rate and counters are null when nothing was paged."""
     return {
-        "hit_rate": counters.hit_rate if counters else None,
-        "bytes_read": counters.bytes_read if counters else 0,
-        "counters": counters.to_json() if counters else None,
+        "hit_rate": stats.hit_rate,
+        "bytes_read": stats.bytes_read,
+        "counters": stats.counters.to_json() if stats.counters else None,
     }
 
 

@@ -24,7 +24,7 @@ def score_document(result: ScoreResult) -> dict[str, Any]:
         "window_tokens": result.window_tokens,
         "reference": _reference_document(result),
         "load_s": stats.load_s,
-        **paging_facts(stats.counters),
+        **paging_facts(stats),
         **facts(stats),
     }
 

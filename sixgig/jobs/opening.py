@@ -20,8 +20,8 @@ from sixgig.inference.purpose import placeholder, require_text, require_vocabula
 from sixgig.inference.room import allowed
 from sixgig.jobs.machines import gpu_machine
 from sixgig.jobs.reporter import SILENT, Reporter
-from sixgig.jobs.stats import RunStats
 from sixgig.modelfile import ModelFile, open_model, resolve
+from sixgig.pager.pager import Counters
 from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, Tier
 from sixgig.units import format_bytes, format_number
 
@@ -34,6 +34,38 @@ _DEMO_NOTICE = (
     "No MODEL named: this is the demo model inside the package. It is tiny and knows nothing but Python's\n"
     "enhancement proposals: it continues your text with some that looks like a PEP. It cannot answer."
 )
+
+
+@dataclass(frozen=True)
+class RunStats:
+    """What a model took while it was open.
+
+    plan: how memory was planned; peak: most that was held; load_s: seconds until the model was open.
+
+    counters: of the pager, None where nothing was paged. options: context, threads and so on, as used.
+    """
+
+    model: ModelFile
+    options: EngineOptions
+    plan: MemoryPlan
+    peak: Peak
+    load_s: float
+    counters: Counters | None
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Of the whole process, program files included."""
+        return self.peak.total_bytes
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of experts found in memory, from 0 to 1; None where nothing was paged."""
+        return self.counters.hit_rate if self.counters else None
+
+    @property
+    def bytes_read(self) -> int:
+        """Of experts, from disk."""
+        return self.counters.bytes_read if self.counters else 0
 
 
 @dataclass

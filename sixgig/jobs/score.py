@@ -26,10 +26,9 @@ from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
 from sixgig.evaluate.windows import SHORTEST
 from sixgig.inference import Adapter, Vocabulary, abort_on_interrupt
 from sixgig.jobs.door import door
-from sixgig.jobs.opening import Opened, at_least, find_adapter, find_model, require_resources
+from sixgig.jobs.opening import Opened, RunStats, at_least, find_adapter, find_model, require_resources
 from sixgig.jobs.references import reference_cache, require_disk, require_place
 from sixgig.jobs.reporter import Request
-from sixgig.jobs.stats import RunStats
 from sixgig.jobs.texts import read_text
 from sixgig.jobs.window_logits import logits_of, logits_opening, quantised_words
 from sixgig.modelfile import ModelFile
