@@ -81,8 +81,7 @@ def _facts(model: ModelFile, folder: Path) -> dict[str, Any]:
 
 def _feed(engine: Engine, tokens: Sequence[int]) -> None:
     engine.clear()
-    for start in range(0, len(tokens), engine.ubatch):
-        engine.feed(tokens[start : start + engine.ubatch])
+    engine.prefill(tokens)
 
 
 def _stem(name: str) -> str:

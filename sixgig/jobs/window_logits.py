@@ -62,8 +62,7 @@ def fitting_ubatch(context: int, n_vocab: int, ram_bytes: int) -> int:
 def logits_of(engine: Engine, tokens: Sequence[int], first: int) -> Iterator[Logits]:
     """A window's logits from position `first` on, a ubatch at a time; those before it are not computed."""
     engine.clear()
-    for start in range(0, first, engine.ubatch):
-        engine.feed(tokens[start : min(start + engine.ubatch, first)])
+    engine.prefill(tokens[:first])
     for start in range(first, len(tokens), engine.ubatch):
         yield engine.all_logits(tokens[start : start + engine.ubatch])
 
