@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
+from numbers import Integral
 from pathlib import Path
 
 from sixgig.errors import UsageError
@@ -246,7 +247,9 @@ def demo_path() -> Path:
 
 
 def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
-    """`value`, or UsageError."""
+    """`value`, a whole number, or UsageError."""
+    if not isinstance(value, Integral):
+        raise UsageError(f"{name} of {value!r} is not possible", "a whole number", "6 GiB are 6 << 30")
     if value < lowest:
         raise UsageError(f"{name} of {value} is not possible", f"at least {lowest}")
     if value > most:
