@@ -247,6 +247,8 @@ def demo_path() -> Path:
 
 def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
     """`value`, or UsageError."""
+    if not isinstance(value, int):
+        raise UsageError(f"{name} of {value!r} is not possible", "a whole number is needed; sizes are bytes")
     if value < lowest:
         raise UsageError(f"{name} of {value} is not possible", f"at least {lowest}")
     if value > most:
