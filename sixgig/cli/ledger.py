@@ -110,10 +110,10 @@ def ledger(
     disturbed.
     """
     from sixgig.cli.ledger_tables import document, show, write_csv
-    from sixgig.cli.picture import require_drawable
     from sixgig.cli.report import write_json
     from sixgig.jobs.ledger import ledger as read
     from sixgig.jobs.ledger_picture import draw_ledger
+    from sixgig.jobs.pictures import require_drawable
 
     if csv and json:
         raise UsageError("--csv and --json exclude each other", cure="choose one")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from sixgig.atomic import replace_file
-from sixgig.errors import UsageError
+from sixgig.jobs.pictures import require_drawable, save_figure
 from sixgig.ledger import Report, Sum
 
 MICROS = 1_000_000
@@ -15,19 +13,14 @@ MOST_LABELS = 16
 
 
 def draw_ledger(path: Path, report: Report) -> bool:
-    """A file, .png or .svg by its name, whole or not at all; False, and no file, where nothing was served.
+    """A file, .png or .svg by its name; False, and no file, where nothing was served.
 
-    Needs matplotlib. Raises UsageError where it cannot be written.
+    Raises UsageError as require_drawable() and save_figure().
     """
-    if report.empty:
-        return False
-    picture = BytesIO()
-    _figure(report).savefig(picture, format=path.suffix[1:], dpi=150)
-    try:
-        replace_file(path, picture.getvalue())
-    except OSError as error:
-        raise UsageError(f"cannot write {path}", error.strerror or str(error)) from error
-    return True
+    require_drawable(path)
+    if not report.empty:
+        save_figure(_figure(report), path)
+    return not report.empty
 
 
 def _figure(report: Report) -> Any:
