@@ -172,13 +172,13 @@ class Opening:
         )
 
 
-def find_model(name: str | Path | None, reporter: Reporter = SILENT) -> ModelFile:
+def find_model(name: str | Path | ModelFile | None, reporter: Reporter = SILENT) -> ModelFile:
     """The model named, or the demo model with a word about it. ModelFileError for one that gives no text.
 
     name: a GGUF file, or hf:OWNER/REPO[:QUANT|:FILE], fetched where it is not here.
     """
     if name is not None:
-        model = open_model(fetched(name, reporter))
+        model = name if isinstance(name, ModelFile) else open_model(fetched(name, reporter))
         require_text(model)
         require_vocabulary(model)
         return model
