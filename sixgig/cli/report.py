@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sixgig.inference import Generation
     from sixgig.jobs.model import Model
     from sixgig.jobs.opening import Opened
-    from sixgig.jobs.stats import Work
+    from sixgig.jobs.work import Work
 
 GB = 1e9
 

@@ -28,7 +28,7 @@ from sixgig.jobs.answers import Answer, OneAtATime
 from sixgig.jobs.lessons import Pace, learn
 from sixgig.jobs.opening import Opened, Opening, at_least
 from sixgig.jobs.reporter import Reporter
-from sixgig.jobs.stats import ModelStats, Work
+from sixgig.jobs.work import ModelStats, Work
 from sixgig.pager.trace import open_for_writing
 from sixgig.plan import MemoryPlan
 

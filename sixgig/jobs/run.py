@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 from sixgig.errors import UsageError
@@ -36,6 +36,7 @@ class LoadRequest(Request):
     """
 
     model: str | Path | ModelFile | None = None
+    _: KW_ONLY
     ram: int | None = None
     vram: int | None = None
     context: int | None = None
