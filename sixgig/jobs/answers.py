@@ -20,7 +20,7 @@ _BUSY = "wait for its end, stop() the model, or load it once more"
 class Answer(Iterator[str]):
     """The pieces of one text, each when it is certain; `result` may be read at any time, from any thread.
 
-    Leaving it half read is fine: it ends when it is let go of, at close(), or when another text is begun.
+    Leaving it half read is fine: it ends when it is let go of, at close(), or when another is iterated on.
     Iterating on then raises UsageError, as it does once the model is closed.
     """
 
@@ -39,7 +39,7 @@ class Answer(Iterator[str]):
         """The next piece, never empty. Raises what generating raises, and Cancelled."""
         if self.over and self.result.finish:
             raise StopIteration
-        piece = self._turns.use(self._advance, self)
+        piece = self._turns.step(self)
         if piece is None:
             raise StopIteration
         return piece
@@ -47,7 +47,7 @@ class Answer(Iterator[str]):
     def close(self) -> None:
         """Leave the rest; safe to call twice."""
         if not self.over and not self._turns.closed:
-            self._turns.use(self.leave, self)
+            self._turns.use(self.leave)
 
     def leave(self) -> None:
         """End where it is; for whoever has the model to itself."""
@@ -61,8 +61,8 @@ class Answer(Iterator[str]):
             if not self.over:
                 abort()
 
-    def _advance(self) -> str | None:
-        """The next piece; None at the end."""
+    def advance(self) -> str | None:
+        """The next piece, None at the end; for whoever has the model to itself."""
         if self.superseded:
             raise UsageError("this text was left", "another was begun on the model", "ask for it anew")
         if self.over:
@@ -90,7 +90,7 @@ class Answer(Iterator[str]):
 
 
 class OneAtATime:
-    """Keeps threads off a model that another uses, with an error, and all off one that is closed.
+    """Keeps threads off a model that another generates with, by an error, and all off one that is closed.
 
     abort: ends the evaluation in flight, from any thread. release: closes the model; called once nobody uses
     it.
@@ -99,51 +99,67 @@ class OneAtATime:
     def __init__(self, abort: Callable[[], object], release: Callable[[], object]) -> None:
         self._abort, self._release = abort, release
         self._lock = threading.Lock()  # held while the model is used
-        self._user: threading.Thread | None = None  # who holds it
-        self._answer: Callable[[], Answer | None] = lambda: None
+        self._holder: threading.Thread | None = None
+        self._generating = False  # by the holder: the others are told, where else they wait a moment
+        self._current: Callable[[], Answer | None] = lambda: None  # whose text has begun
+        self._newest: Callable[[], Answer | None] = lambda: None
         self.closed = False
 
     def begin(self, make: Callable[[], Answer]) -> Answer:
-        """The answer made, which ends the one before it; UsageError while another thread iterates on that."""
+        """The answer made; UsageError while another thread iterates on one."""
 
-        def begun() -> Answer:
-            before = self._answer()
-            if before is not None and not before.over:
-                before.leave()
-                before.superseded = not before.stopped
+        def made() -> Answer:
+            self._require_free()
             answer = make()
-            self._answer = weakref.ref(answer)
+            self._newest = weakref.ref(answer)
             return answer
 
-        return self.use(begun)
+        return self.use(made)
 
-    def use(self, work: Callable[[], T], answer: Answer | None = None) -> T:
-        """What `work` gives, nobody else using the model meanwhile; for its next piece, if of an `answer`."""
-        if self._user is not None and self._lock.locked():
+    def step(self, answer: Answer) -> str | None:
+        """The next piece of an answer, None at its end. The first ends the answer before it."""
+
+        def stepped() -> str | None:
+            if self._current() is not answer and not answer.over:
+                self._supersede()
+                self._current = weakref.ref(answer)
+            self._generating = True
+            return answer.advance()
+
+        return self.use(stepped)
+
+    def alone(self, work: Callable[[], T]) -> T:
+        """What `work` gives, which changes what the model holds: ends the answer before it, as step() does."""
+
+        def worked() -> T:
+            self._supersede()
+            return work()
+
+        return self.use(worked)
+
+    def use(self, work: Callable[[], T]) -> T:
+        """What `work` gives, nobody else using the model meanwhile."""
+        if self._lock.locked() and (self._generating or self._inside):
             raise _busy()
         with self._used():
-            current = self._answer()
-            if current is not None and current is not answer and _is_iterated_elsewhere(current):
-                raise _busy()
             return work()
 
     def look(self, work: Callable[[], T]) -> T:
         """What `work` gives, which only looks at the model: within the step under way, or after it."""
         if self._inside:
             return work()
-        with self._lock:
-            if self.closed:
-                raise _closed()
+        with self._used():
             return work()
 
     def stop(self) -> None:
-        """End the answer in flight; once this returns another may be begun."""
-        answer = self._answer()
+        """End the answer in flight, or the one about to begin; once this returns another may be begun."""
+        current, newest = self._current(), self._newest()
+        answer = newest if current is None or current.over else current
         if answer is None or answer.over:
             return
         answer.stopped = True
         answer.abort(self._abort)
-        while not self._inside and self._user is not None and self._lock.locked() and not answer.over:
+        while self._generating and not self._inside and not answer.over:
             time.sleep(_ABORT_EVERY_S)
             answer.abort(self._abort)  # a prompt that was about to begin may have passed the first one over
 
@@ -161,12 +177,12 @@ class OneAtATime:
 
     @property
     def _inside(self) -> bool:
-        return self._user is threading.current_thread() and self._lock.locked()
+        return self._holder is threading.current_thread() and self._lock.locked()
 
     @contextmanager
     def _used(self) -> Iterator[None]:
         with self._lock:
-            self._user = threading.current_thread()
+            self._holder = threading.current_thread()
             try:
                 if self.closed:
                     raise _closed()
@@ -174,14 +190,26 @@ class OneAtATime:
                 if self.closed:
                     raise _closed()
             finally:
-                self._user = None
+                self._holder, self._generating = None, False
                 if self.closed:
                     self._let_go()
 
+    def _require_free(self) -> None:
+        current = self._current()
+        if current is not None and _is_iterated_elsewhere(current):
+            raise _busy()
+
+    def _supersede(self) -> None:
+        self._require_free()
+        current = self._current()
+        if current is not None and not current.over:
+            current.leave()
+            current.superseded = not current.stopped
+
     def _let_go(self) -> None:
-        answer = self._answer()
-        if answer is not None:
-            answer.leave()
+        current = self._current()
+        if current is not None:
+            current.leave()
         self._release()
 
 

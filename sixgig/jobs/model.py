@@ -303,11 +303,11 @@ class Dialogue:
 
     def take_back(self) -> None:
         """Forget the last turn, if it was kept; of no effect twice."""
-        self._turns.use(self._asking.take_back)
+        self._turns.alone(self._asking.take_back)
 
     def clear(self) -> None:
         """Forget all turns."""
-        self._turns.use(self._asking.clear)
+        self._turns.alone(self._asking.clear)
 
 
 def _check(trace: Path | None, plan: MemoryPlan) -> None:
