@@ -129,7 +129,7 @@ class OneAtATime:
         return self.use(stepped)
 
     def alone(self, work: Callable[[], T]) -> T:
-        """What `work` gives, which changes what the model holds: ends the answer before it, as step() does."""
+        """What `work` gives, which changes what the model holds: as step() it ends the answer before."""
 
         def worked() -> T:
             self._supersede()
