@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from sixgig.cli.report import GB, facts
+from sixgig.cli.report import GB, facts, paging_facts
 from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import harmless
 from sixgig.jobs.demo import N_TOKENS, PROMPT, DemoResult, DemoRun
@@ -38,11 +38,9 @@ def _run_document(run: DemoRun) -> dict[str, Any]:
         "token_ids": run.answer.token_ids,
         "prefill_tokens_per_s": run.answer.prefill_tokens_per_s,
         "decode_tokens_per_s": run.answer.decode_tokens_per_s,
-        "hit_rate": run.counters.hit_rate if run.counters else None,
-        "bytes_read": run.counters.bytes_read if run.counters else 0,
-        "counters": run.counters.to_json() if run.counters else None,
+        **paging_facts(run.stats),
         "memory_by_tier": _memory(run),
-        **facts(run.opened),
+        **facts(run.stats),
     }
 
 
@@ -96,7 +94,7 @@ def _memory_rows(paged: DemoRun, whole: DemoRun) -> list[tuple[str, str, str]]:
 def _peak_rows(*runs: DemoRun) -> list[tuple[str, str, str]]:
     """What makes the rows above the peak, and the peak."""
     program = [run.memory.program_bytes for run in runs]
-    peak = [run.opened.peak.total_bytes for run in runs]
+    peak = [run.stats.peak_memory_bytes for run in runs]
     rows = {"Python and llama.cpp": program, "peak memory": peak}
     width = BAR_WIDTH + 11
     shown = {name: [f"{format_bytes(size):>{width}}" for size in sizes] for name, sizes in rows.items()}
@@ -104,7 +102,7 @@ def _peak_rows(*runs: DemoRun) -> list[tuple[str, str, str]]:
 
 
 def _speed_rows(paged: DemoRun, whole: DemoRun) -> list[tuple[str, str, str]]:
-    counters = paged.counters
+    counters = paged.stats.counters
     assert counters is not None, "the first run pages"
     return [
         ("speed", _speed(paged), _speed(whole)),

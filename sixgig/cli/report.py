@@ -19,18 +19,16 @@ from sixgig.units import format_bytes
 if TYPE_CHECKING:
     from sixgig.cli.session import Session
     from sixgig.inference import Generation
-    from sixgig.jobs.model import Model
-    from sixgig.jobs.opening import Opened
-    from sixgig.jobs.work import Work
+    from sixgig.jobs.opening import RunStats
+    from sixgig.jobs.work import ModelStats, Work
 
 GB = 1e9
 
 
-def closing_lines(model: Model) -> list[str]:
+def closing_lines(stats: ModelStats) -> list[str]:
     """Speeds and mode, then memory against the budget."""
-    opened, stats = model.opened, model.stats
     speeds = f"{_speeds(stats.work)}; " if stats.work.n_texts else "nothing was asked; "
-    return [speeds + mode_words(opened.plan, stats.counters), _peak_words(opened.plan, opened.peak)]
+    return [speeds + mode_words(stats.plan, stats.counters), _peak_words(stats.plan, stats.peak)]
 
 
 def broken_words(plan: MemoryPlan, peak: Peak) -> list[str]:
@@ -80,9 +78,9 @@ def _speeds(work: Work) -> str:
     )
 
 
-def run_document(model: Model, session: Session) -> dict[str, Any]:
+def run_document(stats: ModelStats, session: Session) -> dict[str, Any]:
     """`sixgig run --json`: of the one answer. hit_rate and counters are null when nothing was paged."""
-    answer, stats, seed, found = session.answer, model.stats, session.dialogue.seed, session.dialogue.sampling
+    answer, seed, found = session.answer, session.dialogue.seed, session.dialogue.sampling
     return {
         "text": answer.text,
         "reasoning": answer.reasoning,
@@ -98,28 +96,35 @@ def run_document(model: Model, session: Session) -> dict[str, Any]:
         "temperature": found.options.temperature,
         "sampling": {**asdict(found.options), "seed": seed},
         "sampling_from_file": found.taken,
-        "hit_rate": stats.hit_rate,
-        "bytes_read": stats.bytes_read,
-        "counters": stats.counters.to_json() if stats.counters else None,
-        **facts(model.opened),
+        **paging_facts(stats),
+        **facts(stats),
     }
 
 
-def facts(opened: Opened) -> dict[str, Any]:
+def paging_facts(stats: RunStats) -> dict[str, Any]:
+    """What the pager did; hit_rate and counters are null when nothing was paged."""
+    return {
+        "hit_rate": stats.hit_rate,
+        "bytes_read": stats.bytes_read,
+        "counters": stats.counters.to_json() if stats.counters else None,
+    }
+
+
+def facts(stats: RunStats) -> dict[str, Any]:
     """What documents of all verbs share: version, model, settings, plan and memory."""
-    plan, peak, engine = opened.plan, opened.peak, opened.engine
+    plan, peak, model, options = stats.plan, stats.peak, stats.model, stats.options
     return {
         "version": __version__,
         "model": {
-            "name": opened.model.name,
-            "architecture": opened.model.architecture,
-            "paths": [str(path) for path in opened.model.parts],
-            "size_bytes": opened.model.size_bytes,
+            "name": model.name,
+            "architecture": model.architecture,
+            "paths": [str(path) for path in model.parts],
+            "size_bytes": model.size_bytes,
         },
         "mode": plan.mode,
-        "context": engine.options.context,
-        "threads": engine.options.thread_count,
-        "ubatch": engine.options.ubatch,
+        "context": options.context,
+        "threads": options.thread_count,
+        "ubatch": options.ubatch,
         "peak_memory_bytes": peak.total_bytes,
         "peak_anonymous_bytes": peak.owned_bytes,
         "peak_file_bytes": peak.file_bytes,

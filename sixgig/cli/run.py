@@ -150,13 +150,13 @@ def run(
     with opened:
         session = Session(opened, asked)
         session.run(stream=not json)
-    cut = [] if text is None else cut_words(session.answer, opened.context)
-    for line in [*cut, *broken_words(opened.plan, opened.opened.peak)]:
+    stats, cut = opened.stats, [] if text is None else cut_words(session.answer, opened.context)
+    for line in [*cut, *broken_words(stats.plan, stats.peak)]:
         warn(line)
-    for line in closing_lines(opened):
+    for line in closing_lines(stats):
         say(line)
     if json:
-        write_json(run_document(opened, session))
+        write_json(run_document(stats, session))
 
 
 def _prompt(given: str | None) -> str | None:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from sixgig.inference import Generation, Sampler, SamplingOptions, abort_on_interrupt, generate
 from sixgig.inference.budget import PagingOptions
 from sixgig.jobs.door import door
-from sixgig.jobs.opening import Opened, Opening, find_model
+from sixgig.jobs.opening import Opening, RunStats, find_model
 from sixgig.jobs.reporter import Request
 from sixgig.modelfile import ModelFile
-from sixgig.pager.pager import Counters
 from sixgig.plan import MemoryPlan, footprint
 
 PROMPT = "PEP: 9999\nTitle: "
@@ -38,23 +37,22 @@ class DemoMemory:
 class DemoRun:
     """One of the two runs, over."""
 
-    opened: Opened
+    stats: RunStats
     answer: Generation
-    counters: Counters | None
 
     @property
     def memory(self) -> DemoMemory:
         """Where its bytes were."""
-        model, plan = self.opened.model, self.opened.plan
+        model, plan, counters = self.stats.model, self.stats.plan, self.stats.counters
         total = model.routed_bytes
-        resident = min(self.counters.peak_resident_bytes, total) if self.counters else total
+        resident = min(counters.peak_resident_bytes, total) if counters else total
         held = (
             resident,
             model.dense_bytes,
             _planned_bytes(plan, _CONTEXT_TIERS),
             _planned_bytes(plan, _PAGING_TIERS),
         )
-        program = max(0, self.opened.peak.total_bytes - sum(held))
+        program = max(0, self.stats.peak_memory_bytes - sum(held))
         return DemoMemory(*held, program, total - resident)
 
 
@@ -100,7 +98,7 @@ def _run(model: ModelFile, paging: PagingOptions, words: str, request: DemoReque
         with abort_on_interrupt(engine):
             for _ in pieces:
                 request.reporter.check()
-        return DemoRun(opened, pieces.result, engine.counters())
+    return DemoRun(opened.stats, pieces.result)
 
 
 def _planned_bytes(plan: MemoryPlan, names: tuple[str, ...]) -> int:

@@ -172,15 +172,8 @@ class Model:
     def stats(self) -> ModelStats:
         """What was done so far; final once the model is closed."""
         with self._looking:
-            counters, peak = self._engine.counters(), self.opened.peak
-        return ModelStats(
-            load_s=self.opened.load_s,
-            work=self._work.plus(self._text),
-            counters=counters,
-            peak_memory_bytes=peak.total_bytes,
-            peak_anonymous_bytes=peak.owned_bytes,
-            peak_file_bytes=peak.file_bytes,
-        )
+            stats = self.opened.stats
+        return ModelStats(**vars(stats), work=self._work.plus(self._text))
 
     def __enter__(self) -> Self:
         """The model itself."""

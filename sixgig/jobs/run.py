@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
-from sixgig.errors import UsageError
 from sixgig.inference.budget import PagingOptions
 from sixgig.jobs.door import door
 from sixgig.jobs.model import Model
-from sixgig.jobs.opening import Opening, at_least, find_adapter, find_model
+from sixgig.jobs.opening import Opening, at_least, find_adapter, find_model, require_resources
 from sixgig.jobs.reporter import Request
 from sixgig.modelfile import ModelFile
 
@@ -50,15 +49,10 @@ class LoadRequest(Request):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        for name, size in {"--ram": self.ram, "--vram": self.vram}.items():
-            if size is not None and not (isinstance(size, int) and size >= 0):
-                raise UsageError(
-                    f"{name} of {size!r} is not possible", "a count of bytes", "6 GiB are 6 << 30"
-                )
-        counts = {"--context": self.context, "--threads": self.threads, "--ubatch": self.ubatch}
-        for name, count in counts.items():
-            if count is not None:
-                at_least(1, name, count)
+        require_resources(self.ram, self.vram or 0, self.threads)
+        at_least(1, "--ubatch", self.ubatch)
+        if self.context is not None:
+            at_least(1, "--context", self.context)
 
 
 def _load(request: LoadRequest) -> Model:

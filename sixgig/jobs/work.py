@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sixgig.inference import Generation
-from sixgig.pager.pager import Counters
+from sixgig.jobs.opening import RunStats
 
 
 @dataclass(frozen=True)
@@ -56,28 +56,8 @@ class Work:
         return self.decode_steps / self.decode_s if self.decode_s > 0 else 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelStats:
-    """What a model did since it was loaded, and what that took.
+@dataclass(frozen=True)
+class ModelStats(RunStats):
+    """What a model that was loaded did, and what that took. work: the texts."""
 
-    load_s: seconds that planning and loading took. work: the texts. counters: of the expert cache, None where
-    the model runs unpaged. peak_memory_bytes: most memory that this whole process held at once since loading
-    began; of those peak_file_bytes were pages of program files, peak_anonymous_bytes all others.
-    """
-
-    load_s: float
     work: Work
-    counters: Counters | None
-    peak_memory_bytes: int
-    peak_anonymous_bytes: int
-    peak_file_bytes: int
-
-    @property
-    def hit_rate(self) -> float | None:
-        """Share of the experts wanted that were in memory; None where the model runs unpaged."""
-        return self.counters.hit_rate if self.counters else None
-
-    @property
-    def bytes_read(self) -> int:
-        """Of experts, from disk."""
-        return self.counters.bytes_read if self.counters else 0

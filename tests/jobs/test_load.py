@@ -160,7 +160,7 @@ def test_stats_are_of_all_so_far_and_stay(tmp_path: Path) -> None:
     assert stats.work.first_prompt_tokens == runs[0].result.prefill_tokens
     assert stats.hit_rate is not None and 0 < stats.hit_rate < 1 and stats.bytes_read > 0
     assert plan.mode == "paged" and 0 < stats.peak_memory_bytes <= 1 << 30
-    assert stats.peak_memory_bytes == stats.peak_anonymous_bytes + stats.peak_file_bytes
+    assert stats.peak_memory_bytes == stats.peak.owned_bytes + stats.peak.file_bytes
     assert len(list(TraceFile(trace))) > 8
     with pytest.raises(FrozenInstanceError):
         stats.load_s = 0.0  # type: ignore[misc]
@@ -225,7 +225,10 @@ def test_a_closed_model_says_so_whatever_is_asked() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"ram": "6G"}, "--ram of '6G' is not possible; a count of bytes; 6 GiB are 6 << 30"),
+        (
+            {"ram": "6G"},
+            "--ram of '6G' is not possible; give a whole number; sizes are bytes: 6 << 30 is 6 GiB",
+        ),
         ({"ram": 6e9}, "--ram of 6000000000.0 is not possible"),
         ({"ram": -1}, "--ram of -1 is not possible"),
         ({"vram": "4G"}, "--vram of '4G'"),
