@@ -213,13 +213,13 @@ class Opening:
         )
 
 
-def find_model(name: str | Path | None, reporter: Reporter = SILENT) -> ModelFile:
+def find_model(name: str | Path | ModelFile | None, reporter: Reporter = SILENT) -> ModelFile:
     """The model named, or the demo model with a word about it. ModelFileError for one that gives no text.
 
     name: a GGUF file, or hf:OWNER/REPO[:QUANT|:FILE], fetched where it is not here.
     """
     if name is not None:
-        model = open_model(fetched(name, reporter))
+        model = name if isinstance(name, ModelFile) else open_model(fetched(name, reporter))
         require_text(model)
         require_vocabulary(model)
         return model
@@ -249,7 +249,8 @@ def demo_path() -> Path:
 def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
     """`value`, a whole number, or UsageError."""
     if not isinstance(value, Integral):
-        raise UsageError(f"{name} of {value!r} is not possible", "a whole number is needed; sizes are bytes")
+        cure = "sizes are bytes: 6 << 30 is 6 GiB"
+        raise UsageError(f"{name} of {value!a} is not possible", "a whole number is needed", cure)
     if value < lowest:
         raise UsageError(f"{name} of {value} is not possible", f"at least {lowest}")
     if value > most:
