@@ -2,10 +2,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "expert_split.h"
 #include "huge_pages.h"
 #include "manifest.h"
 #include "model_stream.h"
 #include "paged_backend.h"
+#include "paged_buffer.h"
 #include "pager.h"
 #include "self_check.h"
 
@@ -63,6 +65,35 @@ void copy_failure(const ReadFailure & from, sixgig_failure * to) {
 }
 
 }  // namespace
+
+// --- what Python mirrors ---
+
+struct sixgig_constant {
+    const char * name;
+    int64_t number;
+    const char * text;
+};
+
+// Ends with a null name. tests/paged/test_constants.py compares.
+SIXGIG_API const sixgig_constant * sixgig_constants(void) {
+    static const sixgig_constant all[] = {
+        {"page bytes", PAGE_BYTES, nullptr},
+        {"stream bytes", READ_AHEAD_BYTES, nullptr},
+        {"group bytes", GROUP_SCRATCH_BYTES, nullptr},
+        {"paged buffer", 0, PAGED_BUFFER},
+        {"segment of zeros", PART_ZEROS, nullptr},
+        {"segment of the header", PART_HEADER, nullptr},
+        {"policy LRU", int(PolicyKind::LRU), nullptr},
+        {"policy DECAYED_FREQUENCY", int(PolicyKind::DECAYED_FREQUENCY), nullptr},
+        {"sizeof OpenedFile", sizeof(sixgig_file), nullptr},
+        {"sizeof PagedTensor", sizeof(sixgig_tensor), nullptr},
+        {"sizeof StreamSegment", sizeof(StreamSegment), nullptr},
+        {"sizeof NativeCounters", sizeof(sixgig_counters), nullptr},
+        {"sizeof Failure", sizeof(sixgig_failure), nullptr},
+        {nullptr, 0, nullptr},
+    };
+    return all;
+}
 
 // --- dynamic backend entry ---
 

@@ -131,7 +131,7 @@ void clear_region(ggml_backend_buffer * buffer, uint8_t value) {
     if (region(buffer).experts.empty()) std::memset(region(buffer).base, value, region(buffer).size);
 }
 
-const char * paged_name(ggml_backend_buffer_type *) { return "SIXGIG_PAGED"; }
+const char * paged_name(ggml_backend_buffer_type *) { return PAGED_BUFFER; }
 const char * scratch_name(ggml_backend_buffer_type *) { return "SIXGIG"; }
 
 ggml_backend_buffer * alloc_region(ggml_backend_buffer_type * type, size_t size) {

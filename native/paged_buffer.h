@@ -7,6 +7,8 @@
 
 namespace sixgig {
 
+constexpr const char * PAGED_BUFFER = "SIXGIG_PAGED";
+
 ggml_backend_buffer_type paged_buffer_type(Pager * pager);
 bool is_paged(const ggml_backend_buffer_type * type);  // any pager's
 ggml_backend_buffer_type * scratch_buffer_type();
