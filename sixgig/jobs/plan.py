@@ -105,7 +105,7 @@ class PlanResult:
 
 
 def _plan(request: PlanRequest) -> PlanResult:
-    """Tell what fits, how fast it will be, and why, from headers alone; of a file that is here, by the engine.
+    """Tell what fits, how fast it will be, and why: from headers, of a file that is here by the engine.
 
     This machine is measured where that was not yet done, which takes some seconds and is remembered. Raises
     BudgetError where nothing fits, with the smallest budget that works; ModelFileError where there is no such
