@@ -36,7 +36,7 @@ def _arguments(request: ServeRequest) -> list[str]:
 
 
 def _typed(option: str, value: str | int | float) -> str:
-    """As one would type it: 8G for 8589934592 bytes, 600.0s for as many seconds."""
+    """As one would type it: 8G for 8589934592 bytes, 600s for 600.0 seconds."""
     if option in ("ram", "vram"):
         size, units = int(value), list("KMGT")
         unit = ""
@@ -44,7 +44,7 @@ def _typed(option: str, value: str | int | float) -> str:
             size, unit = size // 1024, units.pop(0)
         return f"{size}{unit}"
     if option == "keep_alive":
-        return "forever" if float(value) < 0 else f"{Decimal(str(round(value, 9))):f}s"
+        return "forever" if float(value) < 0 else f"{Decimal(str(round(float(value), 9))).normalize():f}s"
     return str(value)
 
 
