@@ -111,7 +111,7 @@ def test_names_are_listed_typed_and_found() -> None:
 
 
 def test_plan_is_the_function_whatever_imports_the_room_of_that_name() -> None:
-    code = "import sixgig.plan.budget\nfrom sixgig.plan import MemoryPlan\nimport sixgig\nprint(sixgig.plan.__module__)"
+    code = "import sixgig.plan.budget\nfrom sixgig.plan import MemoryPlan\nprint(sixgig.plan.__module__)"
     assert program(code, ROOT).strip() == "sixgig.jobs.plan"
 
 
