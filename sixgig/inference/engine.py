@@ -25,6 +25,7 @@ from sixgig.inference.tokens import Vocabulary
 from sixgig.interrupts import InterruptShield
 from sixgig.llamacpp import Batch, Library, load_library
 from sixgig.llamacpp.disturb import Watcher, watch
+from sixgig.pager.pager import Pager
 
 Logits = NDArray[np.float32]
 _GO, _STOP = b"0", b"1"
@@ -76,6 +77,7 @@ class Engine:
     adapter: applied to every evaluation; it must have been opened for this model.
     observe: told what each evaluation computes, for every token, or asked to disturb it; implies
         options.all_logits.
+    pager: holds the routed experts; to be closed after the engine.
     Raises ModelFileError, BudgetError, EngineError, or what a hook raised; nothing stays allocated then.
     """
 
@@ -90,6 +92,7 @@ class Engine:
         explain: Callable[[], SixgigError | None] | None = None,
         adapter: Adapter | None = None,
         observe: Watcher | None = None,
+        pager: Pager | None = None,
     ) -> None:
         self.options = observing(options or EngineOptions(), observe)
         self.library: Library = load_library()
@@ -100,7 +103,7 @@ class Engine:
         self._count, self._evaluated_s = self.options.thread_count, 0.0
         self._aborted = self._interruptible = False
         parts = (path,) if isinstance(path, Path) else tuple(path)
-        model = load_weights(self.library, parts, self.options, source, progress, explain)
+        model = load_weights(self.library, parts, self.options, source, progress, explain, pager=pager)
         self._handles = _Handles(self._c, model)
         self._finalizer = weakref.finalize(self, self._handles.free)
         try:

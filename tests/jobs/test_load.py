@@ -227,7 +227,7 @@ def test_a_closed_model_says_so_whatever_is_asked() -> None:
     [
         (
             {"ram": "6G"},
-            "--ram of '6G' is not possible; give a whole number; sizes are bytes: 6 << 30 is 6 GiB",
+            "--ram of '6G' is not possible; a whole number is needed; sizes are bytes: 6 << 30 is 6 GiB",
         ),
         ({"ram": 6e9}, "--ram of 6000000000.0 is not possible"),
         ({"ram": -1}, "--ram of -1 is not possible"),
