@@ -42,6 +42,13 @@ _STATUS = {
 }
 
 
+class Stopped(EngineError):
+    """abort() ended the evaluation."""
+
+
+_KINDS = {_STOPPED: Stopped}
+
+
 class _Handles:
     """What must be freed in C, apart from the Engine so that it can be freed after it."""
 
@@ -156,7 +163,7 @@ class Engine:
     def abort(self) -> None:
         """From any thread: end the request, within one operation of a prompt or after the token in flight.
 
-        The next evaluation raises EngineError; prefill() begins a new request. A token is let finish because
+        The next evaluation raises Stopped; prefill() begins a new request. A token is let finish because
         cutting it short would cost the whole KV cache.
         """
         self._aborted = True
@@ -293,8 +300,8 @@ class Engine:
             self._cache.note(tokens)
             observer_error = self._observation and self._observation.take_error()
             if status != 0 or observer_error:
-                number = _STATUS.get(status, f"status {status}")
-                error = observer_error or self._failure("the evaluation failed", number)
+                number, kind = _STATUS.get(status, f"status {status}"), _KINDS.get(status, EngineError)
+                error = observer_error or self._failure("the evaluation failed", number, kind)
                 if status == _STOPPED and not observer_error:
                     self._cache.rewind(held)
                 else:
@@ -322,12 +329,12 @@ class Engine:
         if self._observation is not None:
             self._observation.begin()
         if self._aborted:
-            raise EngineError("the evaluation was stopped")
+            raise Stopped("the evaluation was stopped")
 
-    def _failure(self, what: str, numbers: str) -> SixgigError:
+    def _failure(self, what: str, numbers: str, kind: type[EngineError] = EngineError) -> SixgigError:
         explained = self._explain() if self._explain is not None else None
         complaint = self.library.log.complaint()
-        return explained or EngineError(what, f"{numbers}: {complaint}" if complaint else numbers)
+        return explained or kind(what, f"{numbers}: {complaint}" if complaint else numbers)
 
     def _require_room(self, needed: int, room: int) -> None:
         if needed <= room:

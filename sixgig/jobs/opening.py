@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
+from numbers import Integral
 from pathlib import Path
 
 from sixgig.errors import UsageError
@@ -21,6 +22,7 @@ from sixgig.inference.room import allowed
 from sixgig.jobs.machines import gpu_machine
 from sixgig.jobs.reporter import SILENT, Reporter
 from sixgig.modelfile import ModelFile, open_model, resolve
+from sixgig.pager.pager import Counters
 from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, Tier
 from sixgig.units import format_bytes, format_number
 
@@ -28,10 +30,43 @@ DEMO_MODEL = "pep-moe-31m.gguf"
 ADAPTER = "adapter.gguf"  # in the folder that `tune` writes
 DEFAULT_CONTEXT = 4096
 MOST_COUNT = 2**31 - 1  # of tokens, steps, windows: the engine counts in 32 bits
+MOST_BYTES = 2**63 - 1
 _DEMO_NOTICE = (
     "No MODEL named: this is the demo model inside the package. It is tiny and knows nothing but Python's\n"
     "enhancement proposals: it continues your text with some that looks like a PEP. It cannot answer."
 )
+
+
+@dataclass(frozen=True)
+class RunStats:
+    """What a model took while it was open.
+
+    plan: how memory was planned; peak: most that was held; load_s: seconds until the model was open.
+
+    counters: of the pager, None where nothing was paged. options: context, threads and so on, as used.
+    """
+
+    model: ModelFile = field(repr=False)
+    options: EngineOptions
+    plan: MemoryPlan
+    peak: Peak
+    load_s: float
+    counters: Counters | None
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Of the whole process, program files included."""
+        return self.peak.total_bytes
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of experts found in memory, from 0 to 1; None where nothing was paged."""
+        return self.counters.hit_rate if self.counters else None
+
+    @property
+    def bytes_read(self) -> int:
+        """Of experts, from disk."""
+        return self.counters.bytes_read if self.counters else 0
 
 
 @dataclass
@@ -56,6 +91,12 @@ class Opened:
     def peak(self) -> Peak:
         """Most memory held so far."""
         return self.sampler.peak
+
+    @property
+    def stats(self) -> RunStats:
+        """What it took so far; final once the block that opened it has ended."""
+        engine = self.engine
+        return RunStats(self.model, engine.options, self.plan, self.peak, self.load_s, engine.counters())
 
 
 @dataclass(frozen=True)
@@ -172,13 +213,13 @@ class Opening:
         )
 
 
-def find_model(name: str | Path | None, reporter: Reporter = SILENT) -> ModelFile:
+def find_model(name: str | Path | ModelFile | None, reporter: Reporter = SILENT) -> ModelFile:
     """The model named, or the demo model with a word about it. ModelFileError for one that gives no text.
 
     name: a GGUF file, or hf:OWNER/REPO[:QUANT|:FILE], fetched where it is not here.
     """
     if name is not None:
-        model = open_model(fetched(name, reporter))
+        model = name if isinstance(name, ModelFile) else open_model(fetched(name, reporter))
         require_text(model)
         require_vocabulary(model)
         return model
@@ -206,9 +247,19 @@ def demo_path() -> Path:
 
 
 def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
-    """`value`, or UsageError."""
+    """`value`, a whole number, or UsageError."""
+    if not isinstance(value, Integral):
+        cure = "sizes are bytes: 6 << 30 is 6 GiB"
+        raise UsageError(f"{name} of {value!a} is not possible", "a whole number is needed", cure)
     if value < lowest:
         raise UsageError(f"{name} of {value} is not possible", f"at least {lowest}")
     if value > most:
         raise UsageError(f"{name} of {format_number(value)} is not possible", f"at most {most}")
     return value
+
+
+def require_resources(ram: int | None, vram: int | None, threads: int | None) -> None:
+    """UsageError for bytes or threads that cannot be."""
+    at_least(1, "--ram", 1 if ram is None else ram, MOST_BYTES)
+    at_least(0, "--vram", vram or 0, MOST_BYTES)
+    at_least(1, "--threads", 1 if threads is None else threads)

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 
-from sixgig.cli import shrinking
 from sixgig.cli.main import main
 from sixgig.compress import shrinker
+from sixgig.compress.measuring import Figures
+from sixgig.jobs import shrink
 from sixgig.modelfile import open_model
 from sixgig.plan import EngineBytes
+from sixgig.pruning.proposals import FewerExperts
 from tests.cli.shrink_source import SMALL, Tiny, quicken
 from tests.paged.engines import logits_of, open_paged, share_of_experts, stock_logits
 
@@ -79,8 +81,10 @@ def test_the_document_and_the_file_agree(made: Callable[[str], Run], text: Path,
 
 
 def test_the_file_says_how_it_was_made_and_lies_on_pages(made: Callable[[str], Run], source: Path) -> None:
-    _, out, folder = made("qwen3moe")
+    document, out, folder = made("qwen3moe")
     metadata = open_model(out).metadata
+    cut = document["measured"]["label"] if document["measured"] == document["equal_bytes"]["pruned"] else None
+    assert metadata.text("sixgig.shrink.structure") == (cut or "whole"), "not by which costs it was chosen"
     assert metadata.text("sixgig.shrink.source") == source.name
     assert metadata.text("sixgig.shrink.source_bytes") == str(source.stat().st_size)
     assert metadata.integer("general.quantization_version") == 2
@@ -123,10 +127,9 @@ def test_where_pruning_measures_better_the_pruned_file_is_kept(
 ) -> None:
     out, try_out = tmp_path / "out.gguf", shrinker.Shrinker.try_out
 
-    def favouring(self: shrinker.Shrinker, label: str, *rest: Any) -> shrinker.Candidate:
-        tried = try_out(self, label, *rest)
-        better = replace(tried.figures, kld_mean=0.0)
-        return replace(tried, figures=better) if label == "3 of 4 experts" else tried
+    def favouring(self: shrinker.Shrinker, variant: shrinker.Variant, *rest: Any) -> Figures:
+        tried = try_out(self, variant, *rest)
+        return replace(tried, kld_mean=0.0) if variant.cut == FewerExperts(3, 4) else tried
 
     monkeypatch.setattr(shrinker.Shrinker, "try_out", favouring)
     command = ["shrink", str(source), "-o", str(out), "--size", "1M", "--text", str(text), "--json"]
@@ -136,6 +139,7 @@ def test_where_pruning_measures_better_the_pruned_file_is_kept(
     assert document["measured"]["label"] == "3 of 4 experts"
     assert document["size_bytes"] == out.stat().st_size <= 1 << 20
     assert open_model(out).n_experts == 3
+    assert open_model(out).metadata.text("sixgig.shrink.structure") == "3 of 4 experts"
     with open_paged(out, share_of_experts(out, 0.5)) as engine:
         assert np.array_equal(logits_of(engine), stock_logits(out))
 
@@ -212,7 +216,7 @@ def test_a_memory_to_run_in_stands_for_a_size(
         asked.append(measured)
         return 1500 << 10
 
-    monkeypatch.setattr(shrinking, "room_for_weights", room)
+    monkeypatch.setattr(shrink, "room_for_weights", room)
     command = ["shrink", str(source), "-o", str(tmp_path / "o.gguf"), "--ram", "4G", "--text", str(text)]
     assert main([*command, "--json", "--no-prune"]) == 0
     captured = capsys.readouterr()
