@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -53,7 +54,5 @@ def longest(file: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from sixgig.cli.main import main
-
     watch(Path(sys.argv.pop(1)))
-    sys.exit(main())
+    runpy.run_module("sixgig", run_name="__main__", alter_sys=True)
