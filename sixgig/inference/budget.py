@@ -1,7 +1,6 @@
 """Open a model within a memory budget: measure, plan, then load as planned."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -300,17 +299,17 @@ def load(
         give_back()
 
     try:
-        with pager.loading() if pager else nullcontext():
-            engine = BudgetedEngine(
-                arrangement.model.parts,
-                arrangement.options,
-                source=stream.source,
-                loaded=loaded,
-                progress=_advising(progress),
-                explain=explain,
-                adapter=arrangement.adapter,
-                observe=observe,
-            )
+        engine = BudgetedEngine(
+            arrangement.model.parts,
+            arrangement.options,
+            source=stream.source,
+            loaded=loaded,
+            progress=_advising(progress),
+            explain=explain,
+            adapter=arrangement.adapter,
+            observe=observe,
+            pager=pager,
+        )
     finally:
         stream.close()
     engine.plan, engine.pager = arrangement.plan, pager
