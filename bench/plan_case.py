@@ -21,8 +21,9 @@ from sixgig.errors import SixgigError
 from sixgig.hardware import Absent, Machine, PeakSampler
 from sixgig.hardware.conditions import Watch
 from sixgig.inference import EngineOptions
-from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.inference.history import past_runs
+from sixgig.inference.load import BudgetedEngine, open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs.lessons import Pace, learn
 from sixgig.jobs.machines import known_machine
 from sixgig.jobs.opening import Opened
@@ -36,14 +37,15 @@ from sixgig.plan import (
     Predictor,
     Speed,
     Task,
+    Tier,
     anatomy,
     basis_of,
     estimated_engine,
     estimated_process,
+    fit,
     lesson,
-    paged_needs,
-    plan_memory,
-    unpaged_needs,
+    model_needs,
+    paged_experts,
 )
 from sixgig.units import parse_size
 
@@ -94,8 +96,8 @@ def _case(options: argparse.Namespace) -> dict[str, Any]:
         "predicted_bytes": plan.predicted_peak_bytes,
         "header_bytes": header.predicted_peak_bytes,
         "margin_bytes": plan.margin_bytes,
-        "tiers": {tier.name: tier.size_bytes for tier in plan.tiers},
-        "header_tiers": {tier.name: tier.size_bytes for tier in header.tiers},
+        "tiers": {need.use.label: need.size_bytes for need in plan.at(Tier.RAM)},
+        "header_tiers": {need.use.label: need.size_bytes for need in header.at(Tier.RAM)},
         "hit_rate": counters.hit_rate if counters else None,
         **timings,
         "n_runs": learned.n_runs if learned.same_model else 0,
@@ -128,8 +130,8 @@ def _header_plan(model: ModelFile, task: Task, plan: MemoryPlan) -> MemoryPlan:
     """The same mode and budget, from the header alone."""
     found, paged = anatomy(model), plan.mode == "paged"
     engine = estimated_engine(found, task, Placement(), paged)
-    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, estimated_process(found, task))
-    return plan_memory(needs, plan.ram_budget_bytes, (plan.mode,))
+    experts = paged_experts(found, task) if paged else None
+    return fit([model_needs(found, task, engine, estimated_process(found, task), experts)], plan.budgets)
 
 
 def _predicted(

@@ -15,19 +15,19 @@ from sixgig.cli.report import GB, facts
 from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import harmless, say
 from sixgig.inference import Generation, Sampler, SamplingOptions, abort_on_interrupt, generate
-from sixgig.inference.budget import PagingOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs.opening import Opened, Opening, find_model
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import Counters
-from sixgig.plan import MemoryPlan, footprint
+from sixgig.plan import Use, footprint
 from sixgig.units import format_bytes
 
 PROMPT = "PEP: 9999\nTitle: "
 N_TOKENS, CONTEXT = 96, 512
 BAR_WIDTH = 12
-TIERS = {
-    "context and buffers": ("KV cache", "compute buffers", "kernel scratch", "read-ahead"),
-    "scratch for paging, at most": ("expert groups",),
+USES = {
+    "context and buffers": (Use.KV_CACHE, Use.COMPUTE_BUFFERS, Use.KERNEL_SCRATCH, Use.READ_AHEAD),
+    "scratch for paging, at most": (Use.EXPERT_GROUPS,),
 }
 HONESTY = (
     "The model is tiny (15 MB), its experts far below the size that disks read well, and all of it fits in\n"
@@ -50,14 +50,10 @@ class Run:
         """
         total = model.routed_bytes
         resident = min(self.counters.peak_resident_bytes, total) if self.counters else total
-        planned = {name: _planned_bytes(self.opened.plan, tiers) for name, tiers in TIERS.items()}
+        planned = {name: self.opened.plan.held_bytes(*uses) for name, uses in USES.items()}
         held = {"experts in memory": resident, "other weights": model.dense_bytes, **planned}
         program = max(0, self.opened.peak.total_bytes - sum(held.values()))
         return {**held, "program": program, "experts on disk only": total - resident}
-
-
-def _planned_bytes(plan: MemoryPlan, names: tuple[str, ...]) -> int:
-    return sum(tier.size_bytes for tier in plan.tiers if tier.name in names)
 
 
 class Comparison:

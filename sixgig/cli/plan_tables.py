@@ -16,7 +16,7 @@ from sixgig.cli.planning import Candidate, Planning, Survey
 from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import escaped
 from sixgig.hardware import Absent, Gpu, Machine
-from sixgig.plan import Plan, Speed, Tier, WorkPlan
+from sixgig.plan import Need, Plan, Speed, Tier, WorkPlan
 from sixgig.plan.quality import SOURCE
 from sixgig.units import format_bytes, format_rate, format_seconds
 
@@ -171,7 +171,7 @@ def _row(candidate: Candidate, label: str, chosen: bool) -> list[str]:
 def _figures(plan: Plan | WorkPlan) -> list[str]:
     if isinstance(plan, WorkPlan):
         pace = "?" if isinstance(plan.seconds, Absent) else format_seconds(plan.seconds)
-        return [_gib(plan.peak_bytes), _gib(plan.disk_bytes), f"{pace} a {plan.unit}"]
+        return [_gib(plan.predicted_peak_bytes), _gib(plan.read_bytes), f"{pace} a {plan.unit}"]
     sizes = [
         _gib(plan.memory.predicted_peak_bytes),
         *(_gib(n) if n else "-" for n in (plan.vram_bytes, plan.disk_bytes)),
@@ -190,7 +190,7 @@ def _gib(size_bytes: float) -> str:
 def _conclusions(planning: Planning, survey: Survey) -> Iterator[str]:
     plan = _planned(survey.recommended)
     yield f"{_label(survey.recommended, survey)}: {plan.why()}"
-    yield from _tiers(plan)
+    yield from _uses(plan)
     yield from _certainty(planning, survey, plan)
     refused = [c for c in survey.candidates if c.error is not None]
     for candidate in refused[:3]:
@@ -199,16 +199,16 @@ def _conclusions(planning: Planning, survey: Survey) -> Iterator[str]:
         yield f"and {len(refused) - 3} more that do not fit or cannot be read"
 
 
-def _tiers(plan: Plan | WorkPlan) -> Iterator[str]:
-    tiers = plan.tiers if isinstance(plan, WorkPlan) else plan.memory.tiers
-    yield f"memory: {_tier_words(tiers)}"
-    if isinstance(plan, Plan) and plan.device:
-        yield f"VRAM: {_tier_words(plan.device)}"
+def _uses(plan: Plan | WorkPlan) -> Iterator[str]:
+    memory = plan if isinstance(plan, WorkPlan) else plan.memory
+    yield f"memory: {_words(memory.at(Tier.RAM))}"
+    if on_device := memory.at(Tier.VRAM):
+        yield f"VRAM: {_words(on_device)}"
 
 
-def _tier_words(tiers: tuple[Tier, ...]) -> str:
-    shown = [tier for tier in tiers if tier.size_bytes and tier.phase != "loading"]
-    return ", ".join(f"{tier.name} {format_bytes(tier.size_bytes)}" for tier in shown)
+def _words(needs: tuple[Need, ...]) -> str:
+    shown = [need for need in needs if need.size_bytes and need.phase != "loading"]
+    return ", ".join(f"{need.use.label} {format_bytes(need.size_bytes)}" for need in shown)
 
 
 def _certainty(planning: Planning, survey: Survey, plan: Plan | WorkPlan) -> Iterator[str]:
@@ -221,10 +221,11 @@ def _certainty(planning: Planning, survey: Survey, plan: Plan | WorkPlan) -> Ite
         yield "bytes and times are estimates: nothing here was measured against such a run yet"
         return
     if plan.confirmed:
-        yield "bytes: confirmed by the engine (weights, KV cache, compute buffers)"
+        yield f"bytes: {plan.source.words} (weights, KV cache, compute buffers)"
     else:
         reason = f" ({plan.unconfirmed_because})" if plan.unconfirmed_because else ""
-        yield f"bytes: estimated from the header{reason}; compute buffers may be 25% off, the rest is exact"
+        off = f"compute buffers may be {plan.source.error:.0%} off, the rest is exact"
+        yield f"bytes: {plan.source.words}{reason}; {off}"
     if isinstance(plan.speed, Absent):
         return
     if plan.memory.mode == "paged":
@@ -267,7 +268,9 @@ def _ratios(first: Survey, second: Survey) -> dict[str, float | None]:
 def _memory(candidate: Candidate) -> int:
     plan = _planned(candidate)
     return (
-        plan.peak_bytes if isinstance(plan, WorkPlan) else plan.memory.predicted_peak_bytes + plan.vram_bytes
+        plan.predicted_peak_bytes
+        if isinstance(plan, WorkPlan)
+        else plan.memory.predicted_peak_bytes + plan.vram_bytes
     )
 
 

@@ -254,7 +254,7 @@ class Planning:
         ram, memory = self.request.ram, self.machine.memory
         ram_bytes = default_budget(memory.available_bytes) if ram is None else parse_memory(ram)
         if self.is_here and ram is not None:
-            from sixgig.inference.room import allowed
+            from sixgig.inference.memory import allowed
 
             allowance = allowed(ram_bytes)
             ram_bytes = allowance.ram_bytes

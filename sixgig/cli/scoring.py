@@ -32,7 +32,7 @@ from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.evaluate.windows import SHORTEST
 from sixgig.inference import Adapter, Engine, Vocabulary, abort_on_interrupt
-from sixgig.inference.room import allowed
+from sixgig.inference.memory import allowed
 from sixgig.jobs.opening import Opened, Opening, at_least, find_model
 from sixgig.jobs.references import reference_cache, require_disk, require_place
 from sixgig.jobs.texts import read_text

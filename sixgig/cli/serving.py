@@ -26,7 +26,7 @@ from sixgig.gateway.gateway import Gateway
 from sixgig.grammars.checker import CHECKER_BYTES
 from sixgig.hardware import process_memory
 from sixgig.hardware.memory import give_back
-from sixgig.inference.room import allowed
+from sixgig.inference.memory import allowed
 from sixgig.ledger import Ledger, default_path
 from sixgig.modelfile.listing import is_reference
 from sixgig.server.app import make_app

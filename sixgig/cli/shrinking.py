@@ -28,8 +28,8 @@ from sixgig.evaluate.log_probabilities import Logits
 from sixgig.hardware import usable_cores
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
 from sixgig.inference.dry_load import engine_figures
+from sixgig.inference.memory import allowed
 from sixgig.inference.purpose import require_text, require_vocabulary
-from sixgig.inference.room import allowed
 from sixgig.jobs.machines import WHEEL
 from sixgig.jobs.opening import DEFAULT_CONTEXT, Opened, Opening
 from sixgig.jobs.texts import read_text

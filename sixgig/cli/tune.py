@@ -203,7 +203,7 @@ def tune(
 
 def _require_room(ram: str | None) -> None:
     """Refuse where not even PyTorch can be imported: the system would end the process over it."""
-    from sixgig.inference.room import allowed
+    from sixgig.inference.memory import allowed
     from sixgig.plan import Refusal
     from sixgig.units import format_bytes, parse_memory
 

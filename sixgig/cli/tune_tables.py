@@ -30,7 +30,8 @@ def show_tuning(tuning: Tuning) -> None:
     pace = f"{format_seconds(_seconds_per_step(tuning))} a step, {format_seconds(run.seconds)} in all"
     say(pace + _energy(tuning))
     say(
-        f"peak memory {format_bytes(tuning.peak.total_bytes)}, predicted {format_bytes(plan.peak_bytes)}, "
+        f"peak memory {format_bytes(tuning.peak.total_bytes)}, "
+        f"predicted {format_bytes(plan.predicted_peak_bytes)}, "
         f"budget {format_bytes(plan.ram_budget_bytes)}; {format_bytes(tuning.bytes_read)} read"
     )
     over = tuning.peak.total_bytes - plan.ram_budget_bytes
@@ -68,7 +69,7 @@ def tune_document(tuning: Tuning) -> dict[str, Any]:
         "losses": run.losses,
         "held_out": run.held_out,
         "peak_memory_bytes": tuning.peak.total_bytes,
-        "predicted_peak_memory_bytes": plan.peak_bytes,
+        "predicted_peak_memory_bytes": plan.predicted_peak_bytes,
         "ram_budget_bytes": plan.ram_budget_bytes,
         "within_budget": tuning.peak.total_bytes <= plan.ram_budget_bytes,
         "bytes_read": tuning.bytes_read,

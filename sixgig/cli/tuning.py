@@ -33,19 +33,20 @@ from sixgig.finetune.train import Corpus, Recipe, Trainer, batches
 from sixgig.finetune.verdict import Outcome, Verdict, judge
 from sixgig.hardware import Peak, PeakSampler, process_memory, usable_cores
 from sixgig.hardware.memory import give_back
-from sixgig.inference.room import LIBRARY_BYTES, LIBRARY_FILE_BYTES, allowed
+from sixgig.inference.memory import LIBRARY_BYTES, LIBRARY_FILE_BYTES, allowed
 from sixgig.jobs.opening import fetched
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.modelfile.lora import merged_adapters
 from sixgig.plan import Allowance, ProcessBytes, Refusal, anatomy
+from sixgig.plan.budget import PROCESS_SPREAD_BYTES
 from sixgig.plan.tuning import STATE_BYTES, Batch, TuningPlan, plan_tuning
 from sixgig.units import counted, format_bytes, parse_memory
 from sixgig.weights.stored import StoredWeights, not_finite
 
 WARMUP_SHARE, CLIP, PATIENCE, EVALUATIONS = 0.05, 1.0, 3, 10
 
-NOTHING, VARIATION = ProcessBytes(0, 0, "none"), ProcessBytes(8 << 20, 0, "measured")
+NOTHING = ProcessBytes(0, 0)
 
 
 class Tuning:
@@ -88,7 +89,7 @@ class Tuning:
         documents = self._read(state)
         corpus = self._corpus(documents)
         batch = Batch(self.request.step_tokens, self.request.micro_tokens, n_weights)
-        self.plan = self._final_plan(batch).with_peak(process_memory().peak_bytes)
+        self.plan = self._plan(batch).with_peak(process_memory().peak_bytes)
         self.folder.require_room(2 * STATE_BYTES * n_weights, self.request.merge, self.model.size_bytes)
         job = self._job(documents)
         if state is not None:
@@ -163,18 +164,11 @@ class Tuning:
         extents = [extent_of(path) for path in (self.request.data, self.request.held_out) if path]
         try:
             least = extents[0].least_batch(self.request, n_weights)
-            self._plan(least, ProcessBytes(sum(e.least_bytes for e in extents), 0, "estimated"))
+            self._plan(least, ProcessBytes(sum(e.least_bytes for e in extents), 0))
         except Refusal:
             taken = LIBRARY_BYTES + sum(e.most_bytes for e in extents)
             most = extents[0].most_batch(self.request, n_weights)
-            self._plan(most, ProcessBytes(taken, LIBRARY_FILE_BYTES, "estimated"))
-
-    def _final_plan(self, batch: Batch) -> TuningPlan:
-        """A budget that is named holds another run too, whose process takes a little more."""
-        try:
-            return self._plan(batch)
-        except Refusal:
-            return self._plan(batch, VARIATION)
+            self._plan(most, ProcessBytes(taken, LIBRARY_FILE_BYTES))
 
     def _plan(self, batch: Batch, more: ProcessBytes = NOTHING) -> TuningPlan:
         """With this process as it is now, everything imported and the data in tokens, and `more`."""
@@ -182,9 +176,10 @@ class Tuning:
         find_footing(self.threads, device_of(request.vram_bytes))
         held = process_memory()
         owned = held.anonymous_bytes + held.shared_bytes + more.anonymous_bytes
-        process = ProcessBytes(owned, held.file_bytes + more.file_bytes, "measured")
+        process = ProcessBytes(owned, held.file_bytes + more.file_bytes)
+        parts, spread = anatomy(self.model), PROCESS_SPREAD_BYTES
         with self._allowance.explaining():
-            return plan_tuning(anatomy(self.model), batch, process, self._budget_bytes, request.vram_bytes)
+            return plan_tuning(parts, batch, process, self._budget_bytes, request.vram_bytes, spread)
 
     def _require_trained_length(self) -> None:
         asked, trained = self.request.context, self.model.context_length

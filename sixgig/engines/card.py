@@ -9,7 +9,7 @@ from pathlib import Path
 from sixgig.errors import ModelFileError
 from sixgig.inference.options import CONTEXT_STEP, EngineOptions
 from sixgig.inference.purpose import placeholder, pooling_of, require_text, require_vocabulary, require_whole
-from sixgig.inference.serving import serving_tiers
+from sixgig.inference.serving import serving_needs
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.label import label
 from sixgig.modelfile.lora import find_lora
@@ -18,13 +18,13 @@ from sixgig.modelfile.names import model_name
 from sixgig.plan import (
     Placement,
     Task,
+    Tier,
     anatomy,
-    estimated_engine,
     estimated_process,
-    least_engine,
-    paged_needs,
+    header_engine,
+    model_needs,
+    paged_experts,
     smallest_budget,
-    unpaged_needs,
 )
 from sixgig.plan.context import checkpoint_bytes
 
@@ -144,10 +144,13 @@ def _smallest(model: ModelFile, options: EngineOptions, paged: bool) -> int:
     """The smallest budget of one mode, the server counted."""
     task = Task(context=options.context, sequences=options.sequences, ubatch=options.ubatch)
     parts = anatomy(model)
-    if model.family.declared:
-        engine, kept = estimated_engine(parts, task, Placement(), paged), checkpoint_bytes(parts, task)
-    else:
-        engine, kept = least_engine(parts, paged), 0
-    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, estimated_process(parts, task))
-    tiers = serving_tiers(model, options, kept)
-    return smallest_budget(needs.with_tiers(tiers), ("paged",) if paged else ("unpaged",))
+    kept = checkpoint_bytes(parts, task) if model.family.declared else 0
+    needs = model_needs(
+        parts,
+        task,
+        header_engine(parts, task, Placement(), paged),
+        estimated_process(parts, task),
+        paged_experts(parts, task) if paged else None,
+        beside=serving_needs(model, options, kept),
+    )
+    return smallest_budget(needs.least_bytes(Tier.RAM))

@@ -1,6 +1,6 @@
 """What the engine itself says that a model and a context take, before anything of them is allocated."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 
 from sixgig.inference.adapters import Adapter
@@ -10,7 +10,7 @@ from sixgig.inference.purpose import pooling_of, require_computable, require_run
 from sixgig.inference.trial import require_openable
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import ModelStream, Pager
-from sixgig.plan import EngineBytes, EngineFigures, Mode, Placement, ProcessBytes, Task, anatomy
+from sixgig.plan import MEASURED, EngineBytes, EngineFigures, Mode, Placement, ProcessBytes, Task, anatomy
 from sixgig.plan.context import checkpoint_bytes as declared_bytes
 from sixgig.plan.footprint import PAGED_BUFFER
 
@@ -79,15 +79,9 @@ def engine_figures(model: ModelFile, task: Task, threads: int) -> EngineFigures:
 
     def figures(placement: Placement, mode: Mode) -> EngineBytes:
         assert placement.gpu is None, "the engine is asked about main memory only"
-        if mode == "unpaged":
-            return told(dry_load(model, options))
-        pager = Pager(model)
-        try:
-            return told(dry_load(model, replace(options, extra_buffers=False), pager))
-        finally:
-            pager.close()
-
-    def told(measured: Measured) -> EngineBytes:
+        with ExitStack() as pagers:
+            pager = pagers.enter_context(closing(Pager(model))) if mode == "paged" else None
+            measured = dry_load(model, replace(options, extra_buffers=pager is None), pager)
         require_runnable(model, measured.traits, asked)
         return engine_bytes(measured)
 
@@ -99,29 +93,20 @@ def engine_options(task: Task, threads: int) -> EngineOptions:
     return EngineOptions(task.context, task.ubatch, threads, task.type_k, task.type_v)
 
 
-def engine_bytes(measured: Measured) -> EngineBytes:
-    """The engine's figures for main memory. Paged experts count as cache, not as weights."""
-    buffers = [need for need in measured.buffers if _is_host(need.buffer)]
+def engine_bytes(measured: Measured, on_device: bool = False) -> EngineBytes:
+    """The engine's figures for main memory, or for all GPUs together. Paged experts count as cache, not as
+    weights. process: this one as it was with the model open and nothing of it allocated.
+    """
+    process, buffers = measured.process, [b for b in measured.buffers if _is_host(b.buffer) is not on_device]
     return EngineBytes(
         weights_bytes=sum(b.model_bytes for b in buffers if b.buffer != PAGED_BUFFER),
         context_bytes=sum(b.context_bytes for b in buffers),
         compute_bytes=sum(b.compute_bytes for b in buffers),
-        confirmed=True,
+        source=MEASURED,
+        process=ProcessBytes(process.anonymous_bytes + process.shared_bytes, process.file_bytes),
     )
-
-
-def device_bytes(measured: Measured) -> int:
-    """What the engine holds in the memory of GPUs, all together."""
-    needs = (need for need in measured.buffers if not _is_host(need.buffer))
-    return sum(need.model_bytes + need.context_bytes + need.compute_bytes for need in needs)
 
 
 def _is_host(buffer: str) -> bool:
     """By the engine's names: "CPU", "CPU_REPACK", "CUDA_Host", our own; a device's is "CUDA0", say."""
     return buffer.startswith(("CPU", "SIXGIG")) or buffer.endswith("_Host")
-
-
-def process_bytes(measured: Measured) -> ProcessBytes:
-    """This process as it was with the model open and nothing of it allocated."""
-    process = measured.process
-    return ProcessBytes(process.anonymous_bytes + process.shared_bytes, process.file_bytes, "measured")

@@ -18,8 +18,8 @@ from bench.architectures.trying import outcome
 from sixgig.cli.planning import Planning, Request
 from sixgig.errors import ModelFileError
 from sixgig.inference import EngineOptions
-from sixgig.inference.budget import open_engine
 from sixgig.inference.dry_load import dry_load
+from sixgig.inference.load import open_engine
 from sixgig.llamacpp import memory_breakdown
 from sixgig.modelfile import open_model
 from tests.paged.engines import OPTIONS, logits_of, open_paged, share_of_experts, stock_logits

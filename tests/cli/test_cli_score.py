@@ -12,7 +12,7 @@ from sixgig.cli.main import main
 from sixgig.cli.scoring import fitting_ubatch, read_text
 from sixgig.errors import UsageError
 from sixgig.evaluate import BaseFile
-from sixgig.inference.budget import PagingOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs.opening import Opening, demo_path
 from sixgig.modelfile import open_model
 from tests.tiny import vocabulary

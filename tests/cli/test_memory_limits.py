@@ -14,7 +14,8 @@ import pytest
 from sixgig.errors import BudgetError
 from sixgig.hardware import LimitedGroup, MachineMemory, MemoryLimit, limits, memory_limit
 from sixgig.inference import EngineOptions
-from sixgig.inference.budget import PagingOptions, arrange
+from sixgig.inference.memory import arrange
+from sixgig.inference.request import PagingOptions
 from sixgig.modelfile import open_model
 from sixgig.plan import Refusal, allowance
 from tests.peaks import PeakWatch

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 from sixgig.errors import BudgetError
 from sixgig.hardware import Absent, Machine
 from sixgig.modelfile import ModelFile
-from sixgig.plan import (
-    Budgets,
-    Needs,
-    Plan,
-    Planner,
-    Task,
-    Tier,
-    plan_memory,
-    smallest_budget,
-)
+from sixgig.plan import Budgets, Need, Needs, Plan, Planner, Task, Tier, Use, fit, smallest_budget
+from sixgig.plan.budget import PagedExperts
 from tests.null import planned
 from tests.null.planned import BOX, GIB, GPU, MACHINES, MIB
 
@@ -55,7 +47,7 @@ def test_no_plan_exceeds_a_budget(machine: Machine, model: ModelFile, task: Task
     assert plan is not None
     assert plan.memory.predicted_peak_bytes + plan.memory.margin_bytes <= budgets.ram_bytes
     assert sum(tier.size_bytes for tier in plan.device) == plan.vram_bytes <= budgets.vram_bytes
-    assert all(tier.size_bytes >= 0 for tier in (*plan.memory.tiers, *plan.device))
+    assert all(need.size_bytes >= 0 for need in plan.memory.needs)
     assert rate(plan) >= 0 and math.isfinite(rate(plan))
     assert isinstance(plan.speed, Absent) == (rate(plan) == 0)
 
@@ -129,12 +121,12 @@ def test_memory_for_groups_is_counted_wherever_it_is_needed(
     routed: int, visit: int, scratch: int, room: int
 ) -> None:
     """Also where fewer experts are left to main memory than one visit may want."""
-    groups = Tier("expert groups", scratch * MIB, phase="running")
-    needs = Needs((), routed * MIB + 1, 0, grouping=(groups,), whole_visit_bytes=visit * MIB)
-    budget = room * MIB + smallest_budget(needs, ("paged",))
-    plan = plan_memory(needs, budget, ("paged",))
+    groups = Need(Use.EXPERT_GROUPS, scratch * MIB, phase="running")
+    needs = Needs((), PagedExperts(routed * MIB + 1, 0, (groups,), visit * MIB))
+    budget = room * MIB + smallest_budget(needs.least_bytes(Tier.RAM))
+    plan = fit([needs], Budgets(budget))
     assert plan.predicted_peak_bytes + plan.margin_bytes <= budget
-    assert (groups in plan.tiers) == (plan.expert_cache_bytes < visit * MIB)
+    assert (groups in plan.needs) == (plan.expert_cache_bytes < visit * MIB)
 
 
 @pytest.mark.parametrize("name", NAMES)
