@@ -29,6 +29,7 @@ from sixgig.plan import (
     Plan,
     Planner,
     Record,
+    Refusal,
     Task,
     WorkPlan,
     basis_of,
@@ -153,9 +154,23 @@ class Planning:
             figures = None if model.family.declared else self._figures(model)
             planner = self._planner(model, figures)
             kld = expected_kld(planner.model)
-            return Candidate(opened.offer, model, self._plan(planner, figures), None, kld, planner)
+            try:
+                plan = self._plan(planner, figures)
+            except Refusal as refusal:
+                plan = self._by_the_engine(model, refusal)
+            return Candidate(opened.offer, model, plan, None, kld, planner)
         except SixgigError as error:
             return Candidate(opened.offer, opened.model, None, error)
+
+    def _by_the_engine(self, model: ModelFile, refusal: Refusal) -> Plan:
+        """What the estimates refused, by the engine's own figures, which a run is refused by.
+
+        Raises that refusal where the engine is not asked.
+        """
+        figures = self._figures(model) if model.family.declared and not self.budgets.vram_bytes else None
+        if figures is None or self.request.kind != "run":
+            raise refusal
+        return self._planner(model, figures).plan_at(Placement(), self.budgets)
 
     def _require_openable(self, model: ModelFile) -> None:
         """ModelFileError for a file here that the engine would end this process over."""
