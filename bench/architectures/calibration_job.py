@@ -20,13 +20,13 @@ import numpy as np
 from bench.architectures.job import OPTIONS, answer
 from sixgig.calibration.calibrate import Calibrator, default_samples
 from sixgig.calibration.moments import accumulator_bytes
-from sixgig.cli.scoring import logits_of
 from sixgig.compress.distortion import measure_distortions
 from sixgig.compress.sensitivity import Noise
 from sixgig.compress.types import can_be_quantised
 from sixgig.evaluate import BaseFile, BaseWriter, Windows, evaluate
 from sixgig.families import Role
 from sixgig.inference.engine import Engine
+from sixgig.jobs.window_logits import logits_of
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.weights.stored import StoredWeights
 
@@ -81,8 +81,7 @@ def _facts(model: ModelFile, folder: Path) -> dict[str, Any]:
 
 def _feed(engine: Engine, tokens: Sequence[int]) -> None:
     engine.clear()
-    for start in range(0, len(tokens), engine.ubatch):
-        engine.feed(tokens[start : start + engine.ubatch])
+    engine.prefill(tokens)
 
 
 def _stem(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -19,6 +19,7 @@ from sixgig.inference import Engine, EngineOptions
 from sixgig.inference.engine import Logits
 from sixgig.inference.load import open_engine
 from sixgig.inference.request import PagingOptions
+from sixgig.jobs import window_logits
 from sixgig.modelfile import ModelFile
 from sixgig.plan import footprint
 
@@ -51,15 +52,11 @@ def apart(one: Logits, other: Logits) -> dict[str, float]:
 def perplexity(model: ModelFile, text: Text, n_windows: int, threads: int) -> dict[str, float]:
     """Of the held-out text's first pieces, as `sixgig score` has it, in windows of CONTEXT."""
     with Engine(model.parts, replace(options(threads), all_logits=True)) as engine:
-        score: Score = evaluate(cut(text.held_out_tokens, CONTEXT, limit=n_windows), partial(_scored, engine))
+        windows = cut(text.held_out_tokens, CONTEXT, limit=n_windows)
+        score: Score = evaluate(windows, partial(window_logits.logits_of, engine))
     interval = score.intervals["perplexity"]
     assert interval.upper is not None
     return {"perplexity": score.perplexity, "lower": interval.lower, "upper": interval.upper}
-
-
-def _scored(engine: Engine, tokens: Sequence[int], first: int) -> Iterator[Logits]:
-    engine.clear()
-    yield engine.all_logits(tokens)[first:]
 
 
 def routing(model: ModelFile, text: Text, n_tokens: int, threads: int) -> dict[str, Any]:

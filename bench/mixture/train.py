@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from bench.mixture.text import CONTEXT, Text, document
 from sixgig.families import Role
-from sixgig.finetune.adapter import Part, Target, targets
+from sixgig.finetune.adapter import Target, targets
+from sixgig.finetune.choices import Part
 from sixgig.finetune.footing import find_footing
 from sixgig.finetune.net import build_net
 from sixgig.finetune.packing import Steps, pack

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sixgig.cli.loss_picture import smoothed
+from sixgig.jobs.loss_picture import smoothed
 
 COLOURS = {"adamw": "C0", "muon": "C1"}
 Document = dict[str, Any]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import Qwen3_5MoeForCausalLM
 
 from bench.tuning.task import CLIP, INITIAL, Task, Told, imported, load_task
-from sixgig.finetune.schedule import clip
+from sixgig.finetune.optimisers import clip
 
 Model = Any  # transformers' and PEFT's are typed as modules that lack their own methods
 CPU = torch.device("cpu")

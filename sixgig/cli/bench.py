@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -70,21 +69,26 @@ def bench(
     chosen, as in a run, and not used. Random tokens route differently than text does: hit rates of real use
     are those measured with --text.
     """
-    from sixgig.cli.benchmark import Benchmark
+    from sixgig.cli.bench_tables import bench_document, show_bench
     from sixgig.cli.parameters import budget_bytes, paging_options, size_bytes
     from sixgig.cli.report import write_json
     from sixgig.cli.reporter import TerminalReporter
-    from sixgig.inference.sampling import MAX_SEED
-    from sixgig.jobs.opening import Opening, at_least, find_model
+    from sixgig.jobs.bench import bench as measure
 
-    at_least(0, "--seed", seed, MAX_SEED)
-    count = at_least(1, "--prompt-tokens", prompt_tokens) + at_least(1, "--tokens", tokens)
-    paging = paging_options(always_page, policy, no_read_ahead)
-    found = find_model(model, TerminalReporter())
-    opening = Opening(found, budget_bytes(ram), size_bytes(vram) or 0, count, threads, ubatch, paging)
-    benchmark = Benchmark(opening, prompt_tokens, count, Path(text) if text else None, seed)
-    benchmark.run()
+    result = measure(
+        model,
+        ram=budget_bytes(ram),
+        vram=size_bytes(vram) or 0,
+        prompt_tokens=prompt_tokens,
+        tokens=tokens,
+        text=text,
+        seed=seed,
+        paging=paging_options(always_page, policy, no_read_ahead),
+        threads=threads,
+        ubatch=ubatch,
+        reporter=TerminalReporter(),
+    )
     if json:
-        write_json(benchmark.document())
+        write_json(bench_document(result))
     else:
-        benchmark.show()
+        show_bench(result)

@@ -114,7 +114,7 @@ class Comparison:
             "bytes_read": run.counters.bytes_read if run.counters else 0,
             "counters": run.counters.to_json() if run.counters else None,
             "memory_by_tier": run.tiers(self.model),
-            **facts(run.opened),
+            **facts(run.opened.stats),
         }
 
     def show(self) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sixgig.cli.parameters import Json, Quiet
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EPILOG = """\b
 Examples:
@@ -48,36 +45,17 @@ def doctor(
     file of up to 1 GiB for the few seconds that takes. Findings are no failures: the exit status is 0 all
     the same.
     """
-    from sixgig.cli.diagnosis import diagnosis_document, show_diagnosis
+    from sixgig.cli import doctor_tables
     from sixgig.cli.report import write_json
     from sixgig.cli.reporter import TerminalReporter
     from sixgig.cli.terminal import say
-    from sixgig.hardware import disturbances, save_machine
-    from sixgig.jobs.findings import Finding, findings
-    from sixgig.jobs.machines import survey
+    from sixgig.jobs.doctor import doctor as doctor_job
 
-    seen = survey(_existing(disk), again, TerminalReporter())
-    cure = "sixgig doctor --again, when nothing else runs"
-    notes = (Finding("machine", "note", line, cure) for line in disturbances(seen.machine))
-    found = (*findings(seen.machine, seen.engine), *notes)
+    result = doctor_job(disk, again, reporter=TerminalReporter())
     if save is not None:
-        save_machine(seen.machine, save)
+        result.save(save)
         say(f"saved as {save}")
     if json:
-        write_json(diagnosis_document(seen, found))
+        write_json(doctor_tables.doctor_document(result))
     else:
-        show_diagnosis(seen, found)
-
-
-def _existing(disk: str | None) -> Path | None:
-    from pathlib import Path
-
-    from sixgig.errors import UsageError
-
-    if disk is None:
-        return None
-    try:
-        return Path(disk).expanduser().resolve(strict=True)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"--disk {disk} cannot be used", why, "name an existing folder or file") from error
+        doctor_tables.show_doctor(result)

@@ -119,8 +119,8 @@ def ledger(
     """
     from sixgig.cli.ledger_picture import save_picture
     from sixgig.cli.ledger_tables import document, show, write_csv
-    from sixgig.cli.picture import require_drawable
     from sixgig.cli.report import write_json
+    from sixgig.jobs.pictures import require_drawable
 
     if csv and json:
         raise UsageError("--csv and --json exclude each other", cure="choose one")

@@ -18,7 +18,7 @@ MOST_LABELS = 16
 def save_picture(path: Path, report: Report) -> None:
     """Draws into a file, .png or .svg by its name, whole or not at all; nothing where nothing was served.
 
-    Needs matplotlib: `sixgig.cli.picture.require_drawable`. Raises UsageError where it cannot be written.
+    Needs matplotlib: `sixgig.jobs.pictures.require_drawable`. Raises UsageError where it cannot be written.
     """
     if report.empty:
         warn(f"nothing to draw: {path} was not written")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sixgig.cli.parameters import Context, Json, Quiet, Ram, Ubatch
+from sixgig.cli.parameters import Context, Json, Quiet, Ram, Ubatch, budget_bytes, size_bytes
 
 EPILOG = """\b
 Examples:
@@ -105,21 +105,26 @@ def plan(
     header, for the architectures that sixgig has a declaration of. Speeds come from this machine's measured
     bandwidths and kernels (measured once, some seconds) and are corrected by what past runs here have shown.
     """
-    from sixgig.cli.plan_tables import comparison_document, plan_document, show_comparison, show_plan
-    from sixgig.cli.planning import Planning, Request
+    from sixgig.cli import plan_tables
     from sixgig.cli.report import write_json
+    from sixgig.cli.reporter import TerminalReporter
+    from sixgig.jobs.plan import plan as plan_job
 
-    request = Request(ram, vram, context, prompt_tokens, ubatch, task.value, trace, not no_dry_load)
-    planning = Planning(machine, model, request)
-    first = planning.survey(model)
-    second = planning.survey(vs) if vs is not None else None
+    result = plan_job(
+        model,
+        ram=budget_bytes(ram),
+        vram=size_bytes(vram),
+        context=context,
+        prompt_tokens=prompt_tokens,
+        ubatch=ubatch,
+        task=task.value,
+        machine=machine,
+        versus=vs,
+        trace=trace,
+        dry_load=not no_dry_load,
+        reporter=TerminalReporter(),
+    )
     if json:
-        document = plan_document(planning, first)
-        write_json(
-            document if second is None else {**document, "vs": comparison_document(planning, first, second)}
-        )
-        return
-    show_plan(planning, first)
-    if second is not None:
-        show_plan(planning, second)
-        show_comparison(first, second)
+        write_json(plan_tables.plan_document(result))
+    else:
+        plan_tables.show_plan(result)

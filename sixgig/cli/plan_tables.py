@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich import box
@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from sixgig import __version__
-from sixgig.cli.planning import Candidate, Planning, Survey
 from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import escaped
 from sixgig.hardware import Absent, Gpu, Machine
+from sixgig.jobs.candidates import Candidate, Refused
+from sixgig.jobs.plan import PlanResult
 from sixgig.plan import Need, Plan, Speed, Tier, WorkPlan
 from sixgig.plan.quality import SOURCE
 from sixgig.units import format_bytes, format_rate, format_seconds
@@ -24,93 +25,81 @@ _RUN_COLUMNS = ("VRAM", "on disk", "tokens/s", "first token")
 _WORK_COLUMNS = ("read", "pace")
 
 
-def plan_document(planning: Planning, survey: Survey) -> dict[str, Any]:
-    """`sixgig plan --json`."""
-    others = [c for c in survey.candidates if c.offer != survey.recommended.offer]
-    return {
+def plan_document(result: PlanResult) -> dict[str, Any]:
+    """`sixgig plan --json`; of two models the second one's document inside, with both in proportion."""
+    chosen, machine = result.recommended, result.machine
+    others = [*(c for c in result.candidates if c is not chosen), *result.alternatives]
+    document = {
         "version": __version__,
-        "model": survey.name,
-        "task": vars(_planned(survey.recommended).task),
-        "warnings": list(_beyond_training(survey)),
+        "model": result.name,
+        "task": vars(chosen.plan.task),
+        "warnings": list(_beyond_training(chosen)),
         "machine": {
-            "name": planning.machine.name,
-            "origin": planning.machine.origin,
-            "identity": planning.machine.identity,
-            "disturbances": list(planning.disturbances),
+            "name": machine.name,
+            "origin": machine.origin,
+            "identity": machine.identity,
+            "disturbances": list(result.disturbances),
         },
-        "budgets": vars(planning.budgets),
-        "recommended": _candidate_document(survey.recommended),
-        "alternatives": [
-            *(_candidate_document(c) for c in others if c.plan is not None),
-            *(_offer_document(survey.recommended) | plan.to_json() for plan in survey.alternatives),
-        ],
-        "refused": [_offer_document(c) | {"error": str(c.error)} for c in others if c.plan is None],
-        "hit_rates_from": planning.hits.source,
+        "budgets": {"ram_bytes": result.ram_budget_bytes, "vram_bytes": result.vram_budget_bytes},
+        "recommended": _candidate_document(chosen),
+        "alternatives": [_candidate_document(candidate) for candidate in others],
+        "refused": [_offer_document(refused) | {"error": str(refused.error)} for refused in result.refused],
+        "hit_rates_from": result.hit_rates_from,
         "expected_kld_from": SOURCE,
-        "learned": survey.lesson.explain() if survey.lesson else None,
-        "lesson": vars(survey.lesson) if survey.lesson else None,
+        "learned": result.lesson.explain() if result.lesson else None,
+        "lesson": vars(result.lesson) if result.lesson else None,
     }
+    if (second := result.versus) is None:
+        return document
+    ratio, verdict = _ratios(result, second), _verdict(result, second)
+    return document | {"vs": plan_document(second) | {"ratio": ratio, "verdict": verdict}}
 
 
-def comparison_document(planning: Planning, first: Survey, second: Survey) -> dict[str, Any]:
-    """The second model's document, and both in proportion."""
-    return {
-        **plan_document(planning, second),
-        "ratio": _ratios(first, second),
-        "verdict": _verdict(first, second),
-    }
-
-
-def show_plan(planning: Planning, survey: Survey) -> None:
+def show_plan(result: PlanResult) -> None:
     """For people, on stdout."""
     console = Console(file=sys.stdout, highlight=False)
-    for line in _circumstances(planning, survey):
-        console.print(Text(escaped(line)), soft_wrap=True)
-    show_table(console, _table(survey))
-    for line in _conclusions(planning, survey):
-        console.print(Text(escaped(line)), soft_wrap=True)
-    console.print()
+    for one in filter(None, (result, result.versus)):
+        _show_lines(console, _circumstances(one))
+        show_table(console, _table(one))
+        _show_lines(console, _conclusions(one))
+        console.print()
+    if result.versus is not None:
+        _show_lines(console, (_verdict(result, result.versus),))
 
 
-def show_comparison(first: Survey, second: Survey) -> None:
-    """One line that sets them side by side."""
-    Console(file=sys.stdout, highlight=False).print(Text(escaped(_verdict(first, second))), soft_wrap=True)
+def _show_lines(console: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(Text(escaped(line)), soft_wrap=True)
 
 
 def _candidate_document(candidate: Candidate) -> dict[str, Any]:
-    return _offer_document(candidate) | _planned(candidate).to_json()
+    return _offer_document(candidate) | candidate.plan.to_json()
 
 
-def _offer_document(candidate: Candidate) -> dict[str, Any]:
+def _offer_document(one: Candidate | Refused) -> dict[str, Any]:
     return {
-        "quantisation": candidate.offer.quantisation,
-        "name": candidate.offer.name,
-        "word": candidate.offer.word,
-        "files": list(candidate.offer.files),
-        "size_bytes": candidate.model.size_bytes if candidate.model else candidate.offer.size_bytes,
-        "expected_kld": candidate.kld,
+        "quantisation": one.offer.quantisation,
+        "name": one.offer.name,
+        "word": one.offer.word,
+        "files": list(one.offer.files),
+        "size_bytes": one.size_bytes,
+        "expected_kld": one.expected_kld if isinstance(one, Candidate) else None,
     }
 
 
-def _planned(candidate: Candidate) -> Plan | WorkPlan:
-    assert candidate.plan is not None, "only what was planned is recommended"
-    return candidate.plan
+def _circumstances(result: PlanResult) -> Iterator[str]:
+    task = result.recommended.plan.task
+    yield f"{result.name}, to {task.kind}, context {task.context}"
+    yield from _beyond_training(result.recommended)
+    yield f"on {_machine_words(result.machine)}"
+    uses_gpu = result.vram_budget_bytes and task.kind == "run"
+    vram = f", {format_bytes(result.vram_budget_bytes)} of VRAM" if uses_gpu else ", no GPU"
+    yield f"within {format_bytes(result.ram_budget_bytes)} of memory{vram}"
 
 
-def _circumstances(planning: Planning, survey: Survey) -> Iterator[str]:
-    budgets, task = planning.budgets, _planned(survey.recommended).task
-    yield f"{survey.name}, to {task.kind}, context {task.context}"
-    yield from _beyond_training(survey)
-    yield f"on {_machine_words(planning.machine)}"
-    uses_gpu = budgets.vram_bytes and task.kind == "run"
-    vram = f", {format_bytes(budgets.vram_bytes)} of VRAM" if uses_gpu else ", no GPU"
-    yield f"within {format_bytes(budgets.ram_bytes)} of memory{vram}"
-
-
-def _beyond_training(survey: Survey) -> Iterator[str]:
+def _beyond_training(candidate: Candidate) -> Iterator[str]:
     """A warning where the context planned for is longer than the model was trained for."""
-    context, model = _planned(survey.recommended).task.context, survey.recommended.model
-    trained = model.context_length if model else None
+    context, trained = candidate.plan.task.context, candidate.model.context_length
     if trained and context > trained:
         yield (
             f"warning: the model was trained for a context of {trained}; beyond it answers get worse, "
@@ -138,48 +127,44 @@ def _rate(rate: float | Absent) -> str:
     return "unknown" if isinstance(rate, Absent) else format_rate(rate)
 
 
-def _table(survey: Survey) -> Table:
+def _table(result: PlanResult) -> Table:
+    """The largest file first, what cannot be read last."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
-    work = isinstance(survey.recommended.plan, WorkPlan)
+    work = isinstance(result.recommended.plan, WorkPlan)
     for name in ("size", "loss", "memory", *(_WORK_COLUMNS if work else _RUN_COLUMNS)):
         table.add_column(name, justify="right", no_wrap=True)
-    for candidate in sorted(survey.candidates, key=lambda c: -(c.model.size_bytes if c.model else 0)):
-        chosen = candidate.offer == survey.recommended.offer
-        shown = survey.recommended if chosen else candidate
-        table.add_row(*_row(shown, _label(shown, survey), chosen), style="bold" if chosen else "")
-    for plan in survey.alternatives:
-        table.add_row("  or", "", "", *_figures(plan), style="dim")
+    rows: list[Candidate | Refused] = [*result.candidates, *result.refused]
+    for one in sorted(rows, key=lambda one: (-(one.model.size_bytes if one.model else 0), one.offer.name)):
+        chosen = one is result.recommended
+        table.add_row(*_row(one, _label(one, result), chosen), style="bold" if chosen else "")
+    for other in result.alternatives:
+        table.add_row("  or", "", "", *_figures(other), style="dim")
     return table
 
 
-def _label(candidate: Candidate, survey: Survey) -> str:
+def _label(one: Candidate | Refused, result: PlanResult) -> str:
     """Of one file its quantisation; of several what names each alone: after hf:OWNER/REPO:, in a folder."""
-    return candidate.offer.quantisation if len(survey.candidates) == 1 else candidate.offer.word
+    return one.offer.quantisation if result.is_alone else one.offer.word
 
 
-def _row(candidate: Candidate, label: str, chosen: bool) -> list[str]:
+def _row(one: Candidate | Refused, label: str, chosen: bool) -> list[str]:
     name = ("> " if chosen else "  ") + escaped(label)
-    size = candidate.model.size_bytes if candidate.model else candidate.offer.size_bytes
-    loss = "?" if candidate.kld is None else f"{candidate.kld:.3f}"
-    head = [name, _gib(size) if size else "?", loss]
-    if candidate.plan is None:
-        return [*head, "too large" if candidate.model else "unreadable"]
-    return [*head, *_figures(candidate.plan)]
+    size = _gib(one.size_bytes) if one.size_bytes else "?"
+    if isinstance(one, Refused):
+        return [name, size, "?", "too large" if one.model else "unreadable"]
+    loss = "?" if one.expected_kld is None else f"{one.expected_kld:.3f}"
+    return [name, size, loss, *_figures(one)]
 
 
-def _figures(plan: Plan | WorkPlan) -> list[str]:
-    if isinstance(plan, WorkPlan):
-        pace = "?" if isinstance(plan.seconds, Absent) else format_seconds(plan.seconds)
-        return [_gib(plan.predicted_peak_bytes), _gib(plan.read_bytes), f"{pace} a {plan.unit}"]
-    sizes = [
-        _gib(plan.memory.predicted_peak_bytes),
-        *(_gib(n) if n else "-" for n in (plan.vram_bytes, plan.disk_bytes)),
-    ]
-    if isinstance(plan.speed, Absent):
-        return [*sizes, "?", "?"]
-    first = format_seconds(plan.speed.time_to_first_token_s)
-    return [*sizes, f"{plan.speed.decode_tokens_per_s:.2f}", first]
+def _figures(candidate: Candidate) -> list[str]:
+    if isinstance(candidate.plan, WorkPlan):
+        pace = "?" if candidate.work_s is None else format_seconds(candidate.work_s)
+        return [_gib(candidate.ram_bytes), _gib(candidate.disk_bytes), f"{pace} a {candidate.plan.unit}"]
+    sizes = (_gib(n) if n else "-" for n in (candidate.vram_bytes, candidate.disk_bytes))
+    rate, first_s = candidate.decode_tokens_per_s, candidate.time_to_first_token_s
+    times = "?" if rate is None else f"{rate:.2f}", "?" if first_s is None else format_seconds(first_s)
+    return [_gib(candidate.ram_bytes), *sizes, *times]
 
 
 def _gib(size_bytes: float) -> str:
@@ -187,16 +172,15 @@ def _gib(size_bytes: float) -> str:
     return f"{size_bytes / 2**30:.1f} G" if size_bytes >= 2**30 else f"{size_bytes / 2**20:.0f} M"
 
 
-def _conclusions(planning: Planning, survey: Survey) -> Iterator[str]:
-    plan = _planned(survey.recommended)
-    yield f"{_label(survey.recommended, survey)}: {plan.why()}"
-    yield from _uses(plan)
-    yield from _certainty(planning, survey, plan)
-    refused = [c for c in survey.candidates if c.error is not None]
-    for candidate in refused[:3]:
-        yield f"{_label(candidate, survey)}: {candidate.error}"
-    if len(refused) > 3:
-        yield f"and {len(refused) - 3} more that do not fit or cannot be read"
+def _conclusions(result: PlanResult) -> Iterator[str]:
+    chosen = result.recommended
+    yield f"{_label(chosen, result)}: {chosen.explanation}"
+    yield from _uses(chosen.plan)
+    yield from _certainty(result, chosen.plan)
+    for refused in result.refused[:3]:
+        yield f"{_label(refused, result)}: {refused.error}"
+    if len(result.refused) > 3:
+        yield f"and {len(result.refused) - 3} more that do not fit or cannot be read"
 
 
 def _uses(plan: Plan | WorkPlan) -> Iterator[str]:
@@ -211,7 +195,7 @@ def _words(needs: tuple[Need, ...]) -> str:
     return ", ".join(f"{need.use.label} {format_bytes(need.size_bytes)}" for need in shown)
 
 
-def _certainty(planning: Planning, survey: Survey, plan: Plan | WorkPlan) -> Iterator[str]:
+def _certainty(result: PlanResult, plan: Plan | WorkPlan) -> Iterator[str]:
     """How far all this can be trusted."""
     if isinstance(plan, WorkPlan):
         if plan.task.kind == "tune":
@@ -220,24 +204,25 @@ def _certainty(planning: Planning, survey: Survey, plan: Plan | WorkPlan) -> Ite
             return
         yield "bytes and times are estimates: nothing here was measured against such a run yet"
         return
+    source = plan.source
     if plan.confirmed:
-        yield f"bytes: {plan.source.words} (weights, KV cache, compute buffers)"
+        yield f"bytes: {source.words} (weights, KV cache, compute buffers)"
     else:
         reason = f" ({plan.unconfirmed_because})" if plan.unconfirmed_because else ""
-        off = f"compute buffers may be {plan.source.error:.0%} off, the rest is exact"
-        yield f"bytes: {plan.source.words}{reason}; {off}"
+        off = f"compute buffers may be {source.error:.0%} off, the rest is exact"
+        yield f"bytes: {source.words}{reason}; {off}"
     if isinstance(plan.speed, Absent):
         return
     if plan.memory.mode == "paged":
-        yield f"hit rates: {planning.hits.source}"
+        yield f"hit rates: {result.hit_rates_from}"
         yield from _disk_limits(plan.speed)
     if plan.speed.nominal:
         yield "speed: nominal kernels and rates, of a machine nobody measured"
-    elif survey.lesson is not None:
-        yield f"speed: {survey.lesson.explain()}"
-    for line in planning.disturbances:
+    elif result.lesson is not None:
+        yield f"speed: {result.lesson.explain()}"
+    for line in result.disturbances:
         yield f"speed: {line}; it is measured again once the machine is calm"
-    if survey.recommended.kld is not None:
+    if result.recommended.expected_kld is not None:
         yield f"loss: KL divergence, {SOURCE}: not measured of this one; smaller models lose more"
     joules = plan.speed.joules_per_token
     yield (
@@ -257,32 +242,23 @@ def _disk_limits(speed: Speed) -> Iterator[str]:
         )
 
 
-def _ratios(first: Survey, second: Survey) -> dict[str, float | None]:
+def _ratios(first: PlanResult, second: PlanResult) -> dict[str, float | None]:
     """The second over the first."""
     one, other = first.recommended, second.recommended
-    memory = _memory(other) / _memory(one)
-    speed = other.tokens_per_s / one.tokens_per_s if one.tokens_per_s and other.tokens_per_s else None
-    return {"memory": memory, "decode_tokens_per_s": speed}
+    paces = one.decode_tokens_per_s, other.decode_tokens_per_s
+    memory = (other.ram_bytes + other.vram_bytes) / (one.ram_bytes + one.vram_bytes)
+    return {"memory": memory, "decode_tokens_per_s": paces[1] / paces[0] if paces[0] and paces[1] else None}
 
 
-def _memory(candidate: Candidate) -> int:
-    plan = _planned(candidate)
-    return (
-        plan.predicted_peak_bytes
-        if isinstance(plan, WorkPlan)
-        else plan.memory.predicted_peak_bytes + plan.vram_bytes
-    )
-
-
-def _verdict(first: Survey, second: Survey) -> str:
+def _verdict(first: PlanResult, second: PlanResult) -> str:
     ratios = _ratios(first, second)
     one, other = first.recommended, second.recommended
     speed = ratios["decode_tokens_per_s"]
     pace = "an unknown speed" if speed is None else f"{speed:.2f} times the speed"
     told = (
-        f"{second.name} ({other.offer.quantisation}) beside {first.name} ({one.offer.quantisation}): "
+        f"{second.name} ({other.quantisation}) beside {first.name} ({one.quantisation}): "
         f"{ratios['memory']:.2f} times the memory, {pace}"
     )
-    if one.kld is not None and other.kld is not None:
-        told += f", expected loss by quantisation {other.kld:.3f} against {one.kld:.3f}"
+    if one.expected_kld is not None and other.expected_kld is not None:
+        told += f", expected loss by quantisation {other.expected_kld:.3f} against {one.expected_kld:.3f}"
     return told + ". Which model is the better one no header tells: sixgig score will measure it."

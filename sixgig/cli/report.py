@@ -19,7 +19,7 @@ from sixgig.units import format_bytes
 if TYPE_CHECKING:
     from sixgig.cli.session import Session
     from sixgig.inference import Generation
-    from sixgig.jobs.opening import Opened
+    from sixgig.jobs.opening import RunStats
 
 GB = 1e9
 
@@ -92,7 +92,7 @@ def _rate(count: int, seconds: float) -> float:
 
 def run_document(session: Session) -> dict[str, Any]:
     """`sixgig run --json`: of the one answer. hit_rate and counters are null when nothing was paged."""
-    opened, answer, counters = session.opened, session.generations[-1], session.counters
+    opened, answer = session.opened, session.generations[-1]
     return {
         "text": answer.text,
         "reasoning": answer.reasoning,
@@ -108,28 +108,35 @@ def run_document(session: Session) -> dict[str, Any]:
         "temperature": session.sampling.options.temperature,
         "sampling": {**asdict(session.sampling.options), "seed": session.seed},
         "sampling_from_file": session.sampling.taken,
-        "hit_rate": counters.hit_rate if counters else None,
-        "bytes_read": counters.bytes_read if counters else 0,
-        "counters": counters.to_json() if counters else None,
-        **facts(opened),
+        **paging_facts(opened.stats),
+        **facts(opened.stats),
     }
 
 
-def facts(opened: Opened) -> dict[str, Any]:
+def paging_facts(stats: RunStats) -> dict[str, Any]:
+    """What the pager did; hit_rate and counters are null when nothing was paged."""
+    return {
+        "hit_rate": stats.hit_rate,
+        "bytes_read": stats.bytes_read,
+        "counters": stats.counters.to_json() if stats.counters else None,
+    }
+
+
+def facts(stats: RunStats) -> dict[str, Any]:
     """What documents of all verbs share: version, model, settings, plan and memory."""
-    plan, peak, engine = opened.plan, opened.peak, opened.engine
+    plan, peak, model, options = stats.plan, stats.peak, stats.model, stats.options
     return {
         "version": __version__,
         "model": {
-            "name": opened.model.name,
-            "architecture": opened.model.architecture,
-            "paths": [str(path) for path in opened.model.parts],
-            "size_bytes": opened.model.size_bytes,
+            "name": model.name,
+            "architecture": model.architecture,
+            "paths": [str(path) for path in model.parts],
+            "size_bytes": model.size_bytes,
         },
         "mode": plan.mode,
-        "context": engine.options.context,
-        "threads": engine.options.thread_count,
-        "ubatch": engine.options.ubatch,
+        "context": options.context,
+        "threads": options.thread_count,
+        "ubatch": options.ubatch,
         "peak_memory_bytes": peak.total_bytes,
         "peak_anonymous_bytes": peak.owned_bytes,
         "peak_file_bytes": peak.file_bytes,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sixgig.cli.console import LoadingBar, PromptBar, download_bar
 from sixgig.cli.terminal import say, say_plan, warn
-from sixgig.jobs.reporter import Reporter
+from sixgig.jobs.reporter import Reporter, TuneListener
 
 
 class TerminalReporter(Reporter):
@@ -31,6 +31,12 @@ class TerminalReporter(Reporter):
     ) -> AbstractContextManager[Callable[[float], object]]:
         """A bar on a terminal, lines in a log."""
         return PromptBar(label, begins) if size_bytes is None else LoadingBar(label, size_bytes)
+
+    def tuning(self, done: int, planned: int) -> AbstractContextManager[TuneListener]:
+        """A bar on a terminal, lines in a log."""
+        from sixgig.cli.tune_bar import TuningBar
+
+        return TuningBar(planned, done)
 
     def download_bar(self) -> Any:
         """The hub's own, or lines."""

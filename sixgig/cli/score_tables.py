@@ -8,52 +8,48 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sixgig.cli.report import facts, memory_words
-from sixgig.cli.scoring import Scoring
+from sixgig.cli.report import facts, memory_words, paging_facts
 from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import harmless
 from sixgig.evaluate import Divergence, Score
+from sixgig.jobs.score import ScoreResult
 
 
-def score_document(scoring: Scoring) -> dict[str, Any]:
+def score_document(result: ScoreResult) -> dict[str, Any]:
     """`sixgig score --json`. reference is null without one; opened is null where its file was used."""
-    opened, counters = scoring.opened, scoring.counters
+    stats = result.stats
     return {
-        **scoring.score.to_json(),
-        "notices": scoring.notices,
-        "window_tokens": scoring.windows.context,
-        "reference": _reference_document(scoring),
-        "load_s": opened.load_s,
-        "hit_rate": counters.hit_rate if counters else None,
-        "bytes_read": counters.bytes_read if counters else 0,
-        "counters": counters.to_json() if counters else None,
-        **facts(opened),
+        **result.to_json(),
+        "notices": result.notices,
+        "window_tokens": result.window_tokens,
+        "reference": _reference_document(result),
+        "load_s": stats.load_s,
+        **paging_facts(stats),
+        **facts(stats),
     }
 
 
-def _reference_document(scoring: Scoring) -> dict[str, Any] | None:
-    if scoring.base_path is None:
+def _reference_document(result: ScoreResult) -> dict[str, Any] | None:
+    if result.base_path is None:
         return None
-    opened = scoring.reference
+    stats = result.reference_stats
     return {
-        "log_probabilities": str(scoring.base_path),
-        "log_probabilities_bytes": scoring.base_path.stat().st_size,
-        "opened": None if opened is None else facts(opened),
+        "log_probabilities": str(result.base_path),
+        "log_probabilities_bytes": result.base_path.stat().st_size,
+        "opened": None if stats is None else facts(stats),
     }
 
 
-def show_score(scoring: Scoring) -> None:
+def show_score(result: ScoreResult) -> None:
     """The table on stdout, memory below it."""
     console = Console(file=sys.stdout, highlight=False)
-    score, name = scoring.score, harmless(scoring.model.name)
-    counts = f"{score.n_tokens} tokens in {score.n_windows} windows of {scoring.windows.context}"
-    console.print(f"{name}: {counts}", markup=False, soft_wrap=True)
-    show_table(console, _table(score))
-    if scoring.reference is not None:
-        console.print(
-            "reference: " + memory_words(scoring.reference.plan, scoring.reference.peak), soft_wrap=True
-        )
-    console.print(memory_words(scoring.opened.plan, scoring.opened.peak), soft_wrap=True)
+    stats, reference = result.stats, result.reference_stats
+    counts = f"{result.n_tokens} tokens in {result.n_windows} windows of {result.window_tokens}"
+    console.print(f"{harmless(stats.model.name)}: {counts}", markup=False, soft_wrap=True)
+    show_table(console, _table(result))
+    if reference is not None:
+        console.print("reference: " + memory_words(reference.plan, reference.peak), soft_wrap=True)
+    console.print(memory_words(stats.plan, stats.peak), soft_wrap=True)
 
 
 def _table(score: Score) -> Table:

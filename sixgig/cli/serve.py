@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from sixgig.cli.parameters import Context, Quiet, Ram, Threads, Vram
+from sixgig.cli.terminal import is_quiet, warn
 from sixgig.errors import UsageError
+from sixgig.units import parse_size
+
+if TYPE_CHECKING:
+    from sixgig.jobs.serve import ServeRequest
+
+T = TypeVar("T")
 
 EPILOG = """\b
 Examples:
@@ -100,26 +109,64 @@ def serve(
     """
     if sum((new_key is not None, print_systemd, print_vllm)) > 1:
         raise UsageError("--new-key, --print-systemd and --print-vllm exclude one another", cure="give one")
-    from sixgig.cli.serving import Serving, print_key
-
     if new_key is not None:
         print_key(new_key)
         return
-    options = {
-        "ram": ram,
-        "vram": vram,
-        "context": context,
-        "parallel": parallel,
-        "keep_alive": keep_alive,
-        "queue": queue,
-        "host": host,
-        "port": port,
-        "threads": threads,
-    }
-    serving = Serving.of(models or [], config, options)
+    from sixgig.cli.reporter import TerminalReporter
+    from sixgig.jobs.serve import ServeRequest
+    from sixgig.settings import parse_duration
+
+    request = ServeRequest(
+        models,
+        config=config,
+        ram=_read("ram", ram, parse_size),
+        vram=_read("vram", vram, parse_size),
+        context=context,
+        parallel=parallel,
+        keep_alive_s=_read("keep-alive", keep_alive, parse_duration),
+        queue=queue,
+        host=host,
+        port=port,
+        threads=threads,
+        reporter=TerminalReporter(),
+    )
     if print_systemd:
-        serving.print_systemd()
+        from sixgig.jobs.serve_unit import unit_for
+
+        print(unit_for(request), end="")
     elif print_vllm:
-        serving.print_vllm()
+        from sixgig.jobs.serve_vllm import vllm_for
+
+        print(vllm_for(request), end="")
     else:
-        serving.run()
+        _serve(request)
+
+
+def _serve(request: ServeRequest) -> None:
+    """In the foreground, with its log on stderr."""
+    from sixgig.gateway import logs
+    from sixgig.jobs.serve import Server
+
+    server = Server(request)
+    log_prompts = server.settings.server.log_prompts
+    logs.start(log_prompts=log_prompts, level=logging.WARNING if is_quiet() else logging.INFO)
+    server.run()
+
+
+def print_key(name: str) -> None:
+    """A new key: the secret for its user, the digest for the configuration."""
+    from sixgig.server.keys import make_key
+
+    key = make_key(name)
+    warn("Give this key to its user; it is not kept anywhere:\n")
+    print(key.secret)
+    warn("\nand put this into the configuration:\n")
+    warn(key.section)
+
+
+def _read(option: str, typed: str | None, parse: Callable[[str], T]) -> T | None:
+    """What an option says, None where it was not given. Raises UsageError."""
+    try:
+        return None if typed is None else parse(typed)
+    except UsageError as error:
+        raise UsageError(f"--{option} of {typed} is not possible", str(error)) from error

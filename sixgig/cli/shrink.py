@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sixgig.cli.once import saving_at_signals
-from sixgig.cli.parameters import Context, Json, Quiet, Threads, Vram
+from sixgig.cli.parameters import Context, Json, Quiet, Threads, Vram, budget_bytes, size_bytes
 
 EPILOG = """\b
 Examples:
@@ -107,16 +107,28 @@ def shrink(
     plain file of the nearest size below. Weights are pruned only where the measurement favours it.
     """
     from sixgig.cli.report import write_json
+    from sixgig.cli.reporter import TerminalReporter
     from sixgig.cli.shrink_tables import show_shrink, shrink_document
-    from sixgig.cli.shrinking import Request, Shrinking
+    from sixgig.jobs import shrink as job
 
-    request = Request(
-        model, output, text, size, ram, vram, not no_prune, held_out, context, work, imatrix, plot, threads
-    )
-    shrinking = Shrinking(request)
     with saving_at_signals():
-        shrinking.run()
+        shrunk = job.shrink(
+            model,
+            output,
+            text,
+            size=size_bytes(size),
+            ram=budget_bytes(ram),
+            vram=size_bytes(vram),
+            prune=not no_prune,
+            held_out=held_out,
+            context=context,
+            work=work,
+            imatrix=imatrix,
+            plot=plot,
+            threads=threads,
+            reporter=TerminalReporter(),
+        )
     if json:
-        write_json(shrink_document(shrinking))
+        write_json(shrink_document(shrunk))
     else:
-        show_shrink(shrinking)
+        show_shrink(shrunk)

@@ -9,44 +9,44 @@ from rich.console import Console
 from rich.table import Table
 
 from sixgig import __version__
-from sixgig.cli.shrinking import Shrinking
 from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import harmless
+from sixgig.compress.curve import Kind
 from sixgig.compress.measuring import Figures
-from sixgig.compress.outcome import Outcome, Row
-from sixgig.compress.types import quantised_types
+from sixgig.compress.outcome import MeasuredFile, Outcome
 from sixgig.evaluate.intervals import TOKENS_WANTED
+from sixgig.jobs.shrink import Shrunk
 from sixgig.units import counted, format_bytes
 
 _WIDE = 80  # columns
 
 
-def shrink_document(shrinking: Shrinking) -> dict[str, Any]:
+def shrink_document(shrunk: Shrunk) -> dict[str, Any]:
     """`sixgig shrink --json`. baselines: other files on the same text; equal_bytes: pruned or not, within the
     same size; intervals: 95%, [lower, upper], by the figure's name."""
-    outcome, source = shrinking.outcome, shrinking.source
+    made, plain, pruned = shrunk.output, shrunk.plain, shrunk.pruned
     return {
         "version": __version__,
-        "output": str(shrinking.request.output),
-        "size_bytes": outcome.output.size_bytes,
-        "bits_per_weight": outcome.output.bits_per_weight,
-        "kld_mean": outcome.output.figures.kld_mean,
-        "budget_bytes": shrinking.budget_bytes,
-        "source_bytes": source.size_bytes,
-        "source_quantised": list(quantised_types(source)),
-        "measured": outcome.output.to_json(),
-        "types": dict(outcome.types),
-        "baselines": [_beside(outcome.output, row) for row in (outcome.plain,) if row is not None],
+        "output": str(shrunk.path),
+        "size_bytes": made.size_bytes,
+        "bits_per_weight": made.bits_per_weight,
+        "kld_mean": made.figures.kld_mean,
+        "budget_bytes": shrunk.budget_bytes,
+        "source_bytes": shrunk.source_bytes,
+        "source_quantised": list(shrunk.source_quantised),
+        "measured": made.to_json(),
+        "types": dict(shrunk.types),
+        "baselines": [] if plain is None else [_beside(made, plain)],
         "equal_bytes": {
-            "unpruned": outcome.unpruned.to_json(),
-            "pruned": None if outcome.pruned is None else outcome.pruned.to_json(),
+            "unpruned": shrunk.unpruned.to_json(),
+            "pruned": None if pruned is None else pruned.to_json(),
         },
         "n_tokens_wanted": TOKENS_WANTED,
-        "notices": shrinking.notices,
+        "notices": list(shrunk.notices),
     }
 
 
-def _beside(made: Row, other: Row) -> dict[str, Any]:
+def _beside(made: MeasuredFile, other: MeasuredFile) -> dict[str, Any]:
     """Another file's row. size_ratio: its size over ours; kld_ratio: our divergence over its."""
     ratio = made.kld_ratio(other)
     return {
@@ -56,21 +56,21 @@ def _beside(made: Row, other: Row) -> dict[str, Any]:
     }
 
 
-def show_shrink(shrinking: Shrinking) -> None:
+def show_shrink(shrunk: Shrunk) -> None:
     """The table on stdout."""
     console = Console(file=sys.stdout, highlight=False)
-    outcome = shrinking.outcome
-    console.print(_heading(shrinking), markup=False, soft_wrap=True)
-    show_table(console, _table(outcome, console.width >= _WIDE))
-    for line in (_plain_words(outcome), _verdict(outcome), *_remarks(shrinking)):
+    console.print(_heading(shrunk), markup=False, soft_wrap=True)
+    show_table(console, _table(shrunk, console.width >= _WIDE))
+    remarks = [harmless(notice) for notice in shrunk.notices if notice.startswith("warning: ")]
+    for line in (_plain_words(shrunk), _verdict(shrunk), *remarks):
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _heading(shrinking: Shrinking) -> str:
-    row, source = shrinking.outcome.output, shrinking.source
+def _heading(shrunk: Shrunk) -> str:
+    made = shrunk.output
     return (
-        f"{harmless(str(shrinking.request.output))}: {format_bytes(row.size_bytes)} of "
-        f"{format_bytes(source.size_bytes)}, {row.bits_per_weight:.2f} bits a weight"
+        f"{harmless(str(shrunk.path))}: {format_bytes(made.size_bytes)} of "
+        f"{format_bytes(shrunk.source_bytes)}, {made.bits_per_weight:.2f} bits a weight"
     )
 
 
@@ -90,18 +90,18 @@ def _table(outcome: Outcome, wide: bool) -> Table:
     return table
 
 
-def _rows(outcome: Outcome) -> list[tuple[str, Row]]:
+def _rows(outcome: Outcome) -> list[tuple[str, MeasuredFile]]:
     rows = [("this file", outcome.output)]
     if outcome.plain is not None:
         rows.append((outcome.plain.label, outcome.plain))
     if outcome.pruned is not None:
-        pruned = outcome.output is outcome.pruned
+        pruned = outcome.output.kind is Kind.PRUNED
         other = outcome.unpruned if pruned else outcome.pruned
         rows.append(("every weight kept" if pruned else f"pruned: {other.label}", other))
     return rows
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: MeasuredFile) -> tuple[str, ...]:
     """Each figure above what it is known to."""
     figures = row.figures
     return (
@@ -115,9 +115,8 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _cell(figures: Figures, name: str, form: str) -> str:
-    lower, upper = figures.intervals[name]
-    assert lower is not None, "every figure is bounded from below"
-    known = f"≥ {lower:{form}}" if upper is None else f"± {(upper - lower) / 2:{form}}"
+    interval = figures.intervals[name]
+    known = f"≥ {interval.lower:{form}}" if interval.half is None else f"± {interval.half:{form}}"
     return f"{getattr(figures, name):{form}}\n{known}"
 
 
@@ -132,7 +131,7 @@ def _plain_words(outcome: Outcome) -> str:
     )
 
 
-def _ratio(made: Row, other: Row) -> str:
+def _ratio(made: MeasuredFile, other: MeasuredFile) -> str:
     """How this file's divergence stands to another's, in words; "" where there is no ratio to tell."""
     found = made.kld_ratio(other)
     if found is None:
@@ -147,13 +146,8 @@ def _verdict(outcome: Outcome) -> str:
     pruned, kept = outcome.pruned, outcome.unpruned
     if pruned is None:
         return "Nothing was pruned."
-    if outcome.output is pruned:
+    if outcome.output.kind is Kind.PRUNED:
         chosen = f"Pruned ({pruned.label}): better on the text searched on than every weight kept"
         return f"{chosen}, {format_bytes(kept.size_bytes)}{_ratio(pruned, kept)}."
     chosen = f"Every weight was kept: better on the text searched on than pruned ({pruned.label})"
     return f"{chosen}, {format_bytes(pruned.size_bytes)}{_ratio(kept, pruned)}."
-
-
-def _remarks(shrinking: Shrinking) -> list[str]:
-    """Where the figures are less than they seem."""
-    return [harmless(notice) for notice in shrinking.notices if notice.startswith("warning: ")]

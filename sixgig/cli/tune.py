@@ -9,10 +9,8 @@ from typing import Annotated
 import typer
 
 from sixgig.cli.once import saving_at_signals
-from sixgig.cli.parameters import Json, Quiet, Ram, Threads, Verbose
-from sixgig.errors import UsageError
+from sixgig.cli.parameters import Json, Quiet, Ram, Threads, Verbose, budget_bytes, size_bytes
 
-PYTORCH_BYTES = 256 << 20  # what it takes to import it and to plan; with a model it is more
 EPILOG = """\b
 Examples:
   sixgig tune model.gguf chats.jsonl -o tuned --ram 8G
@@ -110,7 +108,13 @@ BatchTokens = Annotated[
     ),
 ]
 LongestDocument = Annotated[
-    int, typer.Option("--context", metavar="N", help="Longest document, in tokens; longer ones are cut.")
+    int | None,
+    typer.Option(
+        "--context",
+        metavar="N",
+        help="Longest document, in tokens; longer ones are cut.",
+        show_default="1024, or what the model was trained for",
+    ),
 ]
 TrainOnAll = Annotated[bool, typer.Option("--train-on-all", help="Learn prompts too, not only answers.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Decides the order of DATA and the start.")]
@@ -142,7 +146,7 @@ def tune(
     optimizer: OptimizerOption = Optimizer.ADAMW,
     learning_rate: LearningRate = None,
     batch: BatchTokens = None,
-    context: LongestDocument = 1024,
+    context: LongestDocument = None,
     train_on_all: TrainOnAll = False,
     seed: Seed = 0,
     save_every: SaveEvery = 10.0,
@@ -159,67 +163,37 @@ def tune(
     its size is the disk. --ram and --vram are kept. Training stops when the loss on text set apart no longer
     falls, and the best adapter is written.
     """
-    from sixgig.inference.threads import choose_waiting
-
-    _require_room(ram)
-    choose_waiting(threads or 0)  # PyTorch brings an OpenMP of its own, which looks when it is imported
-    _require_torch()
     from sixgig.cli.report import write_json
-    from sixgig.cli.tune_request import Request
+    from sixgig.cli.reporter import TerminalReporter
     from sixgig.cli.tune_tables import show_tuning, tune_document
-    from sixgig.cli.tuning import Tuning
+    from sixgig.jobs import tune as job
 
-    request = Request(
-        model=model,
-        data=data,
-        output=output,
-        ram=ram,
-        vram=vram,
-        held_out=held_out,
-        epochs=epochs,
-        steps=steps,
-        targets=targets,
-        rank=rank,
-        alpha=alpha,
-        optimizer=optimizer.value,
-        learning_rate=learning_rate,
-        batch=batch,
-        context=context,
-        train_on_all=train_on_all,
-        seed=seed,
-        save_every_s=60 * save_every,
-        resume=resume,
-        merge=merge,
-        threads=threads,
-    )
-    tuning = Tuning(request)
     with saving_at_signals():
-        tuning.run()
+        result = job.tune(
+            model,
+            data,
+            output,
+            ram=budget_bytes(ram),
+            vram=size_bytes(vram),
+            held_out=held_out,
+            epochs=epochs,
+            steps=steps,
+            targets=tuple(map(str.strip, targets.split(","))),
+            rank=rank,
+            alpha=alpha,
+            optimizer=optimizer.value,
+            learning_rate=learning_rate,
+            batch=batch,
+            context=context,
+            train_on_all=train_on_all,
+            seed=seed,
+            save_every_s=60 * save_every,
+            resume=resume,
+            merge=merge,
+            threads=threads,
+            reporter=TerminalReporter(),
+        )
     if json:
-        write_json(tune_document(tuning))
+        write_json(tune_document(result))
     else:
-        show_tuning(tuning)
-
-
-def _require_room(ram: str | None) -> None:
-    """Refuse where not even PyTorch can be imported: the system would end the process over it."""
-    from sixgig.inference.memory import allowed
-    from sixgig.plan import Refusal
-    from sixgig.units import format_bytes, parse_memory
-
-    allowance = allowed(None if ram is None else parse_memory(ram))
-    if allowance.limit is not None and allowance.limit.reachable_bytes < PYTORCH_BYTES:
-        what = f"no model can be tuned in {format_bytes(allowance.ram_bytes)} of memory"
-        with allowance.explaining():
-            needed = f"{format_bytes(PYTORCH_BYTES)} needed for PyTorch alone"
-            raise Refusal(PYTORCH_BYTES, what, needed, f"try --ram {PYTORCH_BYTES >> 20}M or more")
-
-
-def _require_torch() -> None:
-    try:
-        import safetensors
-        import torch  # noqa: F401
-    except ImportError as error:
-        numbers = f"{error.name} is not installed"
-        raise UsageError("tuning needs PyTorch", numbers, 'pip install "sixgig[tune]"') from error
-    del safetensors
+        show_tuning(result, model)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sixgig.compress.engines import Engines
 from sixgig.evaluate import SCRATCH_BYTES, BaseFile, BaseWriter, LogitsOf, Score, Windows, evaluate
+from sixgig.evaluate.intervals import Interval
 from sixgig.modelfile import ModelFile, open_model
 
 _WITH_INTERVALS = ("perplexity", "kld_mean", "kld_p99", "kld_p999", "same_top1")
@@ -16,8 +19,11 @@ _WITH_INTERVALS = ("perplexity", "kld_mean", "kld_p99", "kld_p999", "same_top1")
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one file on one text, plain values. windows: the divergence by window, so that files can be compared
-    in pairs. intervals: 95%, [lower, upper] by the figure's name, as evaluate.Score has them."""
+    """Of one file on one text: perplexity, and divergence from the source in nats a token; standard errors.
+
+    same_top1: a share of tokens. windows: the divergence by window, so that files can be compared in pairs.
+    intervals: 95%, by the figure's name.
+    """
 
     perplexity: float
     perplexity_error: float
@@ -28,8 +34,8 @@ class Figures:
     kld_max: float
     same_top1: float
     n_tokens: int
-    windows: list[float]
-    intervals: dict[str, list[float | None]]
+    windows: tuple[float, ...]
+    intervals: Mapping[str, Interval]
 
     @staticmethod
     def of(score: Score) -> Figures:
@@ -47,16 +53,27 @@ class Figures:
             found.kld_max,
             found.same_top1,
             score.n_tokens,
-            [float(value) for value in sums],
-            {name: score.intervals[name].to_json() for name in _WITH_INTERVALS},
+            tuple(float(value) for value in sums),
+            {name: score.intervals[name] for name in _WITH_INTERVALS},
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an interval is [lower, upper]."""
+        intervals = {name: interval.to_json() for name, interval in self.intervals.items()}
+        return {**vars(self), "windows": list(self.windows), "intervals": intervals}
+
+    @staticmethod
+    def from_json(known: Mapping[str, Any]) -> Figures:
+        """What to_json() gave."""
+        intervals = {name: Interval(known[name], *bounds) for name, bounds in known["intervals"].items()}
+        return Figures(**{**known, "windows": tuple(known["windows"]), "intervals": intervals})
 
     @property
     def kld_words(self) -> str:
         """The mean divergence with what it is known to, and on how many tokens."""
-        lower, upper = self.intervals["kld_mean"]
-        assert lower is not None and upper is not None, "means are bounded"
-        return f"{self.kld_mean:.5f} ± {(upper - lower) / 2:.5f} nats on {self.n_tokens} tokens"
+        half = self.intervals["kld_mean"].half
+        assert half is not None, "means are bounded"
+        return f"{self.kld_mean:.5f} ± {half:.5f} nats on {self.n_tokens} tokens"
 
 
 class Yardstick:

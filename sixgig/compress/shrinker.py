@@ -1,10 +1,10 @@
-"""A shrinking run, step by step: calibrate, see what matters, choose, write, measure, correct, judge."""
+"""What a shrinking run knows of its source, each finding kept: calibration, errors by type, what matters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from math import ceil
@@ -16,7 +16,7 @@ import numpy as np
 from sixgig.calibration.calibrate import Calibrator, default_samples
 from sixgig.calibration.calibration import Calibration
 from sixgig.calibration.moments import accumulator_bytes
-from sixgig.compress.choose import Recipe, choose, header_bytes, smallest_bytes
+from sixgig.compress.choose import Recipe, header_bytes, smallest_bytes
 from sixgig.compress.distortion import Distortion, Distortions, measure_distortions
 from sixgig.compress.engines import Engines
 from sixgig.compress.measuring import Figures, Yardstick
@@ -24,9 +24,7 @@ from sixgig.compress.sensitivity import SCRATCH_BYTES as NOISE_BYTES
 from sixgig.compress.sensitivity import (
     Noise,
     Sensitivities,
-    expected,
     grouped,
-    marginal,
     measure_sensitivities,
     with_unreached,
 )
@@ -37,30 +35,32 @@ from sixgig.compress.write import Job, write_model
 from sixgig.evaluate import SCRATCH_BYTES, BaseShape, Windows, cut, few_tokens
 from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
 from sixgig.families import Role
-from sixgig.families.terms.names import inside_layer
 from sixgig.modelfile import ModelFile
+from sixgig.pruning.proposals import Proposal
 from sixgig.pruning.structure import can_be_cut
-from sixgig.weights.stored import Floats, Importance, StoredWeights, WeightInfo, Weights
+from sixgig.weights.cut import CutWeights, cut_importance
+from sixgig.weights.stored import Importance, StoredWeights, WeightInfo, Weights
 
 CONTEXT = 512
 CALIBRATION_WINDOWS, SEARCH_WINDOWS, JUDGING_WINDOWS = 160, 24, 100
 # How many groups of tensors are disturbed, on how many windows: of a model held whole, and of a paged one.
 GROUPS_HELD, WINDOWS_HELD, GROUPS_PAGED, WINDOWS_PAGED = 400, 4, 64, 1
-_ROUNDS = 4
 _SETTINGS = "f16 kv, extra buffers off"
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A recipe that was written and measured on the search text. label: what is special about it."""
+class Variant:
+    """What types are chosen for and files are written of: a source's weights, whole or with a cut. Of one
+    source those are equal whose cuts are. distortions: errors by tensor and type."""
 
-    label: str
-    recipe: Recipe
-    figures: Figures
+    cut: Proposal | None
+    weights: Weights = field(compare=False, repr=False)
+    importance: Importance = field(compare=False, repr=False)
+    distortions: Distortions = field(compare=False, repr=False)
 
 
 class Shrinker:
-    """One source, its texts, and a folder of findings; many sizes may be asked of it.
+    """What is known of one source on its texts, found when first asked for; many sizes may be asked of it.
 
     Every finding is deterministic and kept: a run that was killed goes on where it was and ends in the same
     file. Memory: the engine's budget, or a few chunks of weights, never both.
@@ -77,7 +77,7 @@ class Shrinker:
     ) -> None:
         """digest: of what `source` was made of."""
         self.source, self.weights, self._digest = source, StoredWeights(source), digest
-        self._texts, self._engines, self.folder, self._threads = texts, engines, folder, threads
+        self._texts, self.engines, self.folder, self._threads = texts, engines, folder, threads
 
     @cached_property
     def windows(self) -> dict[str, Windows]:
@@ -87,7 +87,7 @@ class Shrinker:
             "search": SEARCH_WINDOWS,
             "held_out": JUDGING_WINDOWS,
         }
-        with self._engines.open(self.source, CONTEXT) as model:
+        with self.engines.open(self.source, CONTEXT) as model:
             return {
                 name: spread(cut(model.tokenize(getattr(self._texts, name)), CONTEXT, model.bos), limit)
                 for name, limit in limits.items()
@@ -129,8 +129,8 @@ class Shrinker:
             return Calibration.load(work.folder)
         beside = accumulator_bytes(self.source)
         with (
-            self._engines.open(self.source, CONTEXT, work.collector, beside) as model,
-            self._engines.progress("calibrating") as progress,
+            self.engines.open(self.source, CONTEXT, work.collector, beside) as model,
+            self.engines.progress("calibrating") as progress,
         ):
             return work.run(model.feed, progress)
 
@@ -146,53 +146,64 @@ class Shrinker:
 
     def _yardstick(self, name: str) -> Yardstick:
         yardstick = Yardstick(
-            self._engines, self.source, self.windows[name], self.folder.path(f"{name}.logits")
+            self.engines, self.source, self.windows[name], self.folder.path(f"{name}.logits")
         )
         yardstick.prepare(f"the source on the {name.replace('_', '-')} text")
         return yardstick
 
     @cached_property
-    def distortions(self) -> Distortions:
-        """Errors by tensor and type, of the source's tensors."""
-        return self.distortions_of(self.weights, self.importance, "distortions")
+    def whole(self) -> Variant:
+        """The source with all its weights."""
+        importance = self.calibration.importance  # a phase of its own, not amid the next
+        return Variant(
+            None, self.weights, importance, self._distortions(self.weights, importance, "distortions")
+        )
 
-    def distortions_of(
+    def cut(self, proposal: Proposal) -> Variant:
+        """The source with a cut made. Raises UsageError where it is refused."""
+        folder = self.folder.path("foldings")
+        folder.mkdir(exist_ok=True)
+        with self.engines.progress(f"cutting: {proposal}"):
+            cut = proposal.make(self.weights, self.calibration, folder)
+        weights, importance = CutWeights(self.weights, cut), cut_importance(self.whole.importance, cut)
+        touched = cut.tensors.keys() | cut.replaced.keys()
+        known = {name: each for name, each in self.whole.distortions.items() if name not in touched}
+        name = "distortions-" + "-".join(str(proposal).split())
+        return Variant(proposal, weights, importance, self._distortions(weights, importance, name, known))
+
+    def _distortions(
         self,
         weights: Weights,
         importance: Importance,
         name: str,
         known: Mapping[str, Distortion] | None = None,
     ) -> Distortions:
-        """The like for other weights, kept under `name`; what is `known` is taken."""
+        """Kept under `name`; what is `known` is taken."""
 
         def find() -> Any:
-            _ = self.calibration  # a phase of its own, not amid this one
-            with self._engines.progress("trying types") as progress:
+            with self.engines.progress("trying types") as progress:
                 found = measure_distortions(weights, importance, self._threads, known, progress)
             return {key: asdict(distortion) for key, distortion in found.items()}
 
         return {key: Distortion(**value) for key, value in self.folder.once(name, find).items()}
 
-    def phase(self, label: str) -> AbstractContextManager[Callable[[float], object]]:
-        """Tells whoever waits what is done meanwhile; takes the fraction."""
-        return self._engines.progress(label)
-
-    def importance(self, name: str) -> Floats | None:
-        """Mean squared inputs of a weight."""
-        return self.calibration.importance(name)
+    @property
+    def sensitivities(self) -> Sensitivities:
+        """What an error in each tensor does to the predictions."""
+        return with_unreached(self.reached, self._matrices)
 
     @cached_property
-    def sensitivities(self) -> Sensitivities:
-        """What an error in each tensor that the text reaches does to the predictions."""
-        held = self._engines.fits(self.source)
+    def reached(self) -> Sensitivities:
+        """The same of those tensors that the text reaches."""
+        held, distortions = self.engines.fits(self.source), self.whole.distortions
         reached = [info for info in self._matrices if self._is_reached(info)]
         groups = grouped(reached, GROUPS_HELD if held else GROUPS_PAGED)
         n_windows = min(WINDOWS_HELD if held else WINDOWS_PAGED, len(self.windows["search"]))
-        noise, search = Noise([info.name for info in reached], self.distortions), self.search
+        noise, search = Noise([info.name for info in reached], distortions), self.search
         known = self.folder.load("sensitivities") or {}
         with (
-            self._engines.open(self.source, CONTEXT, noise, SCRATCH_BYTES + NOISE_BYTES) as model,
-            self._engines.progress("looking what matters") as progress,
+            self.engines.open(self.source, CONTEXT, noise, SCRATCH_BYTES + NOISE_BYTES) as model,
+            self.engines.progress("looking what matters") as progress,
             search.open_base() as base,
         ):
             return measure_sensitivities(
@@ -213,69 +224,47 @@ class Shrinker:
         table = info.role is Role.EMBEDDING and info.layer is None
         return table or self.calibration.moments(info.name) is not None
 
-    def recipe(
-        self,
-        weights: Weights,
-        distortions: Distortions,
-        budget_bytes: int,
-        tilt: Mapping[str, float] | None = None,
-        routing: bool = True,
-    ) -> Recipe:
-        """The best types by the costs where the recipe itself ends up: costs and recipe are found in turns.
+    @staticmethod
+    def head_bytes(weights: Weights) -> int:
+        """Most that a file's header takes."""
+        return header_bytes(weights, METADATA) + STORY_BYTES
 
-        tilt: factors on the costs by a tensor's name without its layer. routing: count routers' changes.
-        """
-        head = header_bytes(weights, METADATA) + STORY_BYTES
-        sensitivities = with_unreached(self.sensitivities, self._matrices)
-        errors = dict.fromkeys(sensitivities, 0.01)
-        for _ in range(_ROUNDS):
-            costs = (
-                marginal(sensitivities, errors)
-                if routing
-                else {name: found.linear for name, found in sensitivities.items()}
-            )
-            costs = {name: cost * (tilt or {}).get(inside_layer(name), 1.0) for name, cost in costs.items()}
-            found = choose(weights, distortions, costs, budget_bytes, head)
-            errors = {name: distortions[name].errors[kind] for name, kind in found.types.items()}
-        return Recipe(found.types, found.size_bytes, expected(self.sensitivities, errors))
+    def smallest_bytes(self) -> int:
+        """The smallest file there can be of all weights."""
+        return smallest_bytes(self.weights, self.head_bytes(self.weights))
 
-    def smallest_bytes(self, weights: Weights) -> int:
-        """The smallest file there can be."""
-        return smallest_bytes(weights, header_bytes(weights, METADATA) + STORY_BYTES)
-
-    def try_out(
-        self, label: str, recipe: Recipe, weights: Weights | None = None, importance: Importance | None = None
-    ) -> Candidate:
-        """Write the recipe's file in the folder, measure it on the search text, remove it."""
-        key = f"tried-{digest(label.split(':')[0] if weights else '', recipe)}"
+    def try_out(self, variant: Variant, recipe: Recipe, label: str) -> Figures:
+        """What the recipe's file loses on the text to search on."""
 
         def find() -> Any:
-            path = self.folder.path("candidate.gguf")
-            self.write(recipe, path, f"writing: {label}", weights, importance)
-            figures = self.search.measure(path, f"measuring: {label}")
-            path.unlink()
-            return asdict(figures)
+            with self.written(variant, recipe, label) as path:
+                return self.search.measure(path, f"measuring: {label}").to_json()
 
-        return Candidate(label, recipe, Figures(**self.folder.once(key, find)))
+        return Figures.from_json(self.folder.once(f"tried-{recipe_digest(variant, recipe)}", find))
+
+    @contextmanager
+    def written(self, variant: Variant, recipe: Recipe, label: str) -> Iterator[Path]:
+        """The recipe's file, in the work folder while the block runs."""
+        path = self.folder.path("candidate.gguf")
+        self.write(variant, recipe, path, f"writing: {label}")
+        try:
+            yield path
+        finally:
+            path.unlink()
 
     def write(
         self,
+        variant: Variant,
         recipe: Recipe,
         path: Path,
         label: str,
-        weights: Weights | None = None,
-        importance: Importance | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> None:
         """The recipe's file; it appears whole."""
-        job = Job(
-            weights or self.weights,
-            recipe.ggml_types(),
-            importance or self.importance,
-            {**METADATA, **(metadata or {})},
-            self.calibration.progress.digest,
-        )
-        with self._engines.progress(label) as progress:
+        identity = f"{self.calibration.progress.digest} {variant.cut or ''}".strip()
+        metadata = {**METADATA, **(metadata or {})}
+        job = Job(variant.weights, recipe.ggml_types(), variant.importance, metadata, identity)
+        with self.engines.progress(label) as progress:
             write_model(job, path, self._threads, progress)
 
 
@@ -289,6 +278,7 @@ METADATA: dict[str, object] = {"general.quantization_version": 2}
 STORY_BYTES = 4096  # what the header may grow by when it tells how the file was made
 
 
-def digest(label: str, recipe: Recipe) -> str:
-    """Tells recipes apart."""
-    return sha256(repr((label, sorted(recipe.types.items()))).encode()).hexdigest()[:16]
+def recipe_digest(variant: Variant, recipe: Recipe) -> str:
+    """Tells the files apart that recipes make of one source."""
+    known = (str(variant.cut or ""), sorted(recipe.types.items()))
+    return sha256(repr(known).encode()).hexdigest()[:16]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from hashlib import sha256
 
 import torch
@@ -15,28 +14,11 @@ from torch import Tensor
 
 from sixgig.errors import UsageError
 from sixgig.families import Role
+from sixgig.finetune.choices import DEFAULT_PARTS, ROLES, Part
 from sixgig.finetune.operands import Factors
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile import Tensor as StoredTensor
 from sixgig.modelfile.lora import Lora
-
-
-class Part(StrEnum):
-    """What may be adapted. The router never is: training it costs quality (OLMoE's ablation, FACTS)."""
-
-    ATTENTION = "attention"
-    DENSE = "dense"
-    SHARED = "shared"
-    EXPERTS = "experts"
-
-
-_ROLES = {
-    Part.ATTENTION: (Role.ATTENTION, Role.LINEAR_ATTENTION),
-    Part.DENSE: (Role.FEED_FORWARD,),
-    Part.SHARED: (Role.SHARED_EXPERT,),
-    Part.EXPERTS: (Role.ROUTED_EXPERT,),
-}
-DEFAULT_PARTS = (Part.ATTENTION, Part.DENSE, Part.SHARED)
 
 
 @dataclass(frozen=True)
@@ -58,11 +40,11 @@ class Target:
 
 def targets(model: ModelFile, parts: Collection[Part] = DEFAULT_PARTS) -> tuple[Target, ...]:
     """The model's matrices in these parts, in file order; UsageError when there are none."""
-    roles = {role for part in parts for role in _ROLES[part]}
+    roles = {role for part in parts for role in ROLES[part]}
     n_layers = model.n_layers - model.hyperparameters.n_prediction_layers
     found = tuple(Target(t.name, t.shape) for t in model.tensors if _is_target(t, roles, n_layers))
     if not found:
-        has = [part for part in Part if any(t.role in _ROLES[part] for t in model.tensors)]
+        has = [part for part in Part if any(t.role in ROLES[part] for t in model.tensors)]
         numbers = f"asked for {', '.join(parts)}"
         raise UsageError("the model has none of the parts to tune", numbers, f"it has {', '.join(has)}")
     return found

@@ -6,8 +6,9 @@ import ctypes
 
 import torch
 
+from sixgig.finetune.choices import LEARNING_RATES
 from sixgig.finetune.delta_net import CHUNK, gated_delta_rule
-from sixgig.finetune.optimisers import LEARNING_RATES, make_optimiser
+from sixgig.finetune.optimisers import make_optimiser
 from sixgig.hardware.memory import give_back
 from sixgig.plan.tuning import KEPT_BYTES
 

@@ -1,4 +1,4 @@
-"""What turns gradients into new factors: AdamW as torch has it, and Muon for stacks of matrices.
+"""What turns gradients into new factors: their bound, AdamW as torch has it, and Muon for stacks of matrices.
 
 Muon: Jordan et al. 2024 (kellerjordan.github.io/posts/muon); its step's size: Liu et al. 2025
 (arXiv 2502.16982), section 2.2. torch.optim.Muon takes single matrices only and orthogonalises in bfloat16.
@@ -6,6 +6,7 @@ Muon: Jordan et al. 2024 (kellerjordan.github.io/posts/muon); its step's size: L
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +16,8 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from sixgig.errors import TrainingError, UsageError
+from sixgig.finetune.choices import LEARNING_RATES
 
-# While gradients agree AdamW moves a weight by the whole rate, Muon by UPDATE_RMS of it: hence five times.
-LEARNING_RATES = {"adamw": 2e-4, "muon": 1e-3}
-# A step moves every weight of A, drawn within 1 / sqrt(n_in), by about the rate: at 1 nothing of it is left.
-LEAST_RATE, MOST_RATE = 1e-12, 1.0
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of X, X X^T X, (X X^T)^2 X
 ITERATIONS = 5
 UPDATE_RMS = 0.2  # of Muon's update before the learning rate, as AdamW's usually is
@@ -157,3 +155,17 @@ def load_state(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
             raise TrainingError("the optimiser's state is of another adapter", numbers)
         # torch's counter of steps, a scalar, stays in main memory.
         optimiser.state[parameter][name] = tensor.to(parameter.device if tensor.dim() else "cpu")
+
+
+def clip(parameters: Iterable[Tensor], limit: float) -> float:
+    """The norm of all gradients together; they are shrunk to the limit when it is above, if it is finite.
+
+    Summed in float64 and in the parameters' order: equal runs give equal bits.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norms = [float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) for gradient in gradients]
+    norm = math.hypot(*norms)
+    if limit < norm < math.inf:
+        for gradient in gradients:
+            gradient.mul_(limit / norm)
+    return norm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,10 @@ _FAST_HALVES = (8, 0)  # CUDA capability from which bfloat16 products are faster
 
 @dataclass(frozen=True)
 class Setup:
-    """What is trained, and on what. vram_bytes: of the GPU; None computes on the processor with `threads`."""
+    """What is trained, and on what. vram_bytes: of the GPU; None computes on the processor with `threads`.
+
+    check: as Stepper's.
+    """
 
     targets: tuple[Target, ...]
     rank: int
@@ -38,6 +41,7 @@ class Setup:
     seed: int
     threads: int
     vram_bytes: int | None = None
+    check: Callable[[], object] = lambda: None
 
 
 @contextmanager
@@ -56,7 +60,7 @@ def open_stepper(
         Boundaries(len(pieces.visits), plan.n_on_disk, plan.stream_bytes, folder, device) as kept,
     ):
         weights = StreamedWeights(net.model, pieces, reader, dequantiser, device)
-        yield Stepper(net, pieces, reader, weights, adapter, kept, device), reader
+        yield Stepper(net, pieces, reader, weights, adapter, kept, device, setup.check), reader
 
 
 @contextmanager

@@ -8,7 +8,7 @@ Chen et al. 2016 (arXiv 1604.06174), with the layer as the outer loop and micro-
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -55,7 +55,10 @@ class Span:
 
 
 class Stepper:
-    """One net, one adapter. gradients() adds to the factors' .grad, as torch does."""
+    """One net, one adapter. gradients() adds to the factors' .grad, as torch does.
+
+    check: called before each block; what it raises ends the step.
+    """
 
     def __init__(
         self,
@@ -66,9 +69,10 @@ class Stepper:
         adapter: Adapter,
         boundaries: Boundaries,
         device: torch.device,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         self._net, self._pieces, self._reader, self._weights = net, pieces, reader, weights
-        self._boundaries, self._device = boundaries, device
+        self._boundaries, self._device, self._check = boundaries, device, check
         self._embedding = Embedding(net.model, net.embedding)
         self._operands = Operands(weights, adapter.factors, adapter.scale)
         self._lowest = lowest_adapted(net.blocks, adapter)
@@ -105,6 +109,7 @@ class Stepper:
         x = self._embedding.rows(tokens).to(self._device).mul_(self._net.embedding_scale)
         with torch.no_grad():
             for number, block in enumerate(self._net.blocks):
+                self._check()
                 if keep and number >= self._lowest:
                     self._boundaries.keep(number, x)
                 with self._weights.visit(self._pieces.visits[number]):
@@ -143,6 +148,7 @@ class Stepper:
         """Down to the lowest adapted block; micro-batches last to first, as autograd would take them."""
         operands = replace(self._operands, value_unused=True)
         for number in range(len(self._net.blocks) - 1, self._lowest - 1, -1):
+            self._check()
             block, x = self._net.blocks[number], self._boundaries.take(number)
             with self._weights.visit(self._pieces.visits[number]):
                 for span in reversed(spans(block, batch)):

@@ -12,17 +12,19 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sixgig.errors import DivergedError, ReadError
+from sixgig.errors import Cancelled, DivergedError, ReadError
 from sixgig.finetune.adapter import Adapter
+from sixgig.finetune.optimisers import clip, make_optimiser, state_tensors
 from sixgig.finetune.optimisers import load_state as load_optimiser
-from sixgig.finetune.optimisers import make_optimiser, state_tensors
 from sixgig.finetune.packing import MicroBatch
-from sixgig.finetune.schedule import clip, learning_rate
+from sixgig.finetune.schedule import learning_rate
 from sixgig.finetune.state import Progress, State, save_state
 from sixgig.finetune.step import Loss, Stepper
 from sixgig.interrupts import InterruptShield
 
 Batch = Sequence[MicroBatch]
+CUT_SHORT = (KeyboardInterrupt, Cancelled, OSError, ReadError)
+"""What may end a run that can go on."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Trainer:
         self.save()  # a folder that cannot be written is known before hours of work
         try:
             self._go_on(listener)
-        except (KeyboardInterrupt, OSError, ReadError):
+        except CUT_SHORT:
             self.save()
             raise
         self.save()

@@ -28,7 +28,6 @@ from sixgig.router import (
     Attempt,
     Gate,
     Leave,
-    LocalState,
     Permit,
     Private,
     Refuse,
@@ -86,7 +85,7 @@ class Dispatch:
 
     async def _decided(self, call: Call, permit: Permit | Private) -> Any:
         """The router's decision; a prompt is counted only where a rule hangs on it."""
-        ask, state = self._ask(call, permit), self._state(call)
+        ask, state = self._ask(call, permit), self.local.state(call.model)
         if not self.routing.rules:
             return decide(ask, state, self.routing, _NO_MONEY)
         try:
@@ -114,12 +113,6 @@ class Dispatch:
             permit=permit,
             prompt_tokens=prompt_tokens,
         )
-
-    def _state(self, call: Call) -> LocalState:
-        seated = self.local.fleet.models.get(call.model)
-        if seated is None:
-            return LocalState(known=False)
-        return LocalState(True, seated.card.context, self.local.queue.waiting_for(call.model))
 
     async def _here(self, call: Call, record: Record, stack: contextlib.AsyncExitStack) -> Answer:
         def waited(seconds: float) -> None:
@@ -158,7 +151,7 @@ class Dispatch:
         except UpstreamRefusedError:  # the request itself is at fault
             raise
         except SixgigError as error:
-            if not self._state(call).known:
+            if not self.local.state(call.model).known:
                 raise
             answer = await self._here(call, record, stack)
             answer.notes = (str(error),)

@@ -8,11 +8,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from sixgig.energy import EnergyMonitor
 from sixgig.engines import Budget, Fleet, ModelCard
-from sixgig.errors import SixgigError, UsageError
+from sixgig.errors import SixgigError
 from sixgig.gateway import logs
 from sixgig.gateway.admission import Admission
 from sixgig.gateway.books import Books
@@ -24,13 +23,12 @@ from sixgig.gateway.metrics import Metrics
 from sixgig.gateway.names import Names
 from sixgig.gateway.record import Record
 from sixgig.gateway.slots import SlotChooser
-from sixgig.gateway.snapshot import snapshot
+from sixgig.gateway.status import Status
 from sixgig.gateway.tally import Tally
 from sixgig.gateway.today import Today
 from sixgig.gateway.upstream import Upstreams
 from sixgig.grammars.checker import Checker
 from sixgig.ledger import Ledger, Limits
-from sixgig.ledger.entry import MOST_CHARACTERS
 from sixgig.router import Gate, Spending
 from sixgig.settings import Settings
 
@@ -57,9 +55,7 @@ class Gateway:
         gateway_bytes: int = 0,
         upstreams: Upstreams | None = None,
     ) -> None:
-        self.settings, self.gateway_bytes = settings, gateway_bytes
-        self.began_s = time.monotonic()
-        self.draining = False
+        self.settings = settings
         self.queue = Admission(settings.server.queue)
         self.fleet = Fleet(
             cards,
@@ -70,58 +66,48 @@ class Gateway:
             changed=self._models_changed,
         )
         self.books = Books(ledger, monitor, settings.energy.price_per_kwh)
-        self.limits = _limits(settings.spending)
-        self.today = Today(ledger.path, self.limits.zone)
+        limits = _limits(settings.spending)
+        self.today = Today(ledger.path, limits.zone)
         elsewhere = (name for upstream in settings.upstreams for name in upstream.models)
         self.names = Names(self.fleet.models, settings.aliases, elsewhere)
         self.tally = Tally(card.name for card in cards)
-        self.metrics = Metrics(lambda: self.last_snapshot)
-        self.upstreams = upstreams or Upstreams()
-        self.grammars = GrammarGate(Checker())
-        dispatch = Dispatch(
-            Local(self.fleet, self.queue, self.grammars, SlotChooser(settings.keys)),
-            self.upstreams,
-            settings,
-            _gate(settings),
+        self.status = Status(
+            self.fleet,
+            self.queue,
             self.books,
-            self.limits,
+            self.tally,
+            self.today,
+            limits,
+            settings.energy,
+            [upstream.name for upstream in settings.upstreams],
+            gateway_bytes,
         )
+        self.metrics = Metrics(lambda: self.status.latest)
+        self._upstreams = upstreams or Upstreams()
+        self._grammars = GrammarGate(Checker())
+        local = Local(self.fleet, self.queue, self._grammars, SlotChooser(settings.keys))
+        dispatch = Dispatch(local, self._upstreams, settings, _gate(settings), self.books, limits)
         self.exchange = Exchange(
             dispatch, self.books, self.tally, self._ended, settings.timeouts.first_byte_s
         )
-        self.last_snapshot: dict[str, Any] = {}
         self._news = asyncio.Event()
-
-    def model_named(self, name: object) -> str:
-        """The model a request asks for, by whatever name; with a single one here it need not be named."""
-        if name is None and len(self.fleet.models) == 1:
-            return next(iter(self.fleet.models))
-        if isinstance(name, str) and len(name) > MOST_CHARACTERS:
-            numbers = f"{len(name)} characters, {MOST_CHARACTERS} possible"
-            raise UsageError(
-                "the model's name is too long", numbers, "GET /v1/models lists those that are here"
-            )
-        if not isinstance(name, str) or not name:
-            known = ", ".join(self.fleet.models) or "none"
-            raise UsageError("the request names no model", f"here are: {known}", 'give "model" a name')
-        return self.names.resolve(name)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Works while the block runs; then ends every engine and closes the books."""
-        self.last_snapshot = await snapshot(self)
+        await self.status.refresh()
         jobs = (self.fleet.run, self.books.run, self.books.watch_energy, self._follow_models, self._sample)
         tasks = [asyncio.create_task(job()) for job in jobs]
         try:
             yield
         finally:
-            self.draining = True
+            self.status.draining = True
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.fleet.close()
-            await self.upstreams.close()
-            await self.grammars.close()
+            await self._upstreams.close()
+            await self._grammars.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS_S):
                     await self.exchange.all_ended()
@@ -161,7 +147,7 @@ class Gateway:
         """Once a second, the figures that the page and the metrics show."""
         while True:
             await self.today.refresh(time.time())
-            self.last_snapshot = await snapshot(self)
+            await self.status.refresh()
             await asyncio.sleep(SAMPLE_S)
 
     def _ended(self, record: Record) -> None:

@@ -22,6 +22,7 @@ from sixgig.gateway.preparing import Prepared, ignored_header, prepared
 from sixgig.gateway.slots import SlotChooser
 from sixgig.gateway.stopping import told_in_stream, told_whole
 from sixgig.ledger import LOCAL
+from sixgig.router import LocalState
 
 _TEMPLATE_BYTES = 1024  # what a chat template adds to a prompt, about
 _JSON = "application/json"
@@ -33,7 +34,14 @@ class Local:
     """The models of this machine."""
 
     def __init__(self, fleet: Fleet, queue: Admission, grammars: GrammarGate, chooser: SlotChooser) -> None:
-        self.fleet, self.queue, self._grammars, self._chooser = fleet, queue, grammars, chooser
+        self._fleet, self._queue, self._grammars, self._chooser = fleet, queue, grammars, chooser
+
+    def state(self, model: str) -> LocalState:
+        """What the router asks of a model by any name."""
+        seated = self._fleet.models.get(model)
+        if seated is None:
+            return LocalState(known=False)
+        return LocalState(True, seated.card.context, self._queue.waiting_for(model))
 
     @contextlib.asynccontextmanager
     async def answer(
@@ -48,7 +56,7 @@ class Local:
         waited: gets the seconds in the queue; began: awaited when the engine is there; ended: when it has let
         go of the answer, with what counts the prompt's tokens. Raises SixgigError before the first byte.
         """
-        card = self.fleet.models[call.model].card
+        card = self._fleet.models[call.model].card
         fields = check_limits(call, card)
         request = prepared(call, fields, card)
         await self._grammars.require(call.path, fields)
@@ -56,11 +64,11 @@ class Local:
         several = Several.of(call)
         asked = call if several is None else replace(call, body=several.request(call))
         slots = card.spec.sequences
-        if call.stream and self.queue.is_full(call.model, slots):
+        if call.stream and self._queue.is_full(call.model, slots):
             await self._check_fits(call)
-        async with self.queue.enter(call.model, slots) as queue_s:
+        async with self._queue.enter(call.model, slots) as queue_s:
             waited(queue_s)
-            async with self.fleet.lease(call.model, call.keep_alive_s) as engine:
+            async with self._fleet.lease(call.model, call.keep_alive_s) as engine:
                 await began()
                 async with self._answered(engine, asked, slots) as reply:
                     yield _answer(request, several, reply, explained(engine, reply))
@@ -72,7 +80,7 @@ class Local:
             return None
         try:
             await self._grammars.require(call.path, call.fields)
-            async with self.fleet.lease(call.model) as engine:
+            async with self._fleet.lease(call.model) as engine:
                 return await prompt_tokens(engine, call)
         except SixgigError:  # it is asked again, and then whoever may answers
             return None
@@ -82,7 +90,7 @@ class Local:
 
         Where the model cannot count, or may not be loaded, the engine tells it later, within the stream.
         """
-        seated = self.fleet.models[call.model]
+        seated = self._fleet.models[call.model]
         limit, engine = seated.card.context, seated.engine
         if engine is None or not engine.alive or 2 * len(call.body) + _TEMPLATE_BYTES <= limit:
             return

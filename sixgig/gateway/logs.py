@@ -18,8 +18,9 @@ from typing import IO, Any
 from sixgig.errors import SixgigError
 
 Value = str | int | float | bool | None
+LOGGERS = ("sixgig.server", "uvicorn")  # whatever a server tells goes to one of these
 _LONGEST = 300
-_EVENTS = logging.getLogger("sixgig.server")
+_EVENTS = logging.getLogger(LOGGERS[0])
 _TEXTS = logging.getLogger("sixgig.server.texts")
 _NEVER = logging.CRITICAL + 1
 _TEXTS.setLevel(_NEVER)  # not `disabled`: whoever configures logging elsewhere takes that back
@@ -71,7 +72,7 @@ def start(
     handler = logging.StreamHandler(stream)
     plain = stream.isatty() if as_json is None else not as_json
     handler.setFormatter(_Words() if plain else _JsonLine())
-    for logger in (_EVENTS, logging.getLogger("uvicorn")):
+    for logger in map(logging.getLogger, LOGGERS):
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
     logging.getLogger("uvicorn.access").disabled = True

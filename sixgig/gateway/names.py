@@ -6,6 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from sixgig.errors import UsageError
+from sixgig.ledger.entry import MOST_CHARACTERS
+
 LATEST = ":latest"
 
 
@@ -15,8 +18,26 @@ class Names:
     """
 
     def __init__(self, models: Iterable[str], aliases: Mapping[str, str], elsewhere: Iterable[str]) -> None:
-        self._models, self._aliases, self._elsewhere = frozenset(models), dict(aliases), frozenset(elsewhere)
+        self._models, self._elsewhere = dict.fromkeys(models), frozenset(elsewhere)
+        self._aliases = dict(aliases)
         self._patterns = [(_pattern(alias), model) for alias, model in aliases.items()]
+
+    def required(self, asked: object) -> str:
+        """As resolve(), of what a request's field holds; with a single model here it need not be named.
+
+        Raises UsageError for what is no name.
+        """
+        if asked is None and len(self._models) == 1:
+            return next(iter(self._models))
+        if isinstance(asked, str) and len(asked) > MOST_CHARACTERS:
+            numbers = f"{len(asked)} characters, {MOST_CHARACTERS} possible"
+            raise UsageError(
+                "the model's name is too long", numbers, "GET /v1/models lists those that are here"
+            )
+        if not isinstance(asked, str) or not asked:
+            known = ", ".join(self._models) or "none"
+            raise UsageError("the request names no model", f"here are: {known}", 'give "model" a name')
+        return self.resolve(asked)
 
     def resolve(self, asked: str) -> str:
         """The model here that is meant; the name without ":latest", which Ollama's clients append, for any

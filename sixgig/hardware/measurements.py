@@ -82,16 +82,19 @@ def measured(
     disk_path: Path | None = None,
     again: bool = False,
     announce: Callable[[str], object] = lambda text: None,
+    check: Callable[[], object] = lambda: None,
 ) -> Machine:
     """The machine with memory and disk measured: what is not known yet or was disturbed, or all of it
     `again`; remembered.
 
     disk_path: a large file, or a folder to write one in for the moment; by default where models are read
-    from. What cannot be measured stays Absent with the reason. `announce` is told before each measurement.
+    from. What cannot be measured stays Absent with the reason. `announce` is told before each measurement;
+    `check` is called now and then, and raises Cancelled to end them.
     """
     known, record = remembered(machine), _read()
     memory, disk, key = known.memory, known.disk, _memory_key(machine)
     if again or isinstance(memory.bandwidth_bytes_per_s, Absent) or _is_worth_again(record, "memory", key):
+        check()
         announce("measuring memory ...")
         watch = Watch()
         rate = measure_memory(known.cpu.cores, memory.available_bytes)
@@ -103,7 +106,7 @@ def measured(
         if again or isinstance(disk.reads, Absent) or _is_worth_again(record, "disks", key):
             announce("measuring the disk ...")
             watch = Watch()
-            read = _with_reads(disk, measure_disk(disk_path or models_folder()))
+            read = _with_reads(disk, measure_disk(disk_path or models_folder(), check=check))
             if _is_kept(record, "disks", key, read.reads, read, watch):
                 disk = read
     if record != _read():

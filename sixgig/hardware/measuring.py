@@ -6,12 +6,12 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sixgig.errors import SixgigError
+from sixgig.errors import Cancelled, SixgigError
 from sixgig.hardware.bandwidth import disk_read_bandwidth, memory_bandwidth
 from sixgig.hardware.machine import Absent, ReadRate
 from sixgig.hardware.processor import cache_bytes
@@ -36,19 +36,25 @@ class DiskReads:
     direct: bool
 
 
-def measure_disk(path: Path, seconds: float = SECONDS_PER_BLOCK) -> DiskReads | Absent:
+def measure_disk(
+    path: Path, seconds: float = SECONDS_PER_BLOCK, check: Callable[[], object] = lambda: None
+) -> DiskReads | Absent:
     """Random reads of `path`, an existing large file, for `seconds` with each size of block.
 
     Of a folder: of the largest model in it, or, where that is below 1 GiB, of a new file of up to 1 GiB and a
     tenth of the free space, which is removed again. Such a file may flatter: a disk's or a virtual disk's own
     cache may still hold it (seen: 1.4 times the rate of a 7 GB file on the same disk).
+
+    check: is called now and then, and raises Cancelled to end it.
     """
     try:
         existing = _largest_model(path) if path.is_dir() else path
         if existing is not None:
-            return _reads(_without_holes(existing), seconds)
-        with _written_file(path) as file:
-            return _reads(file, seconds)
+            return _reads(_without_holes(existing), seconds, check)
+        with _written_file(path, check) as file:
+            return _reads(file, seconds, check)
+    except Cancelled:
+        raise
     except SixgigError as error:
         return Absent(str(error))
     except (OSError, ValueError, MemoryError) as error:
@@ -95,14 +101,17 @@ def _without_holes(path: Path) -> Path:
     return path
 
 
-def _reads(path: Path, seconds: float) -> DiskReads:
-    results = [disk_read_bandwidth(path, block, READERS, seconds) for block in BLOCKS]
+def _reads(path: Path, seconds: float, check: Callable[[], object]) -> DiskReads:
+    results = []
+    for block in BLOCKS:
+        check()
+        results.append(disk_read_bandwidth(path, block, READERS, seconds))
     rates = tuple(ReadRate(result.block_bytes, result.bytes_per_s) for result in results)
     return DiskReads(rates, all(result.direct for result in results))
 
 
 @contextmanager
-def _written_file(folder: Path) -> Iterator[Path]:
+def _written_file(folder: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
     """A file of incompressible bytes, on the disk and out of the page cache; gone when the block ends.
 
     Where the system lets open files be named, it has no other name from the start: killed, it is gone too.
@@ -113,7 +122,7 @@ def _written_file(folder: Path) -> Iterator[Path]:
     try:
         if unnamed.exists():
             os.unlink(name)
-        _fill(handle, size)
+        _fill(handle, size, check)
         yield unnamed if unnamed.exists() else Path(name)
     finally:
         os.close(handle)
@@ -130,10 +139,11 @@ def _file_bytes(folder: Path) -> int:
     return size
 
 
-def _fill(handle: int, size: int) -> None:
+def _fill(handle: int, size: int, check: Callable[[], object]) -> None:
     """Random bytes up to `size`, or fewer once that takes too long, but never fewer than SMALLEST_FILE."""
     deadline, written = time.perf_counter() + _LONGEST_WRITE_S, 0
     while written < size and (written < SMALLEST_FILE or time.perf_counter() < deadline):
+        check()
         written += os.write(handle, os.urandom(min(_PIECE, size - written)))
         os.fsync(handle)  # piece by piece, so that the clock sees the disk and not the cache
     if hasattr(os, "posix_fadvise"):

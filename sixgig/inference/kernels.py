@@ -65,22 +65,29 @@ class _Shape:
         return self.n_in * self.n_out * self.n_matrices * self.n_tokens
 
 
-def measure_kernels(threads: int, types: tuple[str, ...] = MEASURED_TYPES) -> Kernels:
-    """Speeds of `types` on `threads` threads; some seconds, within NEEDED_BYTES. Raises EngineError."""
+def measure_kernels(
+    threads: int,
+    types: tuple[str, ...] = MEASURED_TYPES,
+    progress: Callable[[float], object] = lambda fraction: None,
+) -> Kernels:
+    """Speeds of `types` on `threads` threads; some seconds, within NEEDED_BYTES. Raises EngineError.
+
+    progress: is told the fraction done; what it raises ends the measurement.
+    """
     cores = usable_cores()
     others = others_now(cores.cpus, LOOK_S)
     if others >= SHARED:
-        return _beside(threads, min(threads, threads_beside(cores, others)), types)
+        return _beside(threads, min(threads, threads_beside(cores, others)), types, progress)
     with _bench(threads) as bench:
-        rounds = [[bench.speed(TYPE_BY_NAME[name]) for name in types] for _ in range(ROUNDS)]
-        speeds = tuple(_combined(found, fmean) for found in zip(*rounds, strict=True))
+        found = list(bench.speeds(types * ROUNDS, progress))
+        speeds = tuple(_combined(found[number :: len(types)], fmean) for number in range(len(types)))
         return Kernels(WHEEL_VERSION, threads, bench.step_seconds(), bench.row_seconds(), N_IN, speeds)
 
 
-def _beside(threads: int, free: int, types: tuple[str, ...]) -> Kernels:
+def _beside(threads: int, free: int, types: tuple[str, ...], progress: Callable[[float], object]) -> Kernels:
     """What `threads` would do, by what `free` of them do beside other work."""
     with _bench(free, min, time.thread_time if free == 1 else time.perf_counter) as bench:
-        scaled = tuple(_scaled(bench.speed(TYPE_BY_NAME[name]), threads / free) for name in types)
+        scaled = tuple(_scaled(speed, threads / free) for speed in bench.speeds(types, progress))
         step_s = max(bench.step_seconds(), NOMINAL_CORE.step_s)  # of one thread alone, without a meeting
         return Kernels(WHEEL_VERSION, threads, step_s, bench.row_seconds() * free / threads, N_IN, scaled)
 
@@ -118,8 +125,13 @@ class _Bench:
         self._repacking = self._extra_buffer_types()
         self._random = np.random.default_rng(0)
 
-    def speed(self, kind: GgmlType) -> KernelSpeed:
-        """Weights per second of one type."""
+    def speeds(self, types: Sequence[str], progress: Callable[[float], object]) -> Iterator[KernelSpeed]:
+        """Weights per second of each type."""
+        for number, name in enumerate(types):
+            progress(number / len(types))
+            yield self._speed(TYPE_BY_NAME[name])
+
+    def _speed(self, kind: GgmlType) -> KernelSpeed:
         shapes = (_decoding(kind), _Shape(N_IN, N_OUT, 1, PROMPT_TOKENS))
         plain = [self._rate(kind, shape, self._plain) for shape in shapes]
         repacked = [

@@ -55,6 +55,12 @@ class Vocabulary:
         at = next((at for at in places if whole[at : at + len(plain)] == plain), len(whole))
         return whole[:at], whole[at + len(plain) :]
 
+    @property
+    def begin(self) -> int | None:
+        """The token that the tokenizer puts before a text, None where it puts none."""
+        before, _ = self.frame
+        return before[0] if before else None
+
     def piece(self, token: int, special: bool = False) -> bytes:
         """Bytes of one token, which may be part of a character; control tokens are empty unless `special`."""
         self._require_text()

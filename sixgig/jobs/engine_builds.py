@@ -1,16 +1,26 @@
-"""Which build of the engine suits a GPU, as the engine's own package description lists them."""
+"""The engine's builds: the one installed, and which suits a GPU, as its package description lists them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sixgig.hardware import Gpu
+from sixgig.hardware import Absent, Gpu
 
 INDEX = "https://xorbitsai.github.io/xllamacpp/whl"
 LAST_DRIVER_BEFORE_TURING = 580  # 590 and later ignore Maxwell, Pascal and Volta
 _TURING = (7, 5)
 _OLDEST = (5, 0)
 _NATIVE_IN_CU128 = ((8, 6), (8, 9))  # machine code; the rest is compiled by a driver that knows CUDA 12.8
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """The engine's wheel. requirement: what pip must install; fault: why it cannot be used, "" if it can."""
+
+    version: str | Absent
+    requirement: str
+    fault: str = ""
+    cure: str = ""
 
 
 @dataclass(frozen=True)

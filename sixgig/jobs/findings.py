@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sixgig.hardware import Absent, Cpu, Disk, Gpu, Machine, Memory, Meter
-from sixgig.jobs.engine_builds import build_for, driver_cure, driver_fault
+from sixgig.jobs.engine_builds import EngineFacts, build_for, driver_cure, driver_fault
 from sixgig.units import format_bytes, format_rate
 
 Level = Literal["ok", "note", "problem"]
@@ -31,16 +31,6 @@ class Finding:
     topic: str
     level: Level
     text: str
-    cure: str = ""
-
-
-@dataclass(frozen=True)
-class EngineFacts:
-    """The engine's wheel. requirement: what pip must install; fault: why it cannot be used, "" if it can."""
-
-    version: str | Absent
-    requirement: str
-    fault: str = ""
     cure: str = ""
 
 

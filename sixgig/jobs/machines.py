@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -22,25 +22,16 @@ from sixgig.hardware import (
     remembered,
 )
 from sixgig.hardware.conditions import DISTURBED, Conditions, Watch, look
-from sixgig.jobs.findings import EngineFacts
+from sixgig.jobs.engine_builds import EngineFacts
 from sixgig.jobs.reporter import SILENT, Reporter
 from sixgig.units import format_bytes
 
 WHEEL = "xllamacpp"
 
 
-@dataclass(frozen=True)
-class Survey:
-    """A machine, what became of the engine on it, and which path its disk was looked for under."""
-
-    machine: Machine
-    engine: EngineFacts
-    disk_path: Path
-
-
 def this_machine(disk_path: Path | None = None, again: bool = False, reporter: Reporter = SILENT) -> Machine:
     """As survey(), for whom the machine is enough."""
-    return survey(disk_path, again, reporter).machine
+    return survey(disk_path or models_folder(), again, reporter)[0]
 
 
 def known_machine(disk_path: Path) -> Machine:
@@ -62,21 +53,20 @@ def gpu_machine(disk_path: Path) -> Machine:
     return replace(machine, gpus=usable)
 
 
-def survey(disk_path: Path | None = None, again: bool = False, reporter: Reporter = SILENT) -> Survey:
-    """This machine, measured where it is not yet known, or all of it `again`.
+def survey(disk_path: Path, again: bool = False, reporter: Reporter = SILENT) -> tuple[Machine, EngineFacts]:
+    """This machine, measured where it is not yet known, or all of it `again`; and the engine on it.
 
     disk_path: a large file or a folder on the disk that models are read from. Never raises for what the
-    machine lacks, a working engine included.
+    machine lacks, a working engine included. Cancelled ends it.
     """
-    path = disk_path or models_folder()
     engine, devices = _ask_engine()
     version = None if isinstance(engine.version, Absent) else engine.version
-    found = remembered(probe(disk_path=path), version)
+    found = remembered(probe(disk_path=disk_path), version)
     found = replace(found, gpus=_known_to_engine(found.gpus, engine, devices))
-    found = measured(found, path, again, reporter.say)
+    found = measured(found, disk_path, again, reporter.say, reporter.check)
     if not engine.fault and (again or kernels_are_due(found)):
         found = _with_kernels(found, reporter)
-    return Survey(found, engine, path)
+    return found, engine
 
 
 def _ask_engine() -> tuple[EngineFacts, tuple[EngineDevice, ...]]:
@@ -112,10 +102,13 @@ def _with_kernels(machine: Machine, reporter: Reporter) -> Machine:
         return replace(machine, kernels=Absent(too_little))
     reporter.say("measuring the engine's kernels ...")
     try:
-        began, watch = look(), Watch()
-        kernels = measure_kernels(machine.cpu.cores)
-        if _is_calm(began) and not _is_calm(watch.conditions()):  # others came, and were not reckoned with
-            watch, kernels = Watch(), measure_kernels(machine.cpu.cores)
+        with reporter.progress("measuring the engine's kernels") as progress:
+            began, watch = look(), Watch()
+            kernels = measure_kernels(machine.cpu.cores, progress=progress)
+            if _is_calm(began) and not _is_calm(
+                watch.conditions()
+            ):  # others came, and were not reckoned with
+                watch, kernels = Watch(), measure_kernels(machine.cpu.cores, progress=progress)
         return remember_kernels(machine, kernels, watch.conditions())
     except EngineError as error:
         return replace(machine, kernels=Absent(str(error)))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -50,6 +51,45 @@ class Phase:
     def tokens_per_s(self) -> float:
         """The measured speed."""
         return self.n_tokens / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def joules_per_token(self) -> float | None:
+        """Of the processor packages, idle included; None where no meter tells."""
+        return None if isinstance(self.joules, Absent) else self.joules / self.n_tokens
+
+
+@dataclass(frozen=True)
+class PhaseLimit:
+    """The least seconds of a phase: those that the bandwidths need for the bytes of weights that had to move.
+
+    ratio: measured speed over the limit's. read_ratio: the disk's while reading over the plain; None where
+    nothing was read.
+    """
+
+    seconds: float
+    tokens_per_s: float
+    ratio: float
+    memory_bytes: float
+    disk_bytes: float
+    read_ratio: float | None
+
+    @classmethod
+    def of(cls, model: ModelFile, phase: Phase, memory: Bandwidth, disk: Bandwidth | None) -> Self:
+        """Of a phase that was measured."""
+        needed, counters = traffic(model, phase), phase.counters
+        disk_bytes_per_s = disk.bytes_per_s if disk else None
+        seconds = Limit(memory.bytes_per_s, disk_bytes_per_s).seconds(needed)
+        read_ratio = None
+        if counters is not None and counters.read_s and disk_bytes_per_s is not None:
+            read_ratio = counters.bytes_read / counters.read_s / disk_bytes_per_s
+        return cls(
+            seconds,
+            phase.n_tokens / seconds,
+            seconds / phase.seconds,
+            needed.memory_bytes,
+            needed.disk_bytes,
+            read_ratio,
+        )
 
 
 def measure_phases(
@@ -143,8 +183,3 @@ def measure_disk(model: ModelFile) -> Bandwidth:
     block = footprint.resident_bytes(model) // n_pieces if n_pieces else 1 << 20
     largest: Path = max(model.parts, key=lambda part: part.stat().st_size)
     return disk_read_bandwidth(largest, block, DEFAULT_READERS, DISK_S)
-
-
-def limit_of(memory: Bandwidth, disk: Bandwidth | None) -> Limit:
-    """The limit these measurements set."""
-    return Limit(memory.bytes_per_s, disk.bytes_per_s if disk else None)

@@ -22,6 +22,7 @@ from sixgig.inference.request import MemoryRequest, PagingOptions
 from sixgig.jobs.machines import gpu_machine
 from sixgig.jobs.reporter import SILENT, Reporter
 from sixgig.modelfile import ModelFile, open_model, resolve
+from sixgig.pager.pager import Counters
 from sixgig.plan import MemoryPlan, Need, Use
 from sixgig.units import format_bytes, format_number
 
@@ -29,10 +30,43 @@ DEMO_MODEL = "pep-moe-31m.gguf"
 ADAPTER = "adapter.gguf"  # in the folder that `tune` writes
 DEFAULT_CONTEXT = 4096
 MOST_COUNT = 2**31 - 1  # of tokens, steps, windows: the engine counts in 32 bits
+MOST_BYTES = 2**63 - 1
 _DEMO_NOTICE = (
     "No MODEL named: this is the demo model inside the package. It is tiny and knows nothing but Python's\n"
     "enhancement proposals: it continues your text with some that looks like a PEP. It cannot answer."
 )
+
+
+@dataclass(frozen=True)
+class RunStats:
+    """What a model took while it was open.
+
+    plan: how memory was planned; peak: most that was held; load_s: seconds until the model was open.
+
+    counters: of the pager, None where nothing was paged. options: context, threads and so on, as used.
+    """
+
+    model: ModelFile
+    options: EngineOptions
+    plan: MemoryPlan
+    peak: Peak
+    load_s: float
+    counters: Counters | None
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """Of the whole process, program files included."""
+        return self.peak.total_bytes
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of experts found in memory, from 0 to 1; None where nothing was paged."""
+        return self.counters.hit_rate if self.counters else None
+
+    @property
+    def bytes_read(self) -> int:
+        """Of experts, from disk."""
+        return self.counters.bytes_read if self.counters else 0
 
 
 @dataclass
@@ -57,6 +91,12 @@ class Opened:
     def peak(self) -> Peak:
         """Most memory held so far."""
         return self.sampler.peak
+
+    @property
+    def stats(self) -> RunStats:
+        """What it took so far; final once the block that opened it has ended."""
+        engine = self.engine
+        return RunStats(self.model, engine.options, self.plan, self.peak, self.load_s, engine.counters())
 
 
 @dataclass(frozen=True)
@@ -199,3 +239,12 @@ def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
     if value > most:
         raise UsageError(f"{name} of {format_number(value)} is not possible", f"at most {most}")
     return value
+
+
+def require_resources(ram: int | None, vram: int, threads: int | None) -> None:
+    """UsageError for bytes or threads that cannot be."""
+    if ram is not None:
+        at_least(1, "--ram", ram, MOST_BYTES)
+    at_least(0, "--vram", vram, MOST_BYTES)
+    if threads is not None:
+        at_least(1, "--threads", threads)

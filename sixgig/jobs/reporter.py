@@ -6,11 +6,49 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sixgig.errors import Cancelled
 
+if TYPE_CHECKING:
+    from sixgig.hardware import Absent
+
 Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class TuneStep:
+    """A step of tuning that was taken: number `step`, from 1, of `planned`.
+
+    loss: of its batch, nats a token. tokens: learnt from in it. seconds: it took. joules: of the processor
+    since this sitting began, its idle share included.
+    """
+
+    step: int
+    planned: int
+    loss: float
+    tokens: int
+    seconds: float
+    joules: float | Absent
+
+
+@dataclass(frozen=True)
+class HeldOutLoss:
+    """What tuning has come to after `step` steps, in nats a token of what is held out."""
+
+    step: int
+    loss: float
+    is_lowest: bool
+
+
+class TuneListener(Protocol):
+    """Hears how a run of tuning goes."""
+
+    def step(self, step: TuneStep) -> object:
+        """After each step."""
+
+    def held_out(self, loss: HeldOutLoss) -> object:
+        """After each held-out loss, the first before any step."""
 
 
 class Reporter:
@@ -50,6 +88,16 @@ class Reporter:
 
             self.check()
             yield report
+
+    def step(self, step: TuneStep) -> None:
+        """Tuning has taken a step."""
+
+    def held_out(self, loss: HeldOutLoss) -> None:
+        """Tuning was judged, before any step and then now and then."""
+
+    def tuning(self, done: int, planned: int) -> AbstractContextManager[TuneListener]:
+        """Who hears of steps while they are taken, after `done` of `planned`; step() and held_out() here."""
+        return nullcontext(self)
 
     def check(self) -> None:
         """Raise Cancelled once the job was cancelled."""

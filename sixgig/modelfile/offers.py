@@ -3,7 +3,7 @@
 Nothing but headers is read, and of a repository only its list of files until an offer is opened.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,12 +97,26 @@ def offers(model: str) -> tuple[Offer, ...]:
     return _in_folder(path) if path.is_dir() else (_in_file(path),)
 
 
-def open_all(offered: Sequence[Offer], max_workers: int = 4) -> tuple[OpenedOffer, ...]:
-    """Every offer opened, errors kept, in order; the first alone, so that the others know its tokenizer."""
-    known = KnownArrays()
-    first = [_opened(offer, known) for offer in offered[:1]]
+def open_all(
+    offered: Sequence[Offer],
+    progress: Callable[[float], object] = lambda fraction: None,
+    max_workers: int = 4,
+) -> tuple[OpenedOffer, ...]:
+    """Every offer opened, errors kept, in order; the first alone, so that the others know its tokenizer.
+
+    progress: is told the fraction opened; what it raises ends the work.
+    """
+    known, opened = KnownArrays(), list[OpenedOffer]()
     with ThreadPoolExecutor(max_workers) as pool:
-        return (*first, *pool.map(lambda offer: _opened(offer, known), offered[1:]))
+        try:
+            for some in (offered[:1], offered[1:]):
+                for one in pool.map(lambda offer: _opened(offer, known), some):
+                    opened.append(one)
+                    progress(len(opened) / len(offered))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return tuple(opened)
 
 
 def _opened(offer: Offer, known: KnownArrays) -> OpenedOffer:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from sixgig.calibration.calibration import Calibration
@@ -24,50 +23,82 @@ _BLOCKS = (256, 32)  # a row stays a whole number of K-quants' blocks, else of t
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """A cut that has yet to be made; making it may refuse with UsageError."""
+class FewerExperts:
+    """Of each layer `n_kept` experts stay. refitted: routers are fitted to those that stay."""
 
-    label: str
-    make: Callable[[], Cut]
+    n_kept: int
+    n_experts: int
+    refitted: bool = False
+
+    def __str__(self) -> str:
+        words = f"{self.n_kept} of {self.n_experts} experts"
+        return f"{words}, routers refitted" if self.refitted else words
+
+    def make(self, weights: Weights, calibration: Calibration, folder: Path) -> Cut:
+        """The cut; UsageError where it is refused. folder: for foldings."""
+        cut = drop_experts(weights, calibration, self.n_kept)
+        return recalibrate_routers(weights, calibration, cut) if self.refitted else cut
 
 
-def proposals(weights: Weights, calibration: Calibration, folder: Path) -> Iterator[Proposal]:
+@dataclass(frozen=True)
+class NarrowerExperts:
+    """Every expert has `width` channels."""
+
+    width: int
+    source_width: int
+
+    def __str__(self) -> str:
+        return f"experts of width {self.width} instead of {self.source_width}"
+
+    def make(self, weights: Weights, calibration: Calibration, folder: Path) -> Cut:
+        """As FewerExperts'."""
+        return narrow_experts(weights, calibration, self.width, folder)
+
+
+@dataclass(frozen=True)
+class FewerChannels:
+    """A fraction of the weights of attention and feed-forward goes, `multiple` channels at a time."""
+
+    fraction: float
+    multiple: int
+
+    def __str__(self) -> str:
+        return f"{self.fraction:.0%} of attention and feed-forward cut"
+
+    def make(self, weights: Weights, calibration: Calibration, folder: Path) -> Cut:
+        """As FewerExperts'."""
+        return flap(weights, calibration, Target(self.fraction, multiple=self.multiple), folder)
+
+
+Proposal = FewerExperts | NarrowerExperts | FewerChannels  # a cut that has yet to be made
+
+
+def proposals(weights: Weights) -> Iterator[Proposal]:
     """From the mildest to the hardest; none where the family declares none."""
     if not can_be_cut(weights.model):
         return
-    make = _of_experts if weights.model.n_experts else _of_channels
-    yield from make(weights, calibration, folder)
+    yield from (_of_experts if weights.model.n_experts else _of_channels)(weights)
 
 
-def _of_experts(weights: Weights, calibration: Calibration, folder: Path) -> Iterator[Proposal]:
+def _of_experts(weights: Weights) -> Iterator[Proposal]:
     shapes = ExpertShapes(weights)
     for eighths in _EXPERTS:
-        keep = shapes.n_experts * eighths // 8
-        if keep < shapes.n_experts:
-            label = f"{keep} of {shapes.n_experts} experts"
-            yield Proposal(label, partial(drop_experts, weights, calibration, keep))
-            refitted = partial(_refitted, weights, calibration, keep)
-            yield Proposal(f"{label}, routers refitted", refitted)
+        n_kept = shapes.n_experts * eighths // 8
+        if n_kept < shapes.n_experts:
+            yield FewerExperts(n_kept, shapes.n_experts)
+            yield FewerExperts(n_kept, shapes.n_experts, refitted=True)
     width = min(layer.width for layer in shapes.layers)
     for quarters in _WIDTHS:
         narrower = _rounded(width * quarters // 4, width)
         if 0 < narrower < width:
-            label = f"experts of width {narrower} instead of {width}"
-            make = partial(narrow_experts, weights, calibration, narrower, folder)
-            yield Proposal(label, make)
+            yield NarrowerExperts(narrower, width)
 
 
-def _refitted(weights: Weights, calibration: Calibration, keep: int) -> Cut:
-    return recalibrate_routers(weights, calibration, drop_experts(weights, calibration, keep))
-
-
-def _of_channels(weights: Weights, calibration: Calibration, folder: Path) -> Iterator[Proposal]:
+def _of_channels(weights: Weights) -> Iterator[Proposal]:
     inputs = {part.output.row_length for part in feed_forward_parts(weights)}
     block = next((block for block in _BLOCKS if all(2 * block <= length for length in inputs)), 1)
     for fraction in _FRACTIONS:
-        target = Target(fraction, multiple=block)
-        label = f"{fraction:.0%} of attention and feed-forward cut"
-        yield Proposal(label, partial(flap, weights, calibration, target, folder))
+        yield FewerChannels(fraction, block)
 
 
 def _rounded(wanted: int, width: int) -> int:

@@ -22,6 +22,7 @@ from sixgig.server.guards import Guards
 from sixgig.server.keys import Keyring
 from sixgig.server.models import model_list, one_model
 from sixgig.server.ollama import ollama_routes
+from sixgig.server.ollama_backend import Backend
 from sixgig.server.openapi import openapi_document
 from sixgig.server.page import page_routes
 from sixgig.server.passing import PATHS, PassThrough
@@ -39,7 +40,7 @@ def make_app(gateway: Gateway) -> ASGIApp:
         async with gateway.running():
             yield
 
-    passing = {path: ServerErrorMiddleware(PassThrough(gateway, path), handler=_failed) for path in PATHS}
+    passing = {path: ServerErrorMiddleware(app, handler=_failed) for path, app in passed(gateway).items()}
     app = Starlette(
         routes=all_routes(gateway, passing),
         lifespan=lifespan,
@@ -55,13 +56,21 @@ def make_app(gateway: Gateway) -> ASGIApp:
     return Guards(shortest, settings.server, Keyring(settings.keys), settings.timeouts)
 
 
+def passed(gateway: Gateway) -> dict[str, PassThrough]:
+    """The paths whose protocol the engine speaks itself."""
+    heartbeat_s = gateway.settings.timeouts.heartbeat_s
+    return {path: PassThrough(path, gateway.exchange, gateway.names, heartbeat_s) for path in PATHS}
+
+
 def all_routes(gateway: Gateway, passing: Mapping[str, ASGIApp]) -> list[BaseRoute]:
-    """Every path; passing: those whose protocol the engine speaks itself."""
+    """Every path, each endpoint with what it needs of the gateway; passing: as passed() has them."""
+    fleet, names = gateway.fleet, gateway.names
+    backend = Backend(gateway.exchange, fleet, names)
     return [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in passing.items()),
-        Route("/v1/models", partial(model_list, gateway)),
-        Route("/v1/models/{name:path}", partial(one_model, gateway)),
-        *ollama_routes(gateway),
+        Route("/v1/models", partial(model_list, fleet.models, names)),
+        Route("/v1/models/{name:path}", partial(one_model, fleet.models, names)),
+        *ollama_routes(backend, gateway.settings.timeouts.heartbeat_s),
         *page_routes(),
         *_own_routes(gateway),
     ]
@@ -85,10 +94,10 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 def _own_routes(gateway: Gateway) -> list[BaseRoute]:
     async def health(_request: Request) -> Response:
-        return JSONResponse({"status": "draining" if gateway.draining else "ok"})
+        return JSONResponse({"status": "draining" if gateway.status.draining else "ok"})
 
     async def status(_request: Request) -> Response:
-        return JSONResponse(gateway.last_snapshot)
+        return JSONResponse(gateway.status.latest)
 
     async def metrics(_request: Request) -> Response:
         return Response(gateway.metrics.text(), media_type=CONTENT_TYPE)
@@ -98,7 +107,7 @@ def _own_routes(gateway: Gateway) -> list[BaseRoute]:
 
     return [
         Route("/openapi.json", document),
-        Route("/requests/{id}", partial(receipt, gateway)),
+        Route("/requests/{id}", partial(receipt, gateway.books.recent, gateway.exchange.under_way)),
         Route("/health", health),
         Route("/status.json", status),
         Route("/metrics", metrics),

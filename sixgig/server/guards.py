@@ -20,7 +20,7 @@ from sixgig.settings import KeySettings, ServerSettings, TimeoutSettings
 from sixgig.settings.origins import Authority
 
 MOST_HEADERS, MOST_HEADER_BYTES = 100, 32 << 10
-ALL_BODIES_BYTES = 32 << 20  # of which the server's growth has room (sixgig/cli/serving.py)
+ALL_BODIES_BYTES = 32 << 20  # of which the server's growth has room (sixgig/jobs/serve_gateway.py)
 _POLICY_VIOLATION = 1008
 
 

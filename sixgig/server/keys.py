@@ -5,8 +5,12 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 from hashlib import sha256
 
+from pydantic import ValidationError
+
+from sixgig.errors import UsageError
 from sixgig.settings import KeySettings
 
 PREFIX = "sg-"
@@ -21,6 +25,25 @@ def new_key() -> tuple[str, str]:
     """
     secret = PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
     return secret, _digest(secret).hex()
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """secret: for its user, and kept nowhere. section: for the configuration, which knows it by that."""
+
+    secret: str
+    section: str
+
+
+def make_key(name: str) -> NewKey:
+    """A key of this name. Raises UsageError for a name that the configuration would refuse."""
+    secret, digest = new_key()
+    try:
+        KeySettings(name=name, sha256=digest)
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"a key cannot be called {name[:60]!a}", why) from error
+    return NewKey(secret, f'[[keys]]\nname = "{name}"\nsha256 = "{digest}"')
 
 
 class Keyring:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -9,23 +10,22 @@ from starlette.responses import JSONResponse, Response
 
 from sixgig.engines import Seated
 from sixgig.gateway.answer import RefusedError
-from sixgig.gateway.gateway import Gateway
+from sixgig.gateway.names import Names
 from sixgig.server.shapes import api_of, error_body
 
 _NANO = 10**9
 
 
-async def model_list(gateway: Gateway, _request: Request) -> Response:
+async def model_list(models: Mapping[str, Seated], names: Names, _request: Request) -> Response:
     """GET /v1/models: the models here, and their other names."""
-    models = [_model(seated, name) for name, seated in gateway.fleet.models.items()]
-    models += [_model(gateway.fleet.models[name], alias) for alias, name in gateway.names.listed.items()]
-    return JSONResponse({"object": "list", "data": models})
+    listed = [*models.items(), *((alias, models[name]) for alias, name in names.listed.items())]
+    return JSONResponse({"object": "list", "data": [_model(seated, name) for name, seated in listed]})
 
 
-async def one_model(gateway: Gateway, request: Request) -> Response:
+async def one_model(models: Mapping[str, Seated], names: Names, request: Request) -> Response:
     """GET /v1/models/NAME."""
     name = request.path_params["name"]
-    seated = gateway.fleet.models.get(gateway.names.resolve(name))
+    seated = models.get(names.resolve(name))
     if seated is not None:
         return JSONResponse(_model(seated, name))
     missing = RefusedError(404, f"the model {name[:60]!a} is not here", cure="GET /v1/models lists them")

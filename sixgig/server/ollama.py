@@ -12,7 +12,6 @@ from starlette.routing import BaseRoute, Route
 
 from sixgig.errors import ServingError
 from sixgig.gateway.answer import Answer, RefusedError, StreamBrokenError
-from sixgig.gateway.gateway import Gateway
 from sixgig.server.ollama_answers import NDJSON, Form, Lines, Part, engine_error, is_too_long, ndjson, whole
 from sixgig.server.ollama_backend import Backend
 from sixgig.server.ollama_embeddings import Embeddings
@@ -30,9 +29,9 @@ _CHANGES = ("pull", "create", "copy", "push", "delete", "blobs/{digest}")
 _ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def ollama_routes(gateway: Gateway) -> list[BaseRoute]:
+def ollama_routes(backend: Backend, heartbeat_s: float) -> list[BaseRoute]:
     """All under /api; the last takes what no other does."""
-    ollama, vectors = Ollama(gateway), Embeddings(Backend(gateway))
+    ollama, vectors = Ollama(backend, heartbeat_s), Embeddings(backend)
     answers = {
         "chat": ("POST", ollama.chat),
         "generate": ("POST", ollama.generate),
@@ -53,9 +52,8 @@ def ollama_routes(gateway: Gateway) -> list[BaseRoute]:
 class Ollama:
     """The endpoints but for embeddings. Each raises SixgigError before its first byte."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._fleet, self._names, self._backend = gateway.fleet, gateway.names, Backend(gateway)
-        self._heartbeat_s = gateway.settings.timeouts.heartbeat_s
+    def __init__(self, backend: Backend, heartbeat_s: float) -> None:
+        self._backend, self._heartbeat_s = backend, heartbeat_s
 
     async def chat(self, visit: Visit) -> None:
         """POST /api/chat; without messages the model is loaded, or sent away."""
@@ -82,14 +80,13 @@ class Ollama:
 
     async def tags(self, visit: Visit) -> None:
         """GET /api/tags: every model that may be asked for here, loaded or not."""
-        models = [listed(seated.card, name) for name, seated in self._fleet.models.items()]
-        models += [listed(self._fleet.models[name].card, alias) for alias, name in self._names.listed.items()]
-        await visit.say({"models": models})
+        here = self._backend.here.items()
+        await visit.say({"models": [listed(seated.card, name) for name, seated in here]})
 
     async def ps(self, visit: Visit) -> None:
         """GET /api/ps: the loaded ones."""
         now_ns, clock_s = time.time_ns(), time.monotonic()
-        loaded = [(seated, seated.engine) for seated in self._fleet.models.values() if seated.engine]
+        loaded = self._backend.loaded
         await visit.say({"models": [running(*one, now_ns, clock_s) for one in loaded]})
 
     async def version(self, visit: Visit) -> None:

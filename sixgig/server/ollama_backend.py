@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from sixgig.engines import BrokenConnectionError, EngineProcess, ModelCard, Seated
+from sixgig.engines import BrokenConnectionError, EngineProcess, Fleet, ModelCard, Seated
 from sixgig.errors import ServingError, UsageError
 from sixgig.gateway.answer import Answer, RefusedError
-from sixgig.gateway.gateway import Gateway
+from sixgig.gateway.exchange import Exchange
+from sixgig.gateway.names import Names
 from sixgig.gateway.preparing import require_purpose
 from sixgig.server.ollama_fields import ModelRequest
 from sixgig.server.ollama_requests import EngineRequest
@@ -20,8 +21,19 @@ _MISSING = 404
 class Backend:
     """The models here; and, through the exchange, those elsewhere."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._exchange, self._fleet, self._names = gateway.exchange, gateway.fleet, gateway.names
+    def __init__(self, exchange: Exchange, fleet: Fleet, names: Names) -> None:
+        self._exchange, self._fleet, self._names = exchange, fleet, names
+
+    @property
+    def here(self) -> dict[str, Seated]:
+        """Every model that may be asked for here, by each of its names."""
+        models = self._fleet.models
+        return models | {alias: models[name] for alias, name in self._names.listed.items()}
+
+    @property
+    def loaded(self) -> list[tuple[Seated, EngineProcess]]:
+        """Those that are in memory."""
+        return [(seated, seated.engine) for seated in self._fleet.models.values() if seated.engine]
 
     def name(self, asked: str) -> str:
         """As configured, or as it is where that is not here."""

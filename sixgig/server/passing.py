@@ -8,7 +8,8 @@ from starlette.types import Receive, Scope, Send
 from sixgig.errors import SixgigError
 from sixgig.gateway.answer import STREAM, StreamBrokenError
 from sixgig.gateway.call import Api, Call, parse_body
-from sixgig.gateway.gateway import Gateway
+from sixgig.gateway.exchange import Exchange
+from sixgig.gateway.names import Names
 from sixgig.router import HEADER
 from sixgig.server.bodies import check_size
 from sixgig.server.sending import send_answer, send_error, until_left
@@ -30,8 +31,9 @@ _WAITING = b": waiting\n\n"
 class PassThrough:
     """One endpoint, as a plain ASGI app: it sees when a client leaves, and frees its slot at once."""
 
-    def __init__(self, gateway: Gateway, path: str) -> None:
-        self._gateway, self._path, self._api = gateway, path, PATHS[path]
+    def __init__(self, path: str, exchange: Exchange, names: Names, heartbeat_s: float) -> None:
+        self._path, self._api = path, PATHS[path]
+        self._exchange, self._names, self._heartbeat_s = exchange, names, heartbeat_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,7 +57,7 @@ class PassThrough:
             api=self._api,
             path=self._path,
             body=body,
-            model=self._gateway.model_named(asked),
+            model=self._names.required(asked),
             asked=asked or "",
             stream=fields.get("stream") is True,
             key=key.name if key else None,
@@ -64,11 +66,11 @@ class PassThrough:
 
     async def _answer(self, call: Call, wire: Wire) -> None:
         streams = call.stream and call.path not in _NEVER_STREAMED
-        every_s = self._gateway.settings.timeouts.heartbeat_s if streams else NEVER
+        every_s = self._heartbeat_s if streams else NEVER
         headers = {"x-request-id": call.id}
         async with wire.alive(Heartbeat(every_s, STREAM, lambda: _WAITING, headers)):
             try:
-                async with self._gateway.exchange.answer(call) as answer:
+                async with self._exchange.answer(call) as answer:
                     await send_answer(wire, answer, call)
             except StreamBrokenError:
                 return  # the client was told within its stream

@@ -149,6 +149,7 @@ def _model(text: str, info: ValidationInfo) -> str:
 
 
 SizeBytes = Annotated[int, BeforeValidator(_size), Field(ge=1, lt=2**63)]
+VramBytes = Annotated[int, BeforeValidator(_size), Field(ge=0, lt=2**63)]
 DurationS = Annotated[float, BeforeValidator(_duration)]
 Count = Annotated[int, Field(ge=1, le=_LARGEST)]
 Sequences = Annotated[int, Field(ge=1, le=256)]  # llama.cpp's own limit

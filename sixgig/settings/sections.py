@@ -31,6 +31,7 @@ from sixgig.settings.fields import (
     Proxy,
     Sequences,
     SizeBytes,
+    VramBytes,
     Watts,
 )
 from sixgig.settings.origins import ANY, Authority
@@ -59,7 +60,7 @@ class ServerSettings(_Section):
     connections: Count = 1024
     context: Count | None = None
     ram_bytes: SizeBytes | None = Field(default=None, alias="ram")
-    vram_bytes: SizeBytes | None = Field(default=None, alias="vram")
+    vram_bytes: VramBytes | None = Field(default=None, alias="vram")
     threads: Count | None = None
     max_body_bytes: SizeBytes = Field(default=4 << 20, alias="max_body")
     private_by_default: bool = False

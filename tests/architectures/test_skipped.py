@@ -15,11 +15,11 @@ from bench.architectures.description import write
 from bench.architectures.skipped_models import describe_tiny
 from bench.architectures.skipped_settings import TINY
 from bench.architectures.trying import outcome
-from sixgig.cli.planning import Planning, Request
 from sixgig.errors import ModelFileError
 from sixgig.inference import EngineOptions
 from sixgig.inference.dry_load import dry_load
 from sixgig.inference.load import open_engine
+from sixgig.jobs.plan import plan
 from sixgig.llamacpp import memory_breakdown
 from sixgig.modelfile import open_model
 from tests.paged.engines import OPTIONS, logits_of, open_paged, share_of_experts, stock_logits
@@ -27,9 +27,7 @@ from tests.paged.engines import OPTIONS, logits_of, open_paged, share_of_experts
 RAM_BYTES = 1 << 30
 PROMPT = tuple(3 + i * i * 7 % 251 for i in range(48))
 OLD_BOX = "cpu-box-2c-24g"
-REQUEST = partial(
-    Request, ram="4G", vram=None, context=None, prompt_tokens=64, ubatch=64, trace=None, dry_load=True
-)
+PLAN = partial(plan, machine=OLD_BOX, ram=4 << 30, prompt_tokens=64, ubatch=64)
 SHORT = replace(OPTIONS, ubatch=32)  # two evaluations, further back than the files' windows of 16
 
 
@@ -135,10 +133,10 @@ def test_what_cannot_generate_is_no_row_of_a_plan_and_said_by_name_whatever_the_
             dry_load(model, replace(SHORT, sequences=sequences))
     for kind in ("run", "shrink"):
         with pytest.raises(ModelFileError, match=words):
-            Planning(OLD_BOX, None, REQUEST(kind=kind)).survey(str(skipped(name)))
+            PLAN(skipped(name), task=kind)
 
 
 def test_an_embedder_is_planned_to_be_served_and_not_to_be_shrunk(skipped):
-    assert Planning(OLD_BOX, None, REQUEST(kind="run")).survey(str(skipped("bert"))).recommended.plan
+    assert PLAN(skipped("bert")).recommended.plan
     with pytest.raises(ModelFileError, match="is an embedding model"):
-        Planning(OLD_BOX, None, REQUEST(kind="shrink")).survey(str(skipped("bert")))
+        PLAN(skipped("bert"), task="shrink")

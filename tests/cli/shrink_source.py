@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sixgig.cli import shrinking
 from sixgig.compress import shrinker, types
+from sixgig.jobs import shrink
 
 Tiny = Callable[..., Path]
 WORDS = ("the", "and", "in", "a", "thing", "other", "no", "read", "write", "shape", "ring", "one")
@@ -20,7 +20,7 @@ def quicken(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(shrinker, f"{name}_WINDOWS", count)
     patch.setattr(shrinker, "WINDOWS_HELD", 1)
     patch.setattr(shrinker, "GROUPS_HELD", 3)
-    patch.setattr(shrinking, "_ROUNDS", ((1 << 30, 1),))
+    patch.setattr(shrink, "_ROUNDS", ((1 << 30, 1),))
     patch.setattr(types, "_SUPER_BLOCKS", ("Q2_K", "Q4_K", "Q6_K"))
     patch.setattr(types, "_SMALL_BLOCKS", ("Q4_0", "Q8_0"))
 

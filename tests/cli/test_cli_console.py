@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from sixgig.cli import console
 from sixgig.cli.console import LoadingBar, LogLines, Pace, PromptBar, download_bar
+from sixgig.cli.reporter import TerminalReporter
 from sixgig.cli.tune_bar import TuningBar
-from sixgig.finetune.state import Progress
 from sixgig.jobs.opening import fetched
 from tests.null.test_hub import FakeHub
 
@@ -90,15 +90,13 @@ def test_what_is_fetched_is_shown_with_that_bar(monkeypatch: pytest.MonkeyPatch,
         return hub.hf_hub_download(repository, file, local_files_only)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    assert fetched("hf:owner/repo").name == "a-Q4_K_M.gguf"
+    assert fetched("hf:owner/repo", TerminalReporter()).name == "a-Q4_K_M.gguf"
     assert [getattr(one, "__name__", "") for one in used] == ["DownloadLines"]
 
 
 @pytest.mark.usefixtures("soon")
 def test_a_tuning_run_says_its_steps_between_held_out_losses(capsys: Capture) -> None:
-    run = Progress()
-    with TuningBar(20) as bar:
-        bar.began(run)
+    with TuningBar(20):
         said_within(capsys, "tuning: no step of 20 done")
 
 

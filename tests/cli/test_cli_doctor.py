@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -33,7 +34,7 @@ class Bench:
             raise self.devices
         return self.devices
 
-    def measure_kernels(self, threads: int) -> Kernels:
+    def measure_kernels(self, threads: int, progress: Callable[[float], object]) -> Kernels:
         from importlib.metadata import version
 
         self.kernels_measured += 1
@@ -53,7 +54,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     )
     monkeypatch.setattr(measurements_module, "measure_memory", lambda cores, available: 3e10)
     reads = DiskReads((ReadRate(1 << 16, 1e9), ReadRate(1 << 20, 3e9)), direct=True)
-    monkeypatch.setattr(measurements_module, "measure_disk", lambda path: reads)
+    monkeypatch.setattr(measurements_module, "measure_disk", lambda path, check: reads)
     monkeypatch.setenv("COLUMNS", "80")
     return made
 
@@ -104,7 +105,7 @@ def test_an_engine_that_does_not_load_is_a_finding(capsys: pytest.CaptureFixture
 def test_kernels_that_cannot_be_measured_are_absent(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(threads: int) -> Kernels:
+    def fail(threads: int, progress: Callable[[float], object]) -> Kernels:
         raise EngineError("the engine has no CPU backend")
 
     monkeypatch.setattr(sys.modules["sixgig.inference.kernels"], "measure_kernels", fail)

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from sixgig.cli import references, scoring, tokens
 from sixgig.cli.main import main
-from sixgig.cli.scoring import fitting_ubatch, read_text
+from sixgig.cli.reporter import TerminalReporter
 from sixgig.errors import UsageError
 from sixgig.evaluate import BaseFile
 from sixgig.inference.request import PagingOptions
+from sixgig.jobs import references, window_logits
 from sixgig.jobs.opening import Opening, demo_path
+from sixgig.jobs.texts import read_text
+from sixgig.jobs.window_logits import fitting_ubatch
 from sixgig.modelfile import open_model
 from tests.tiny import vocabulary
 from tests.tiny.edited import other_weights
@@ -84,7 +86,7 @@ def test_paged_figures_are_those_of_the_whole_model(
     model, kept = str(tiny("qwen3moe", "Q4_0")), str(tmp_path / "whole.logits")
     whole = scored(capsys, model, "--text", text, "--save-reference", kept)
     paging = PagingOptions(always=True, cache_bytes=1 << 20)
-    monkeypatch.setattr(scoring, "Opening", partial(Opening, paging=paging))
+    monkeypatch.setattr(window_logits, "Opening", partial(Opening, paging=paging))
     paged = scored(capsys, model, "--reference", kept)
     assert (whole["mode"], paged["mode"]) == ("unpaged", "paged") and paged["counters"]["evictions"] > 0
     assert paged["perplexity"] == whole["perplexity"] and paged["same_top1"] == 1
@@ -245,10 +247,8 @@ def test_a_quantised_reference_is_named(capsys: Capture, text: str, tiny: Tiny) 
         assert [notice[:52] for notice in notices] == ["warning: the reference tiny is quantised already (Q4"]
 
 
-@pytest.mark.parametrize("read", [read_text, tokens.read_text])
-def test_a_text_that_is_data_is_told_and_what_is_no_text_is_refused(
-    read: Callable[[Path], str], tmp_path: Path, capsys: Capture
-) -> None:
+def test_a_text_that_is_data_is_told_and_what_is_no_text_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    read = partial(read_text, reporter=TerminalReporter())
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "a"}\n')
     assert read(rows).startswith('{"text"')

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 
-from sixgig.cli import shrinking
 from sixgig.cli.main import main
 from sixgig.compress import shrinker
+from sixgig.compress.measuring import Figures
+from sixgig.jobs import shrink
 from sixgig.modelfile import open_model
 from sixgig.plan import EngineBytes
+from sixgig.pruning.proposals import FewerExperts
 from tests.cli.shrink_source import SMALL, Tiny, quicken
 from tests.paged.engines import logits_of, open_paged, share_of_experts, stock_logits
 
@@ -123,10 +125,9 @@ def test_where_pruning_measures_better_the_pruned_file_is_kept(
 ) -> None:
     out, try_out = tmp_path / "out.gguf", shrinker.Shrinker.try_out
 
-    def favouring(self: shrinker.Shrinker, label: str, *rest: Any) -> shrinker.Candidate:
-        tried = try_out(self, label, *rest)
-        better = replace(tried.figures, kld_mean=0.0)
-        return replace(tried, figures=better) if label == "3 of 4 experts" else tried
+    def favouring(self: shrinker.Shrinker, variant: shrinker.Variant, *rest: Any) -> Figures:
+        tried = try_out(self, variant, *rest)
+        return replace(tried, kld_mean=0.0) if variant.cut == FewerExperts(3, 4) else tried
 
     monkeypatch.setattr(shrinker.Shrinker, "try_out", favouring)
     command = ["shrink", str(source), "-o", str(out), "--size", "1M", "--text", str(text), "--json"]
@@ -212,7 +213,7 @@ def test_a_memory_to_run_in_stands_for_a_size(
         asked.append(measured)
         return 1500 << 10
 
-    monkeypatch.setattr(shrinking, "room_for_weights", room)
+    monkeypatch.setattr(shrink, "room_for_weights", room)
     command = ["shrink", str(source), "-o", str(tmp_path / "o.gguf"), "--ram", "4G", "--text", str(text)]
     assert main([*command, "--json", "--no-prune"]) == 0
     captured = capsys.readouterr()

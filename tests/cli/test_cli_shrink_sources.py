@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sixgig.cli import shrink_source
 from sixgig.cli.main import main
+from sixgig.jobs import shrink_source
 from tests.cli.shrink_folders import SIZE, folder_of
 from tests.cli.test_cli_shrink_refusals import refused
 
@@ -87,7 +87,7 @@ def test_a_stopped_run_whose_folder_changed_gives_the_new_weights(
 STOPPING = """
 import os, signal, sys
 import pytest
-from sixgig.cli import shrink_source, shrinking
+from sixgig.cli import reporter
 from sixgig.cli.main import main
 from tests.cli.shrink_source import quicken
 
@@ -106,7 +106,7 @@ class Bar:
         if self.label.startswith(stage) and (fraction > 0.5 or stage == "writing"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-shrink_source.PromptBar = shrinking.PromptBar = Bar
+reporter.PromptBar = Bar
 main(sys.argv[2:])
 """
 

@@ -18,8 +18,8 @@ from sixgig.hardware import (
     merge_engine_devices,
     profiles,
 )
-from sixgig.jobs.engine_builds import build_for, driver_fault
-from sixgig.jobs.findings import EngineFacts, Finding, findings
+from sixgig.jobs.engine_builds import EngineFacts, build_for, driver_fault
+from sixgig.jobs.findings import Finding, findings
 
 GIB = 1 << 30
 ENGINE = EngineFacts("1.2", "xllamacpp==1.2")

@@ -56,7 +56,7 @@ def measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measuring:
     made = Measuring()
     monkeypatch.setattr(measurements_module.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     monkeypatch.setattr(measurements_module, "measure_memory", lambda cores, available: made.rate)
-    monkeypatch.setattr(measurements_module, "measure_disk", lambda path: made.reads)
+    monkeypatch.setattr(measurements_module, "measure_disk", lambda path, check: made.reads)
     return made
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,13 +70,13 @@ def test_a_large_model_in_the_folder_is_read_instead_of_a_new_file(
     (tmp_path / "larger.bin").write_bytes(os.urandom(10 * MIB))
     (tmp_path / "hollow.gguf").touch()
     os.truncate(tmp_path / "hollow.gguf", 64 * MIB)
-    monkeypatch.setattr(measuring_module, "_written_file", lambda folder: pytest.fail("wrote a file"))
+    monkeypatch.setattr(measuring_module, "_written_file", lambda *_: pytest.fail("wrote a file"))
     measured: list[str] = []
     really_read = measuring_module._reads
 
-    def read(path: Path, seconds: float) -> DiskReads:
+    def read(path: Path, seconds: float, check: Callable[[], object]) -> DiskReads:
         measured.append(path.name)
-        return really_read(path, seconds)
+        return really_read(path, seconds, check)
 
     monkeypatch.setattr(measuring_module, "_reads", read)
     reads(tmp_path)
@@ -114,7 +115,7 @@ def test_a_slow_card_is_not_written_to_for_long(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(measuring_module, "_LONGEST_WRITE_S", 0.0)
     monkeypatch.setattr(measuring_module, "_PIECE", MIB)
     sizes: list[int] = []
-    monkeypatch.setattr(measuring_module, "_reads", lambda path, seconds: sizes.append(path.stat().st_size))
+    monkeypatch.setattr(measuring_module, "_reads", lambda path, *_: sizes.append(path.stat().st_size))
     measure_disk(tmp_path)
     assert sizes == [4 * MIB]
 

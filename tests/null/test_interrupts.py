@@ -11,15 +11,14 @@ from sixgig.interrupts import InterruptShield, Terminated, ended_as_by_ctrl_c
 
 ENDED = [signal.SIGTERM, signal.SIGHUP]
 VERB = """
-import os, sys
+import os, pkgutil, sys
 from sixgig.cli.main import main
-from sixgig.cli import {module}
 
-def ends(self):
+def ends(*arguments, **options):
     os.kill(os.getpid(), int(sys.argv[1]))
 
-{module}.{name}.__init__ = lambda self, *options: None
-{module}.{name}.run = ends
+place, _, name = "{job}".rpartition(".")
+setattr(pkgutil.resolve_name(place), name, ends)
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -56,16 +55,19 @@ def test_of_several_signals_the_first_is_delivered() -> None:
 
 @pytest.mark.parametrize("number", ENDED)
 @pytest.mark.parametrize(
-    ("module", "name", "arguments"),
+    ("job", "arguments"),
     [
-        ("shrinking", "Shrinking", ["shrink", "m.gguf", "-o", "o.gguf", "--text", "t.txt", "--size", "1G"]),
-        ("scoring", "Scoring", ["score", "--text", "t.txt"]),
+        (
+            "sixgig.cli.shrinking.Shrinking.run",
+            ["shrink", "m.gguf", "-o", "o.gguf", "--text", "t.txt", "--size", "1G"],
+        ),
+        ("sixgig.jobs.score.score", ["score", "--text", "t.txt"]),
     ],
 )
 def test_verbs_that_work_for_long_end_in_order(
-    module: str, name: str, arguments: list[str], number: signal.Signals
+    job: str, arguments: list[str], number: signal.Signals
 ) -> None:
-    code = VERB.format(module=module, name=name)
+    code = VERB.format(job=job)
     done = subprocess.run(
         [sys.executable, "-c", code, str(int(number)), *arguments],
         capture_output=True,

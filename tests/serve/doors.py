@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import socket
 
-from sixgig.cli.serving import _Server, _uvicorn
 from sixgig.server.connections import Connections, watch_clients
+from sixgig.server.http import HttpServer, http_config
 from sixgig.settings import TimeoutSettings
 
 
@@ -27,14 +27,14 @@ async def door(app, bound=1024, small_buffers=False, **timeouts):
             await receive()
             await send({"type": f"lifespan.{kind}.complete"})
 
-    server = _Server(_uvicorn(running, Connections(bound, settings), ()))
+    server = HttpServer(http_config(running, Connections(bound, settings), ()))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:
             await asyncio.sleep(0.005)
         yield listener.getsockname()
     finally:
-        server.should_exit = server.force_exit = True
+        server.stop(at_once=True)
         await serving
         listener.close()
 

@@ -20,6 +20,7 @@ from sixgig.ledger import Ledger
 from sixgig.modelfile import open_model
 from sixgig.modelfile.writer import NewTensor, lay_out
 from sixgig.server.ollama import ollama_routes
+from sixgig.server.ollama_backend import Backend
 from sixgig.settings import Settings
 
 DEMO = Path(sixgig.__file__).parent / "demo" / "pep-moe-31m.gguf"
@@ -73,7 +74,9 @@ def ollama_server(*cards, settings=None, upstreams=None):
         threads=2,
         upstreams=upstreams,
     )
-    app = Starlette(routes=ollama_routes(gateway), lifespan=lambda _app: gateway.running())
+    backend = Backend(gateway.exchange, gateway.fleet, gateway.names)
+    routes = ollama_routes(backend, gateway.settings.timeouts.heartbeat_s)
+    app = Starlette(routes=routes, lifespan=lambda _app: gateway.running())
     listening = socket.create_server(("127.0.0.1", 0))
     server = Serving(uvicorn.Config(app, log_level="error", lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

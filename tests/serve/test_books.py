@@ -79,7 +79,7 @@ async def until(condition):
 
 
 async def text_of_metrics(home):
-    await until(lambda: home.gateway.last_snapshot["ledger"]["failing"] is not None)
+    await until(lambda: home.gateway.status.latest["ledger"]["failing"] is not None)
     return home.gateway.metrics.text().decode()
 
 
@@ -95,13 +95,13 @@ async def test_while_the_disk_is_full_answers_go_out_and_their_entries_come_in_l
         # A full file system may take a few more entries in the pages that it has.
         assert 0 < home.gateway.books.pending <= 40
         assert "sixgig_ledger_failing 1.0" in await text_of_metrics(home)
-        assert "disk" in home.gateway.last_snapshot["ledger"]["failing"]
+        assert "disk" in home.gateway.status.latest["ledger"]["failing"]
         disk.make_room(home.gateway)
         ids = {answer.headers["x-request-id"] for answer in answers}
         found = [id for (id,) in await home.written("id", 41)]
         assert len(found) == 41
         assert ids < set(found)
-        await until(lambda: home.gateway.last_snapshot["ledger"]["failing"] is None)
+        await until(lambda: home.gateway.status.latest["ledger"]["failing"] is None)
 
 
 @in_loop

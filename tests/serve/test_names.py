@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.cli.served_models import _fit, model_specs
 from sixgig.errors import UsageError
 from sixgig.gateway.names import Names
+from sixgig.jobs.served_models import _fit, model_specs
 from sixgig.settings import ModelSettings, Settings, load_settings
 from tests.attacks.raw import Raw
 from tests.serve.gateways import CHATS, far_settings, house

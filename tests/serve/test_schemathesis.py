@@ -13,9 +13,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.routing import Route
 
-from sixgig.server.app import all_routes
+from sixgig.server.app import all_routes, passed
 from sixgig.server.openapi import openapi_document
-from sixgig.server.passing import PATHS, PassThrough
 from tests.serve.fake_engines import ROOM, card
 from tests.serve.served import gateway_of
 
@@ -69,8 +68,7 @@ def test_the_server_shows_the_document(served):
 
 def test_the_document_has_every_path_of_the_server():
     with gateway_of([card("demo")], ROOM) as gateway:
-        passing = {path: PassThrough(gateway, path) for path in PATHS}
-        routes = [route for route in all_routes(gateway, passing) if isinstance(route, Route)]
+        routes = [route for route in all_routes(gateway, passed(gateway)) if isinstance(route, Route)]
     served = {
         (method.lower(), route.path.replace(":path", ""))
         for route in routes

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.cli.serve_unit import systemd_unit
+from sixgig.jobs.serve_unit import systemd_unit
 
 MIB = 1 << 20
 _ESCAPES = {"n": b"\n", "t": b"\t", "\\": b"\\", '"': b'"', "'": b"'"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from sixgig.cli.serve_vllm import PLACEHOLDER, find_source, vllm_setup
+from sixgig.jobs.serve_vllm import PLACEHOLDER, find_source, vllm_setup
 from sixgig.modelfile import open_model
 from sixgig.router import Routing
 from tests.tiny.models import build

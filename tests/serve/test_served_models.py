@@ -8,14 +8,16 @@ import pytest
 from gguf import PoolingType
 
 from sixgig.cli.main import main
-from sixgig.cli.served_models import MIB, model_cards, model_specs, require_room
 from sixgig.engines import ModelSpec
 from sixgig.errors import BudgetError, ModelFileError, PurposeError, SixgigError, UsageError
+from sixgig.jobs.reporter import SILENT
+from sixgig.jobs.served_models import MIB, model_cards, model_specs, require_room
 from sixgig.modelfile import offers
 from sixgig.server.ollama_models import shown
 from sixgig.settings import ModelSettings, Settings
 from sixgig.units import parse_size
 from tests.serve.engine_processes import running
+from tests.serve.heard import Heard
 from tests.serve.loops import in_loop
 from tests.serve.ollama_server import DEMO, rewritten
 from tests.tiny import encoders
@@ -23,9 +25,17 @@ from tests.tiny.edited import edited
 from tests.tune.adapters import ATTENTION, random_lora, written
 
 
-def specs_of(*models, **configured):
+def specs_of(*models, reporter=SILENT, **configured):
     settings = Settings(models={name: ModelSettings(path=str(path)) for name, path in configured.items()})
-    return model_specs([str(model) for model in models], settings)
+    return model_specs([str(model) for model in models], settings, reporter)
+
+
+@pytest.fixture
+def heard(capsys):
+    """A reporter of its own; nothing else is told anybody."""
+    yield (reporter := Heard())
+    assert reporter.said or reporter.warned
+    assert capsys.readouterr() == ("", "")
 
 
 def demo_with(adapter):
@@ -53,14 +63,14 @@ def test_an_ending_in_capitals_is_no_part_of_a_name(tiny, tmp_path):
     ],
 )
 def test_a_repositorys_model_is_called_as_it_was_named(monkeypatch, named, name):
-    monkeypatch.setattr("sixgig.cli.served_models.resolve", lambda model: DEMO)
+    monkeypatch.setattr("sixgig.jobs.served_models.resolve", lambda model, bar: DEMO)
     assert [spec.name for spec in specs_of(named)] == [name]
 
 
-def test_without_any_model_the_demo_is_served_aloud(capsys):
-    (spec,) = specs_of()
+def test_without_any_model_the_demo_is_served_aloud(heard):
+    (spec,) = specs_of(reporter=heard)
     assert spec.name == "demo" and spec.path.samefile(DEMO)
-    assert "demo model" in capsys.readouterr().err
+    assert "demo model" in heard.said[0]
 
 
 def test_two_models_of_one_name_are_refused_with_both_files(tiny, tmp_path):
@@ -69,21 +79,21 @@ def test_two_models_of_one_name_are_refused_with_both_files(tiny, tmp_path):
         specs_of(other, chat=DEMO)
 
 
-def test_of_several_models_a_broken_one_is_left_out_aloud(tiny, tmp_path, capsys):
+def test_of_several_models_a_broken_one_is_left_out_aloud(tiny, tmp_path, heard):
     (broken := tmp_path / "broken.gguf").write_bytes(b"GGUF, or not")
-    cards = model_cards(specs_of(broken=broken, whole=tiny("qwen3")))
+    cards = model_cards(specs_of(broken=broken, whole=tiny("qwen3")), heard)
     assert [card.name for card in cards] == ["whole"]
-    said = capsys.readouterr().err
+    (said,) = heard.warned
     assert "left out" in said and "broken.gguf" in said
 
 
-def test_what_no_request_could_be_answered_with_is_refused_at_start(tiny, tmp_path, capsys):
+def test_what_no_request_could_be_answered_with_is_refused_at_start(tiny, tmp_path, heard):
     ranker = encoders.bert(tmp_path / "ranker.gguf", PoolingType.RANK)
     with pytest.raises(PurposeError, match="is a reranking model"):
         model_cards(specs_of(ranker=ranker))
-    cards = model_cards(specs_of(both=encoders.t5(tmp_path / "t5.gguf"), chat=tiny("qwen3")))
+    cards = model_cards(specs_of(both=encoders.t5(tmp_path / "t5.gguf"), chat=tiny("qwen3")), heard)
     assert [card.name for card in cards] == ["chat"]
-    assert "both is left out: " in capsys.readouterr().err
+    assert "both is left out: " in heard.warned[0]
 
 
 @pytest.mark.parametrize("kind", ["none", "no_vocab"])
@@ -99,8 +109,8 @@ def test_a_file_without_a_vocabulary_is_refused_before_any_text_ends_the_engine(
 
 def test_a_vocabulary_for_tests_is_told_aloud(tiny, tmp_path, capsys):
     path = edited(tiny("qwen3", "Q8_0"), tmp_path / "a.gguf", {"tokenizer.ggml.model": "test"})
-    model_cards(specs_of(path))
-    assert "has a vocabulary for tests" in capsys.readouterr().err
+    model_cards(specs_of(path), reporter := Heard())
+    assert "has a vocabulary for tests" in reporter.warned[0]
     assert main(["run", str(path), "-p", "a", "-n", "1", "--ram", "4G", "--context", "256"]) == 0
     assert "has a vocabulary for tests" in capsys.readouterr().err
 
@@ -135,11 +145,11 @@ def test_an_adapter_that_cannot_work_is_refused_before_anybody_asks(tiny, tmp_pa
     assert model_cards([demo_with(fitting)])[0].spec.adapter == fitting
 
 
-def test_a_model_beyond_what_there_is_or_beyond_its_own_ram_is_told_aloud(tiny, capsys):
+def test_a_model_beyond_what_there_is_or_beyond_its_own_ram_is_told_aloud(tiny, heard):
     (spec,) = specs_of(large=DEMO)
     cards = model_cards([replace(spec, ram_bytes=20 * MIB), *specs_of(small=tiny("qwen3"))])
-    require_room(cards, 1000 * MIB, 1100 * MIB)
-    said = capsys.readouterr().err
+    require_room(cards, 1000 * MIB, 1100 * MIB, heard)
+    (said,) = heard.warned
     assert "large does not fit" in said and "small" not in said
 
 
@@ -170,9 +180,9 @@ async def test_the_context_told_of_is_what_the_engine_gives(tmp_path, trained, a
         assert card.context == min(trained, -(-(asked or 4096) // 256) * 256)
 
 
-def test_a_context_above_the_trained_one_is_told_aloud_and_takes_no_more_memory(capsys):
+def test_a_context_above_the_trained_one_is_told_aloud_and_takes_no_more_memory(heard):
     (spec,) = specs_of(DEMO)
-    most, beyond = model_cards([replace(spec, context=context) for context in (4096, 100_000)])
+    most, beyond = model_cards([replace(spec, context=context) for context in (4096, 100_000)], heard)
     assert (beyond.context, beyond.whole_bytes) == (4096, most.whole_bytes)
-    said = capsys.readouterr().err.splitlines()
+    said = heard.warned
     assert len(said) == 1 and "a context of 4096, not 100000" in said[0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.cli.serving import print_key
+from sixgig.cli.serve import print_key
 from sixgig.errors import UsageError
 from sixgig.server.keys import Keyring, new_key
 from sixgig.settings import KeySettings

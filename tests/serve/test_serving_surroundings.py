@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from sixgig.cli.serving import _uvicorn
 from sixgig.engines import socket_folder, sockets
 from sixgig.errors import UsageError
 from sixgig.server.connections import Connections
+from sixgig.server.http import http_config
 from sixgig.settings import TimeoutSettings
 
 
@@ -27,7 +27,7 @@ async def _seen_by(trusted: tuple[str, ...], client: str) -> dict[str, Any]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scopes.append(scope)
 
-    config = _uvicorn(app, Connections(8, TimeoutSettings()), trusted)
+    config = http_config(app, Connections(8, TimeoutSettings()), trusted)
     config.load()
     told = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", b"https")]
     scope = {"type": "http", "client": (client, 1234), "scheme": "http", "headers": told}

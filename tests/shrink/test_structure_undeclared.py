@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sixgig.calibration.calibration import Calibration
 from sixgig.errors import UsageError
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pruning.experts import keep_experts
@@ -41,8 +40,7 @@ def test_the_refusal_names_what_can_be_pruned_and_what_works(name: str, tmp_path
 @pytest.mark.parametrize("name", ASKED)
 def test_shrink_is_proposed_no_cut(name: str, tmp_path: Path) -> None:
     weights = StoredWeights(undeclared(name, tmp_path))
-    nothing: Calibration = object()  # type: ignore[assignment]
-    assert list(proposals(weights, nothing, tmp_path)) == []
+    assert list(proposals(weights)) == []
 
 
 def test_experts_of_an_undeclared_mixture_stay(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bench.mixture.train import routers
-from sixgig.finetune.adapter import Adapter, Part, targets
+from sixgig.finetune.adapter import Adapter, targets
+from sixgig.finetune.choices import Part
 from sixgig.finetune.net import build_net
 from sixgig.finetune.operands import Operands
 from sixgig.inference.load import open_engine

@@ -3,15 +3,15 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sixgig.cli.main import main
-from sixgig.cli.tune_request import Request
 from sixgig.engines import ModelSpec, model_card
 from sixgig.errors import ModelFileError
+from sixgig.finetune.schedule import StepSize
 from sixgig.jobs.opening import demo_path
 from sixgig.modelfile import open_model
 from tests.tune.tune_command import SMALL, Capture, command_line, digest, half_demo, tuned
@@ -195,11 +195,8 @@ def test_a_run_that_hardly_learnt_says_so(data: Path, tmp_path: Path, capsys: Ca
 
 @pytest.mark.parametrize(("n_tokens", "step"), [(10_000, 333), (60_000, 1024), (1_000_000, 4096)])
 def test_little_data_gets_a_smaller_batch_unless_one_was_asked_for(n_tokens: int, step: int) -> None:
-    asked = {field.name: None for field in fields(Request)} | {
-        "targets": "attention", "output": Path("nowhere"), "optimizer": "adamw", "save_every_s": 60.0,
-        "rank": 4, "epochs": 2, "context": 256,
-    }  # fmt: skip
+    asked = StepSize(context=256, epochs=2)
     lengths = [50] * (n_tokens // 50)
-    assert Request(**asked).fitted_to(lengths).step_tokens == step
-    assert Request(**asked | {"batch": 4096}).fitted_to(lengths).step_tokens == 4096
-    assert Request(**asked).fitted_to([*lengths, 700]).step_tokens >= 700
+    assert asked.fitted_to(lengths).step_tokens == step
+    assert replace(asked, batch=4096).fitted_to(lengths).step_tokens == 4096
+    assert asked.fitted_to([*lengths, 700]).step_tokens >= 700

@@ -8,7 +8,8 @@ import torch
 
 from bench.mixture.train import routers
 from sixgig.finetune import experts
-from sixgig.finetune.adapter import Part, targets
+from sixgig.finetune.adapter import targets
+from sixgig.finetune.choices import Part
 from sixgig.finetune.mixture import Mixture
 from sixgig.finetune.net import Net, build_net
 from sixgig.finetune.operands import ExpertGroup, Factors, Operands

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sixgig.errors import TrainingError, UsageError
 from sixgig.finetune import optimisers
+from sixgig.finetune.choices import LEARNING_RATES
 from sixgig.finetune.optimisers import (
-    LEARNING_RATES,
     Muon,
     load_state,
     make_optimiser,

@@ -2,19 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from sixgig.cli.tune_extent import Extent, extent_of
-from sixgig.cli.tune_request import Request
 from sixgig.errors import BudgetError
 from sixgig.finetune.examples import Completion, Conversation, Example, Text, read_examples
 from sixgig.finetune.rendering import BLOCK_CHARACTERS, MOST_BLOCKS, _blocks, render
 from sixgig.finetune.room import Room
+from sixgig.finetune.schedule import StepSize
 from sixgig.hardware import process_memory
 from sixgig.hardware.memory import give_back
+from sixgig.jobs.tune_memory import Extent, extent_of
 
 MIB = 1 << 20
 
@@ -83,30 +82,22 @@ def test_a_text_is_tokenised_in_blocks_of_bounded_size(text: str) -> None:
     assert all(len(block) >= BLOCK_CHARACTERS for block in blocks[:-1])
 
 
-def _request(path: Path, **settings: object) -> Request:
-    asked = {field.name: None for field in fields(Request)} | {
-        "targets": "attention", "output": Path("nowhere"), "optimizer": "adamw", "save_every_s": 60.0,
-        "rank": 4, "context": 4096, "data": path,
-    }  # fmt: skip
-    return Request(**asked | settings)
-
-
 @pytest.mark.parametrize("batch", [None, 1, 1500, 4096])
 @pytest.mark.parametrize("lengths", [[20] * 60, [20] * 60000, [3000] * 40, [2049] * 9 + [5], [2] * 8])
 def test_the_batch_of_any_data_lies_between_what_its_size_says(lengths: list[int], batch: int | None) -> None:
     n_bytes = 3 * sum(lengths)
     extent = Extent(n_bytes, 3 * max(lengths), len(lengths), len(lengths))
-    request = _request(Path("data"), batch=batch)
-    fitted = request.fitted_to(lengths)
-    least, most = extent.least_batch(request, 1), extent.most_batch(request, 1)
+    size = StepSize(context=4096, batch=batch)
+    fitted = size.fitted_to(lengths)
+    least, most = extent.least_batch(size, 1), extent.most_batch(size, 1)
     assert least.tokens <= fitted.step_tokens <= most.tokens
     assert least.micro_tokens <= fitted.micro_tokens <= most.micro_tokens
 
 
 def test_sixty_short_rows_may_lead_to_a_small_batch() -> None:
     extent = Extent(3600, 60, 60, 60)
-    assert extent.least_batch(_request(Path("data")), 1).tokens < 100
-    assert extent.most_batch(_request(Path("data")), 1).tokens < 1024
+    assert extent.least_batch(StepSize(context=4096), 1).tokens < 100
+    assert extent.most_batch(StepSize(context=4096), 1).tokens < 1024
 
 
 def test_the_extent_of_a_file_counts_rows_and_the_longest(tmp_path: Path) -> None:

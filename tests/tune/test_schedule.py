@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sixgig.finetune.optimisers import clip
 from sixgig.finetune.schedule import (
     BATCH_TOKENS,
     FEWEST_STEPS,
     MOST_EPOCHS,
     batch_tokens,
-    clip,
     epochs_for,
     learning_rate,
 )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from sixgig.finetune.adapter import Adapter, Part, targets
+from sixgig.finetune.adapter import Adapter, targets
+from sixgig.finetune.choices import Part
 from sixgig.finetune.head import head_loss
 from sixgig.finetune.net import Net, build_net
 from sixgig.finetune.operands import Operands

@@ -1,4 +1,4 @@
-"""The models of `sixgig serve`: from what was named to what the server knows of each."""
+"""The models to serve: from what was named to what the server knows of each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sixgig.cli.terminal import say, warn, warn_line
 from sixgig.engines import ModelCard, ModelSpec, model_card
 from sixgig.errors import ModelFileError, SixgigError, UsageError
 from sixgig.jobs.opening import DEMO_MODEL, demo_path
+from sixgig.jobs.reporter import SILENT, Reporter
 from sixgig.modelfile import offers, resolve
 from sixgig.modelfile.listing import is_reference, reference
 from sixgig.modelfile.names import is_gguf, last_piece, model_name
@@ -26,26 +26,32 @@ _LONGEST_NAME = 128
 _USUAL = ModelSettings(path=".")  # all but its path is as [server] says
 
 
-def model_specs(models: Sequence[str], settings: Settings) -> tuple[ModelSpec, ...]:
+def model_specs(
+    models: Sequence[str], settings: Settings, reporter: Reporter = SILENT
+) -> tuple[ModelSpec, ...]:
     """Those of the configuration and those named; the demo model where there are none.
 
     Raises UsageError where two have the same name or an alias has no model, and what finding one raises.
     """
-    specs = [*_configured(settings), *_named(models, settings)]
+    specs = []
+    for name, path, model in (*_configured(settings), *_named(models)):
+        reporter.check()
+        specs.append(_spec(name, resolve(path, reporter.download_bar), model, settings))
     if not specs:
-        say(f"no model named: serving the demo model {DEMO_MODEL}, which knows Python's PEPs and no more")
-        specs = [_spec("demo", str(demo_path()), _USUAL, settings)]
+        knows = "which knows Python's PEPs and no more"
+        reporter.say(f"no model named: serving the demo model {DEMO_MODEL}, {knows}")
+        specs = [_spec("demo", demo_path(), _USUAL, settings)]
     _require_distinct(specs)
     require_aliases_lead_somewhere(settings, [spec.name for spec in specs])
     return tuple(specs)
 
 
-def _configured(settings: Settings) -> Iterator[ModelSpec]:
+def _configured(settings: Settings) -> Iterator[tuple[str, str, ModelSettings]]:
     for name, model in settings.models.items():
-        yield _spec(name, model.path, model, settings)
+        yield name, model.path, model
 
 
-def _named(models: Sequence[str], settings: Settings) -> Iterator[ModelSpec]:
+def _named(models: Sequence[str]) -> Iterator[tuple[str, str, ModelSettings]]:
     """Those of the command line, by the names of their files; where two would be the same, one that had to be
     changed gets a number.
     """
@@ -54,7 +60,7 @@ def _named(models: Sequence[str], settings: Settings) -> Iterator[ModelSpec]:
     for name, path in found:
         fit = _fit(name)
         unlike = f"{fit}-{_number(name)}" if fits[fit] > 1 and fit != name else fit
-        yield _spec(unlike, path, _USUAL, settings)
+        yield unlike, path, _USUAL
 
 
 def _found(named: str) -> Iterator[tuple[str, str]]:
@@ -72,11 +78,10 @@ def _found(named: str) -> Iterator[tuple[str, str]]:
         yield offer.name, str(offer.location)
 
 
-def _spec(name: str, path: str, model: ModelSettings, settings: Settings) -> ModelSpec:
-    """path: any that the system knows; those of a configuration are text."""
+def _spec(name: str, path: Path, model: ModelSettings, settings: Settings) -> ModelSpec:
     return ModelSpec(
         name=name,
-        path=resolve(path),
+        path=path,
         context=model.context or settings.server.context,
         sequences=model.parallel or settings.server.parallel,
         ram_bytes=model.ram_bytes,
@@ -116,7 +121,7 @@ def _require_distinct(specs: Sequence[ModelSpec]) -> None:
         seen[spec.name] = spec
 
 
-def model_cards(specs: Sequence[ModelSpec]) -> list[ModelCard]:
+def model_cards(specs: Sequence[ModelSpec], reporter: Reporter = SILENT) -> list[ModelCard]:
     """By their headers. Of several models one that cannot be opened is left out, aloud."""
     cards = []
     for spec in specs:
@@ -125,21 +130,26 @@ def model_cards(specs: Sequence[ModelSpec]) -> list[ModelCard]:
         except SixgigError as error:
             if len(specs) == 1:
                 raise
-            warn_line(f"{spec.name} is left out: {error}")
+            _warn_line(reporter, f"{spec.name} is left out: {error}")
             continue
         if card.warning:
-            warn_line(card.warning)
+            _warn_line(reporter, card.warning)
         if spec.context is not None and card.context < spec.context:
-            warn_line(
-                f"{spec.name} serves a context of {card.context}, not {spec.context}: "
-                "it was trained for no more"
-            )
+            words = f"{spec.name} serves a context of {card.context}, not {spec.context}"
+            _warn_line(reporter, f"{words}: it was trained for no more")
     if not cards:
         raise ModelFileError("none of the models can be opened", f"{len(specs)} tried", "see above")
     return cards
 
 
-def require_room(cards: Sequence[ModelCard], room_bytes: int, total_bytes: int) -> None:
+def _warn_line(reporter: Reporter, words: str) -> None:
+    """In one line, whatever names and reasons it quotes."""
+    reporter.warn(" ".join(words.split()))
+
+
+def require_room(
+    cards: Sequence[ModelCard], room_bytes: int, total_bytes: int, reporter: Reporter = SILENT
+) -> None:
     """BudgetError where not even the smallest model fits; a word about each other that does not."""
 
     def least(card: ModelCard) -> int:
@@ -147,7 +157,7 @@ def require_room(cards: Sequence[ModelCard], room_bytes: int, total_bytes: int) 
 
     for card in cards:
         if least(card) > min(room_bytes, card.spec.ram_bytes or room_bytes):
-            warn(f"{card.name} does not fit: about {format_bytes(least(card))} needed")
+            reporter.warn(f"{card.name} does not fit: about {format_bytes(least(card))} needed")
     smallest = min(cards, key=least)
     if least(smallest) > room_bytes:
         own = total_bytes - room_bytes

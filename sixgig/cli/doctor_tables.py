@@ -15,35 +15,35 @@ from rich.text import Text
 from sixgig import __version__
 from sixgig.cli.terminal import harmless
 from sixgig.hardware import Absent, Disk, Gpu, Kernels, Machine, machine_document
+from sixgig.jobs.doctor import DoctorResult
 from sixgig.jobs.findings import Finding
-from sixgig.jobs.machines import Survey
 from sixgig.units import format_bytes, format_rate
 
 _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
-def diagnosis_document(survey: Survey, found: Sequence[Finding]) -> dict[str, Any]:
+def doctor_document(result: DoctorResult) -> dict[str, Any]:
     """`sixgig doctor --json`; "machine" alone is what a machine file holds."""
     return {
         "version": __version__,
-        "machine": machine_document(survey.machine),
-        "engine": asdict(survey.engine),
-        "findings": [asdict(finding) for finding in found],
+        "machine": machine_document(result.machine),
+        "engine": asdict(result.engine),
+        "findings": [asdict(finding) for finding in result.findings],
     }
 
 
-def show_diagnosis(survey: Survey, found: Sequence[Finding]) -> None:
+def show_doctor(result: DoctorResult) -> None:
     """For people, on stdout."""
     console = Console(highlight=False)
-    console.print(_facts_table(survey))
-    console.print(_findings_table(found))
+    console.print(_facts_table(result.machine, result.disk_path))
+    console.print(_findings_table(result.findings))
 
 
-def _facts_table(survey: Survey) -> Table:
+def _facts_table(machine: Machine, disk_path: Path) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, words in _facts(survey.machine, survey.disk_path):
+    for name, words in _facts(machine, disk_path):
         table.add_row(name, Text(harmless(words)))
     return table
 

@@ -7,10 +7,44 @@ import pwd
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from sixgig.jobs.serve_request import Plan, ServeRequest
+from sixgig.modelfile.listing import is_reference
+from sixgig.server.http import DRAIN_S
 
 MIB = 1 << 20
 _ENDING_S = 15  # after the last request: engines end, the ledger is closed
 _PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
+
+
+def unit_for(request: ServeRequest) -> str:
+    """A systemd unit that serves the same, for good; refused as serve() would be."""
+    ram_bytes = Plan.of(request).settings.server.ram_bytes
+    return systemd_unit(_arguments(request), ram_bytes, DRAIN_S)
+
+
+def _arguments(request: ServeRequest) -> list[str]:
+    """The request as the command line has it, from any folder."""
+    config = [] if request.config is None else ["--config", str(Path(request.config).absolute())]
+    named = [name if is_reference(name) else str(Path(name).absolute()) for name in request.named]
+    options = (
+        (f"--{name.replace('_', '-')}", _typed(name, value)) for name, value in request.options.items()
+    )
+    return [*named, *config, *(word for option in options for word in option)]
+
+
+def _typed(option: str, value: str | int | float) -> str:
+    """As one would type it: 8G for 8589934592 bytes, 600s for 600.0 seconds."""
+    if option in ("ram", "vram"):
+        size, units = int(value), list("KMGT")
+        unit = ""
+        while units and size and not size % 1024:
+            size, unit = size // 1024, units.pop(0)
+        return f"{size}{unit}"
+    if option == "keep_alive":
+        return "forever" if float(value) < 0 else f"{value:.15g}s"
+    return str(value)
 
 
 def systemd_unit(

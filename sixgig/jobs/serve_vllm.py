@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sixgig.engines import model_card
+from sixgig.errors import UsageError
+from sixgig.jobs.serve_request import Plan, ServeRequest
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.plan import Task, anatomy
 from sixgig.plan.context import context_bytes
@@ -40,7 +43,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class _Request:
+class _Asked:
     """name: what clients ask for. longest: tokens of prompt and answer together. output: of an answer."""
 
     name: str
@@ -58,6 +61,18 @@ class _Request:
         ]
 
 
+def vllm_for(request: ServeRequest) -> str:
+    """How to serve the same model on vLLM: command, compose file and upstream, as one text.
+
+    Raises UsageError for more than one model, ModelFileError.
+    """
+    specs = Plan.of(request).specs
+    if len(specs) != 1:
+        raise UsageError("vLLM serves one model", f"{len(specs)} are named", "name one MODEL")
+    card = model_card(specs[0])
+    return vllm_setup(specs[0].path, card.name, card.context, card.spec.sequences)
+
+
 def vllm_setup(path: Path, name: str, context: int, parallel: int) -> str:
     """The command, a compose file, and the blocks for sixgig's configuration, as one text.
 
@@ -67,7 +82,7 @@ def vllm_setup(path: Path, name: str, context: int, parallel: int) -> str:
     model = open_model(path)
     output = min(_MOST_OUTPUT, max(1, context // 2))
     longest = max(context, min(model.context_length, context + output))
-    asked = _Request(name, find_source(model, path), longest, output, parallel)
+    asked = _Asked(name, find_source(model, path), longest, output, parallel)
     parts = (_heading(model, asked), _command(model, asked), _compose(asked), _blocks(asked))
     return "\n".join(parts)
 
@@ -121,7 +136,7 @@ def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _heading(model: ModelFile, asked: _Request) -> str:
+def _heading(model: ModelFile, asked: _Asked) -> str:
     n_parameters = sum(math.prod(tensor.shape) for tensor in model.tensors)
     weights = n_parameters * _BF16_BYTES
     cache = sum(context_bytes(anatomy(model), Task(context=asked.longest, sequences=asked.parallel)))
@@ -139,7 +154,7 @@ def _heading(model: ModelFile, asked: _Request) -> str:
 """
 
 
-def _command(model: ModelFile, asked: _Request) -> str:
+def _command(model: ModelFile, asked: _Asked) -> str:
     words = [
         "vllm",
         "serve",
@@ -169,7 +184,7 @@ def _files(model: ModelFile) -> str:
     return "This model is one file." if n_files == 1 else f"This model is {n_files} files: merge them first."
 
 
-def _compose(asked: _Request) -> str:
+def _compose(asked: _Asked) -> str:
     command = "\n".join(f"      - {_text(word)}" for word in (asked.source.repository, *asked.flags))
     return f"""\
 # ---- 2. Or there in a container: compose.yaml ----
@@ -201,7 +216,7 @@ volumes:
 """
 
 
-def _blocks(asked: _Request) -> str:
+def _blocks(asked: _Asked) -> str:
     name = _text(asked.name)
     return f"""\
 # ---- 3. Here: a way there that nobody can listen to, and the end of serve.toml ----

@@ -13,12 +13,12 @@ from shlex import quote
 
 from sixgig.atomic import replace_file
 from sixgig.checkpoint.peft import write_peft
-from sixgig.cli.console import PromptBar
-from sixgig.cli.loss_picture import draw_losses
 from sixgig.compress.merge import merge
 from sixgig.errors import BudgetError, UsageError
 from sixgig.finetune.state import Progress, State, load_state
+from sixgig.jobs.loss_picture import draw_losses
 from sixgig.jobs.opening import ADAPTER
+from sixgig.jobs.reporter import Reporter
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.lora import Lora, write_lora
 from sixgig.units import counted, format_bytes
@@ -93,10 +93,12 @@ class OutputFolder:
         self.state_path.unlink(missing_ok=True)
 
 
-def merged_into(path: Path, model: ModelFile, lora: Lora, threads: int, folder: Path) -> str:
+def merged_into(
+    path: Path, model: ModelFile, lora: Lora, threads: int, folder: Path, reporter: Reporter
+) -> str:
     """Writes the model with the adapter, which is in `folder`, merged in; what became of its types."""
-    with PromptBar(f"merging into {path.name}", begins=True) as bar:
-        grown = merge(model, lora, path, threads, bar, name=folder.absolute().name)
+    with reporter.progress(f"merging into {path.name}", begins=True) as progress:
+        grown = merge(model, lora, path, threads, progress, name=folder.absolute().name)
     size = format_bytes(path.stat().st_size)
     if not grown:
         return f"merged into {path}, {size}"

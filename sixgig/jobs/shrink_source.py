@@ -1,4 +1,4 @@
-"""What `sixgig shrink` reads: a GGUF file, or a Hugging Face folder made one; where its findings go."""
+"""What `shrink` reads: a GGUF file, or a Hugging Face folder made one; where its findings go."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sixgig.checkpoint import checkpoint_digest, is_checkpoint
-from sixgig.cli.console import PromptBar
-from sixgig.cli.reporter import TerminalReporter
-from sixgig.cli.terminal import say, warn_line
 from sixgig.compress.workfolder import WorkPlaces, place_name, taken_bytes
 from sixgig.errors import ModelFileError
 from sixgig.inference.converting import convert_checked
 from sixgig.jobs.opening import fetched
+from sixgig.jobs.reporter import Reporter
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.units import format_bytes
@@ -30,7 +28,7 @@ class Source:
     place: Path
 
 
-def open_source(name: str, places: WorkPlaces, is_kept: bool) -> Source:
+def open_source(name: str | Path, places: WorkPlaces, is_kept: bool, reporter: Reporter) -> Source:
     """The model named; a Hugging Face folder is first made one GGUF file, unless one of just these files is
     there.
 
@@ -39,12 +37,12 @@ def open_source(name: str, places: WorkPlaces, is_kept: bool) -> Source:
     path = Path(name)
     if is_checkpoint(path):
         digest, title = checkpoint_digest(path), place_name(path.resolve().name)
-        place = _place(places, title, digest, is_kept)
-        model = _converted(path, place / f"{title}.gguf", digest)
+        place = _place(places, title, digest, is_kept, reporter)
+        model = _converted(path, place / f"{title}.gguf", digest, reporter)
     else:
-        model = open_model(fetched(name, TerminalReporter()))
+        model = open_model(fetched(name, reporter))
         digest = model_digest(model)
-        place = _place(places, model.parts[0].stem, digest, is_kept)
+        place = _place(places, model.parts[0].stem, digest, is_kept, reporter)
     if not model.n_vocab:
         raise ModelFileError(
             f"{model.name} has no tokenizer", "tokenizer.ggml.tokens is missing", "convert the model again"
@@ -52,12 +50,18 @@ def open_source(name: str, places: WorkPlaces, is_kept: bool) -> Source:
     return Source(model, digest, place)
 
 
-def _converted(folder: Path, made: Path, digest: str) -> ModelFile:
+def _converted(folder: Path, made: Path, digest: str, reporter: Reporter) -> ModelFile:
     if made.exists():
-        say(f"{folder.name}: converted by an earlier run")
+        reporter.say(f"{folder.name}: converted by an earlier run")
         return open_model(made)
-    with PromptBar(f"converting {folder.name}", begins=True) as bar:
-        convert_checked(folder, made, digest=digest, progress=bar, tell=warn_line)
+    with reporter.progress(f"converting {folder.name}", begins=True) as progress:
+        convert_checked(
+            folder,
+            made,
+            digest=digest,
+            progress=progress,
+            tell=lambda words: reporter.warn(" ".join(words.split())),
+        )
     return open_model(made)
 
 
@@ -68,7 +72,7 @@ def require_same(source: Source) -> None:
         raise ModelFileError(f"{source.model.name} changed while it was shrunk", cure="begin again")
 
 
-def _place(places: WorkPlaces, name: str, digest: str, is_kept: bool) -> Path:
+def _place(places: WorkPlaces, name: str, digest: str, is_kept: bool, reporter: Reporter) -> Path:
     """The source's; what is there of other sources is never taken, and goes where it is of no more use."""
     place = places.place(name, digest)
     for other in places.others():
@@ -76,8 +80,8 @@ def _place(places: WorkPlaces, name: str, digest: str, is_kept: bool) -> Path:
         changed = other.name.rpartition("-")[0] == place_name(name)
         what = f"{name} has changed" if changed else f"{name} is another model"
         if is_kept:
-            say(f"{what}: the findings in {other} ({size}) are not used")
+            reporter.say(f"{what}: the findings in {other} ({size}) are not used")
         else:
-            say(f"{what}: the findings of an earlier run ({size}) are dropped")
+            reporter.say(f"{what}: the findings of an earlier run ({size}) are dropped")
             shutil.rmtree(other)
     return place
