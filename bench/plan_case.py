@@ -33,6 +33,7 @@ from sixgig.plan import (
     HitCurve,
     Lesson,
     MemoryPlan,
+    ModelNeeds,
     Placement,
     Predictor,
     Speed,
@@ -44,8 +45,6 @@ from sixgig.plan import (
     estimated_process,
     fit,
     lesson,
-    model_needs,
-    paged_experts,
 )
 from sixgig.units import parse_size
 
@@ -130,8 +129,8 @@ def _header_plan(model: ModelFile, task: Task, plan: MemoryPlan) -> MemoryPlan:
     """The same mode and budget, from the header alone."""
     found, paged = anatomy(model), plan.mode == "paged"
     engine = estimated_engine(found, task, Placement(), paged)
-    experts = paged_experts(found, task) if paged else None
-    return fit([model_needs(found, task, engine, estimated_process(found, task), experts)], plan.budgets)
+    needs = ModelNeeds(found, task).of(plan.mode, engine, estimated_process(found, task))
+    return fit([needs], plan.budgets)
 
 
 def _predicted(

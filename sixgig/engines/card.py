@@ -15,17 +15,7 @@ from sixgig.modelfile.label import label
 from sixgig.modelfile.lora import find_lora
 from sixgig.modelfile.lora_fit import check_lora, require_unmerged
 from sixgig.modelfile.names import model_name
-from sixgig.plan import (
-    Placement,
-    Task,
-    Tier,
-    anatomy,
-    estimated_process,
-    header_engine,
-    model_needs,
-    paged_experts,
-    smallest_budget,
-)
+from sixgig.plan import ModelNeeds, Task, Tier, anatomy, estimated_process, smallest_budget
 from sixgig.plan.context import checkpoint_bytes
 
 DEFAULT_CONTEXT = 4096
@@ -145,12 +135,6 @@ def _smallest(model: ModelFile, options: EngineOptions, paged: bool) -> int:
     task = Task(context=options.context, sequences=options.sequences, ubatch=options.ubatch)
     parts = anatomy(model)
     kept = checkpoint_bytes(parts, task) if model.family.declared else 0
-    needs = model_needs(
-        parts,
-        task,
-        header_engine(parts, task, Placement(), paged),
-        estimated_process(parts, task),
-        paged_experts(parts, task) if paged else None,
-        beside=serving_needs(model, options, kept),
-    )
+    uses = ModelNeeds(parts, task, beside=serving_needs(model, options, kept))
+    needs = uses.by_header("paged" if paged else "unpaged", estimated_process(parts, task))
     return smallest_budget(needs.least_bytes(Tier.RAM))

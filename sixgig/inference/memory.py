@@ -26,6 +26,7 @@ from sixgig.plan import (
     Budgets,
     MemoryPlan,
     Mode,
+    ModelNeeds,
     Need,
     Needs,
     Placement,
@@ -37,11 +38,8 @@ from sixgig.plan import (
     estimated_process,
     fit,
     header_engine,
-    model_needs,
-    paged_experts,
     table_bytes,
 )
-from sixgig.plan.budget import PROCESS_SPREAD_BYTES
 from sixgig.plan.footprint import smallest_cache_bytes
 from sixgig.plan.needs import device_needs
 from sixgig.units import format_bytes
@@ -85,7 +83,7 @@ def arrange(request: MemoryRequest) -> Arrangement:
     budgets = Budgets(allowance.ram_bytes, request.vram_bytes)
     with allowance.explaining(), ExitStack() as pagers:
         placement = _placement(request, budgets)
-        _require_by_header(request, allowance, placement)
+        _require_by_header(request, allowance, budgets, placement)
         _choose_how_threads_wait(request, budgets)
         ways = _Ways(request, placement, pagers)
         plan = fit(map(ways.needs, _modes(request, budgets, placement)), budgets)
@@ -127,7 +125,9 @@ def _placement(request: MemoryRequest, budgets: Budgets) -> Placement:
     return Placement()
 
 
-def _require_by_header(request: MemoryRequest, allowance: Allowance, placement: Placement) -> None:
+def _require_by_header(
+    request: MemoryRequest, allowance: Allowance, budgets: Budgets, placement: Placement
+) -> None:
     """Refuse by the header what cannot fit, where asking the engine would take memory that is not there.
 
     It notes something of each position, holds the logits it may be asked for, and loads an adapter for a
@@ -141,25 +141,17 @@ def _require_by_header(request: MemoryRequest, allowance: Allowance, placement: 
     cramped = allowance.limit is not None and allowance.ram_bytes < now.resident_bytes
     if asking < CHEAP_BYTES and not cramped:
         return
-    parts = anatomy(request.model)
+    parts, ram_bytes = anatomy(request.model), budgets.ram_bytes
     engine = header_engine(parts, task, placement, request.modes[-1] == "paged")
     certain = now.resident_bytes + asking + engine.weights_bytes + engine.context_bytes
-    if certain + engine.compute_bytes // 2 <= allowance.ram_bytes:
+    if certain + engine.compute_bytes // 2 <= ram_bytes:
         return
     itself = now.anonymous_bytes + now.shared_bytes + LIBRARY_BYTES, now.file_bytes + LIBRARY_FILE_BYTES
     process = estimated_process(parts, task, itself)
     process = replace(process, anonymous_bytes=process.anonymous_bytes + notes)
     more = (*request.beside, Need(Use.OUTPUTS, outputs)) if outputs else request.beside
-
-    def needs(mode: Mode) -> Needs:
-        engine = header_engine(parts, task, placement, mode == "paged")
-        paged = paged_experts(parts, task) if mode == "paged" and parts.routed_bytes else None
-        found = model_needs(
-            parts, task, engine, process, paged, placement=placement, adapter=extra, beside=more
-        )
-        return replace(found, spread_bytes=PROCESS_SPREAD_BYTES + engine.spread_bytes)
-
-    fit(map(needs, request.modes), Budgets(allowance.ram_bytes))
+    uses = ModelNeeds(parts, task, extra, more)
+    fit((uses.by_header(mode, process, placement) for mode in request.modes), budgets)
 
 
 def _choose_how_threads_wait(request: MemoryRequest, budgets: Budgets) -> None:
@@ -185,6 +177,8 @@ class _Ways:
     def __init__(self, request: MemoryRequest, placement: Placement, pagers: ExitStack) -> None:
         self._request, self._placement, self._pagers = request, placement, pagers
         self._options = placed(request.options, request.model, placement)
+        extra = request.adapter.bytes if request.adapter else None
+        self._uses = ModelNeeds(anatomy(request.model), request.task, extra, request.beside)
 
     def options(self, mode: Mode) -> EngineOptions:
         """What the model is opened with."""
@@ -194,29 +188,14 @@ class _Ways:
 
     def needs(self, mode: Mode) -> Needs:
         """Raises as dry_load() and require_runnable(), and as Pager."""
-        request, pager, paged = self._request, None, None
-        model, task, parts = request.model, request.task, anatomy(request.model)
+        request, options, pager = self._request, self.options(mode), None
         if mode == "paged":
-            pager = self.pager = Pager(model, request.paging.readers)
+            pager = self.pager = Pager(request.model, request.paging.readers)
             self._pagers.callback(pager.close)
-            paged = paged_experts(parts, task)
-        options = self.options(mode)
-        measured = dry_load(model, options, pager, request.adapter)
-        require_runnable(model, measured.traits, options)
-        engine = engine_bytes(measured)
-        assert engine.process is not None, "it was measured"
-        needs = model_needs(
-            parts,
-            task,
-            engine,
-            engine.process,
-            paged,
-            placement=self._placement,
-            device=device_needs(engine_bytes(measured, on_device=True)) if options.gpu_layers else (),
-            adapter=request.adapter.bytes if request.adapter else None,
-            beside=request.beside,
-        )
-        return replace(needs, spread_bytes=PROCESS_SPREAD_BYTES)
+        measured = dry_load(request.model, options, pager, request.adapter)
+        require_runnable(request.model, measured.traits, options)
+        device = device_needs(engine_bytes(measured, on_device=True)) if options.gpu_layers else ()
+        return self._uses.of(mode, engine_bytes(measured), None, self._placement, device)
 
 
 def _cache_bytes(model: ModelFile, plan: MemoryPlan, paging: PagingOptions) -> int:

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sixgig.errors import BudgetError
-from sixgig.plan.uses import Need, Tier, Use, largest, peak_bytes
+from sixgig.plan.uses import Need, Tier, Use, peak_bytes
 from sixgig.units import format_bytes
 
 MIB = 1 << 20
-STEP_BYTES = MIB  # budgets are suggested in whole MiB
 CONTEXT_STEP = 256
 # Two processes that do the same differ by less, as measured (LOG.md).
 PROCESS_SPREAD_BYTES = 8 << 20
@@ -92,14 +91,10 @@ class Needs:
         """The expert cache that fills the room; with grouping where that is too small for a whole visit."""
         if self.paged is None:
             return 0
-        ungrouped = room_bytes - peak_bytes(self.held, Tier.RAM, "running")
-        grouped = ungrouped - sum(need.size_bytes for need in self.paged.grouping)
-        most = self.paged.size_bytes
-        return (
-            min(ungrouped, most)
-            if min(ungrouped, most) >= self.paged.whole_visit_bytes
-            else min(grouped, most)
-        )
+        left, most = room_bytes - peak_bytes(self.held, Tier.RAM, "running"), self.paged.size_bytes
+        if min(left, most) >= self.paged.whole_visit_bytes:
+            return min(left, most)
+        return min(left - sum(need.size_bytes for need in self.paged.grouping), most)
 
 
 @dataclass(frozen=True)
@@ -137,11 +132,6 @@ class MemoryPlan:
     def vram_bytes(self) -> int:
         """The most of a GPU's memory."""
         return peak_bytes(self.needs, Tier.VRAM)
-
-    @property
-    def spare_bytes(self) -> int:
-        """Main memory that nothing was planned for."""
-        return self.budgets.room(Tier.RAM) - self.predicted_peak_bytes
 
     @property
     def expert_cache_bytes(self) -> int:
@@ -244,7 +234,7 @@ def smallest_budget(needed_bytes: int, tier: Tier = Tier.RAM) -> int:
     budget = needed_bytes
     while budget - margin_for(budget, tier) < needed_bytes:
         budget = needed_bytes + margin_for(budget, tier)
-    return -(-budget // STEP_BYTES) * STEP_BYTES
+    return -(-budget // MIB) * MIB
 
 
 def fit(ways: Iterable[Needs], budgets: Budgets, job: Job = RUNNING) -> MemoryPlan:
@@ -277,8 +267,9 @@ def _refusal(ways: Sequence[Needs], budgets: Budgets, job: Job) -> Refusal:
     if tier is Tier.RAM and least.kv_bytes_per_token:
         room = budgets.room(tier)
         context = _longest_context(least.context_tokens, lambda n: min(wanted(w, n) for w in ways) <= room)
-    cure = more.format(smallest // STEP_BYTES) + (f" or --context {context}" if context else "")
-    uses = largest(need for need in least.held if need.tier is tier)
+    cure = more.format(smallest // MIB) + (f" or --context {context}" if context else "")
+    largest = sorted((n for n in least.held if n.tier is tier), key=lambda n: -n.size_bytes)[:3]
+    uses = ", ".join(f"{need.use.label} {format_bytes(need.size_bytes)}" for need in largest)
     memory = "memory" if tier is Tier.RAM else "the GPU's memory"
     what = f"{job.what} in {format_bytes(budgets.of(tier))} of {memory}"
     return Refusal(smallest, what, f"{format_bytes(smallest)} needed ({uses})", cure, tier, uses, context)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from sixgig.plan import footprint
 from sixgig.plan.anatomy import Anatomy
-from sixgig.plan.budget import Needs, PagedExperts
+from sixgig.plan.budget import PROCESS_SPREAD_BYTES, Mode, Needs, PagedExperts
 from sixgig.plan.buffers import compute_bytes
 from sixgig.plan.context import cells, context_bytes, growth_bytes
 from sixgig.plan.placement import Placement
@@ -52,11 +53,6 @@ class EngineBytes:
     compute_bytes: int
     source: Source = ESTIMATED
     process: ProcessBytes | None = None
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether these are the engine's own figures, from a load without allocation."""
-        return self.source is MEASURED
 
     @property
     def spread_bytes(self) -> int:
@@ -164,82 +160,95 @@ def device_needs(engine: EngineBytes, weights: Use = Use.WEIGHTS) -> tuple[Need,
     return tuple(Need(use, size, tier=Tier.VRAM) for use, size in sizes.items())
 
 
-def model_needs(
-    model: Anatomy,
-    task: Task,
-    engine: EngineBytes,
-    process: ProcessBytes,
-    paged: PagedExperts | None = None,
-    *,
-    placement: Placement = _IN_MAIN_MEMORY,
-    device: tuple[Need, ...] = (),
-    adapter: AdapterBytes | None = None,
-    beside: tuple[Need, ...] = (),
-) -> Needs:
-    """What one way to run a model takes. engine: in main memory; device: in a GPU's, by that placement.
+@dataclass(frozen=True)
+class ModelNeeds:
+    """What a model takes for a task, whichever way it is held. adapter, beside: held as well.
 
-    paged: paged_experts() of the whole model; None where everything is loaded. An adapter is counted in both
-    memories, for the engine puts it where the layers are. beside: what else the process will hold.
+    An adapter is counted in both memories, for the engine puts it where the layers are.
     """
-    loading = _paged_loading(model, task) if paged else ()
-    held = (
-        *_held(model, task, engine, process),
-        *_adapter(adapter, bool(device)),
-        *(() if paged else (_loader(model),)),
-        *beside,
-        *loading,
-        *device,
-    )
-    if paged is not None:
-        share = placement.host_routed_bytes(model) / max(model.routed_bytes, 1)
-        paged = replace(paged, size_bytes=int(paged.size_bytes * share))
-    growth = growth_bytes(model, task, len(model.layers) - placement.n_layers)
-    return Needs(held, paged, task.context, growth)
 
+    model: Anatomy
+    task: Task
+    adapter: AdapterBytes | None = None
+    beside: tuple[Need, ...] = ()
 
-def paged_experts(model: Anatomy, task: Task) -> PagedExperts:
-    """All routed experts of a model, as paging holds them."""
-    file = model.model
-    groups = footprint.group_scratch_bytes(file, task.ubatch)
-    return PagedExperts(
-        footprint.resident_bytes(file),
-        footprint.smallest_cache_bytes(file),
-        (Need(Use.EXPERT_GROUPS, groups, phase="running"),),
-        footprint.whole_visit_bytes(file),
-    )
+    def by_header(self, mode: Mode, process: ProcessBytes, placement: Placement = _IN_MAIN_MEMORY) -> Needs:
+        """As estimated; without a declaration it is the least there can be."""
+        engine = header_engine(self.model, self.task, placement, mode == "paged")
+        device = estimated_device(self.model, self.task, placement)
+        needs = self.of(mode, engine, process, placement, device)
+        return replace(needs, spread_bytes=PROCESS_SPREAD_BYTES + engine.spread_bytes)
 
+    def of(
+        self,
+        mode: Mode,
+        engine: EngineBytes,
+        process: ProcessBytes | None = None,
+        placement: Placement = _IN_MAIN_MEMORY,
+        device: tuple[Need, ...] = (),
+    ) -> Needs:
+        """engine: in main memory; device: in a GPU's, by that placement. process: as `engine` says unless
+        that is None; what was measured may turn out to be more.
+        """
+        told = engine.process
+        process = process or told
+        assert process is not None, "measured or estimated"
+        paged = self._paged if mode == "paged" else None
+        if paged is not None:
+            share = placement.host_routed_bytes(self.model) / max(self.model.routed_bytes, 1)
+            paged = replace(paged, size_bytes=int(paged.size_bytes * share))
+        reading = self._reading() if paged is not None else ()
+        held = (
+            *self._held(engine, process),
+            *self._adapter(bool(device)),
+            *(() if paged else (self._loader(),)),
+            *self.beside,
+            *reading,
+            *device,
+        )
+        growth = growth_bytes(self.model, self.task, len(self.model.layers) - placement.n_layers)
+        spread = PROCESS_SPREAD_BYTES + max(0, told.total_bytes - process.total_bytes) if told else 0
+        return Needs(held, paged, self.task.context, growth, spread)
 
-def _held(model: Anatomy, task: Task, engine: EngineBytes, process: ProcessBytes) -> tuple[Need, ...]:
-    """Whether experts are paged or not."""
-    weights = Use.DENSE_WEIGHTS if model.model.routed_bytes else Use.WEIGHTS
-    scratch = footprint.kernel_scratch_bytes(model.model, task.ubatch)
-    return (
-        Need(Use.PROCESS, process.anonymous_bytes),
-        Need(Use.PROGRAM_FILES, process.file_bytes + footprint.KERNEL_FILE_BYTES, kind="file"),
-        Need(weights, engine.weights_bytes),
-        Need(Use.KV_CACHE, engine.context_bytes, phase="running"),
-        Need(Use.COMPUTE_BUFFERS, engine.compute_bytes, phase="running"),
-        Need(Use.KERNEL_SCRATCH, scratch, phase="running"),
-    )
+    @cached_property
+    def _paged(self) -> PagedExperts:
+        file, groups = self.model.model, footprint.group_scratch_bytes(self.model.model, self.task.ubatch)
+        return PagedExperts(
+            footprint.resident_bytes(file),
+            footprint.smallest_cache_bytes(file),
+            (Need(Use.EXPERT_GROUPS, groups, phase="running"),),
+            footprint.whole_visit_bytes(file),
+        )
 
+    def _held(self, engine: EngineBytes, process: ProcessBytes) -> tuple[Need, ...]:
+        """Whether experts are paged or not."""
+        file = self.model.model
+        scratch = footprint.kernel_scratch_bytes(file, self.task.ubatch)
+        return (
+            Need(Use.PROCESS, process.anonymous_bytes),
+            Need(Use.PROGRAM_FILES, process.file_bytes + footprint.KERNEL_FILE_BYTES, kind="file"),
+            Need(Use.DENSE_WEIGHTS if file.routed_bytes else Use.WEIGHTS, engine.weights_bytes),
+            Need(Use.KV_CACHE, engine.context_bytes, phase="running"),
+            Need(Use.COMPUTE_BUFFERS, engine.compute_bytes, phase="running"),
+            Need(Use.KERNEL_SCRATCH, scratch, phase="running"),
+        )
 
-def _adapter(adapter: AdapterBytes | None, on_device: bool) -> tuple[Need, ...]:
-    if adapter is None:
-        return ()
-    there = (Need(Use.ADAPTER, adapter.held_bytes, tier=Tier.VRAM),) if on_device else ()
-    reading = Need(Use.ADAPTER_LOADER, adapter.loading_bytes, phase="loading")
-    return Need(Use.ADAPTER, adapter.held_bytes), reading, *there
+    def _adapter(self, on_device: bool) -> tuple[Need, ...]:
+        if self.adapter is None:
+            return ()
+        held = self.adapter.held_bytes
+        there = (Need(Use.ADAPTER, held, tier=Tier.VRAM),) if on_device else ()
+        reading = Need(Use.ADAPTER_LOADER, self.adapter.loading_bytes, phase="loading")
+        return Need(Use.ADAPTER, held), reading, *there
 
+    def _loader(self) -> Need:
+        """The stream's buffer and the largest tensor, on top of everything while it is loaded."""
+        largest = max(tensor.size_bytes for tensor in self.model.model.tensors)
+        kept = largest <= footprint.HEAP_KEEPS_BYTES
+        return Need(Use.LOADER, footprint.STREAM_BYTES + largest, phase="always" if kept else "loading")
 
-def _loader(model: Anatomy) -> Need:
-    """The stream's buffer and the largest tensor, on top of everything while it is loaded."""
-    largest = max(tensor.size_bytes for tensor in model.model.tensors)
-    kept = largest <= footprint.HEAP_KEEPS_BYTES
-    return Need(Use.LOADER, footprint.STREAM_BYTES + largest, phase="always" if kept else "loading")
-
-
-def _paged_loading(model: Anatomy, task: Task) -> tuple[Need, ...]:
-    return (
-        Need(Use.LOADER, footprint.STREAM_BYTES + footprint.UPLOAD_BYTES, phase="loading"),
-        Need(Use.READ_AHEAD, footprint.router_bytes(model.model) if task.read_ahead else 0),
-    )
+    def _reading(self) -> tuple[Need, ...]:
+        """Where experts are paged."""
+        routers = footprint.router_bytes(self.model.model) if self.task.read_ahead else 0
+        loader = footprint.STREAM_BYTES + footprint.UPLOAD_BYTES
+        return Need(Use.LOADER, loader, phase="loading"), Need(Use.READ_AHEAD, routers)

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from sixgig.hardware import Absent, Gpu, Machine
 from sixgig.modelfile import ModelFile
 from sixgig.plan.anatomy import Anatomy, anatomy
-from sixgig.plan.budget import (
-    PROCESS_SPREAD_BYTES,
-    Budgets,
-    MemoryPlan,
-    Mode,
-    Needs,
-    PagedExperts,
-    Refusal,
-    fit,
-)
+from sixgig.plan.budget import Budgets, MemoryPlan, Mode, Needs, Refusal, fit
 from sixgig.plan.hits import PUBLISHED, HitCurve
 from sixgig.plan.learning import Lesson
 from sixgig.plan.needs import (
     AdapterBytes,
     EngineBytes,
+    ModelNeeds,
     Source,
     estimated_device,
     estimated_engine,
     estimated_process,
-    model_needs,
-    paged_experts,
 )
 from sixgig.plan.placement import Placement, placements
 from sixgig.plan.prediction import Predictor, Speed
@@ -67,11 +56,6 @@ class Plan:
         return whole and not self.placement.expert_cache_bytes
 
     @property
-    def device(self) -> tuple[Need, ...]:
-        """What the GPU's memory holds."""
-        return self.memory.at(Tier.VRAM)
-
-    @property
     def vram_bytes(self) -> int:
         """Bytes of the GPU's memory."""
         return self.memory.vram_bytes
@@ -91,7 +75,7 @@ class Plan:
         if isinstance(self.speed, Absent):
             return f"{self.where}; no speed: {self.speed.reason}"
         if self.memory.mode == "unpaged":
-            held = "everything in memory" if self.memory.routed_bytes or not self.device else "fits"
+            held = "fits" if self.vram_bytes else "everything in memory"
             return f"{self.where}, {held}: as fast as {self.who} through the weights"
         disk = self.speed.disk_s_per_token / self.speed.decode_s
         share = self.memory.expert_cache_bytes / max(self.memory.routed_bytes, 1)
@@ -127,7 +111,7 @@ class Plan:
             "gpu_expert_layers": self.placement.n_expert_layers,
             "gpu_expert_cache_bytes": self.placement.expert_cache_bytes,
             "ram_tiers": [need.to_json() for need in self.memory.at(Tier.RAM)],
-            "vram_tiers": [need.to_json() for need in self.device],
+            "vram_tiers": [need.to_json() for need in self.memory.at(Tier.VRAM)],
         }
 
 
@@ -156,7 +140,7 @@ class Planner:
         self.machine, self.task, self.hits = machine, task, hits
         self.process = estimated_process(self.model, task, known_process)
         self._figures = figures or self._estimated
-        self._adapter, self._beside = adapter, beside
+        self._uses = ModelNeeds(self.model, task, adapter, beside)
         self._lessons = lessons
         self._predictor = Predictor(machine, self.model, task, hits)
         self._found: dict[tuple[Budgets, tuple[Mode, ...]], list[Plan]] = {}
@@ -206,11 +190,11 @@ class Planner:
         self, placement: Placement, budgets: Budgets, modes: tuple[Mode, ...] = ("unpaged", "paged")
     ) -> Plan:
         """The plan of one placement, unpaged where that fits, else paged; Refusal where neither does."""
-        told = dict[Mode, EngineBytes]()
+        told, device = dict[Mode, EngineBytes](), estimated_device(self.model, self.task, placement)
 
         def needs(mode: Mode) -> Needs:
             told[mode] = self._figures(placement, mode)
-            return self._needs(placement, mode, told[mode])
+            return self._uses.of(mode, told[mode], self.process, placement, device)
 
         memory = fit(map(needs, self._possible(placement, modes)), budgets)
         share = memory.expert_cache_bytes / max(memory.routed_bytes, 1) if memory.mode == "paged" else 1.0
@@ -237,27 +221,6 @@ class Planner:
         """Those worth a try: nothing pages without experts in main memory, or below a cache of them."""
         pages = placement.host_routed_bytes(self.model) and not placement.expert_cache_bytes
         return modes if pages and "paged" in modes else ("unpaged",)
-
-    def _needs(self, placement: Placement, mode: Mode, engine: EngineBytes) -> Needs:
-        needs = model_needs(
-            self.model,
-            self.task,
-            engine,
-            self.process,
-            self._paged if mode == "paged" else None,
-            placement=placement,
-            device=estimated_device(self.model, self.task, placement),
-            adapter=self._adapter,
-            beside=self._beside,
-        )
-        if engine.process is None:
-            return needs
-        more = engine.process.total_bytes - self.process.total_bytes
-        return replace(needs, spread_bytes=PROCESS_SPREAD_BYTES + max(0, more))
-
-    @cached_property
-    def _paged(self) -> PagedExperts:
-        return paged_experts(self.model, self.task)
 
     def _estimated(self, placement: Placement, mode: Mode) -> EngineBytes:
         return estimated_engine(self.model, self.task, placement, paged=mode == "paged")

@@ -12,9 +12,9 @@ from sixgig.plan.buffers import compute_bytes
 from sixgig.plan.needs import (
     GPU_CONTEXT_BYTES,
     EngineBytes,
+    ModelNeeds,
     estimated_engine,
     estimated_process,
-    model_needs,
 )
 from sixgig.plan.placement import Placement
 from sixgig.plan.task import Task
@@ -58,7 +58,7 @@ def _beside(model: ModelFile, task: Task, size: int, measured: EngineBytes | Non
         if measured is not None
         else estimated_engine(parts, task, Placement(), paged=False)
     )
-    needs = model_needs(parts, task, engine, estimated_process(parts, task))
+    needs = ModelNeeds(parts, task).of("unpaged", engine, estimated_process(parts, task))
     return needs.least_bytes(Tier.RAM) - engine.weights_bytes
 
 

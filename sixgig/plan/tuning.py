@@ -97,10 +97,14 @@ def plan_tuning(
     pieces = pieces_of(model)
     n_visits, stream = len(pieces.visits), _F32_BYTES * batch.tokens * model.model.n_embd
     least, everything = _least_room(pieces), _all(pieces)
-    fixed = (*_process(process), *_working(model, pieces, batch, vram_bytes is not None))
+    fixed = (
+        Need(Use.PROCESS, process.anonymous_bytes),
+        Need(Use.PROGRAM_FILES, process.file_bytes + LATE_FILE_BYTES, "file"),
+        *_working(model, pieces, batch, vram_bytes is not None),
+    )
     needs = Needs((*fixed, Need(Use.WORKING_WEIGHTS, least)), spread_bytes=spread_bytes)
     fitted = fit([needs], Budgets(ram_bytes, vram_bytes or 0), TUNING)
-    spare = fitted.spare_bytes
+    spare = fitted.budgets.room(Tier.RAM) - fitted.predicted_peak_bytes
     in_memory = min(n_visits, spare // stream)
     spare -= in_memory * stream
     more = min(spare, max(0, _pleasant_room(pieces) - least))
@@ -126,11 +130,6 @@ def adapter_weights(model: Anatomy, rank: int) -> int:
     tuned = (Role.ATTENTION, Role.LINEAR_ATTENTION, Role.SHARED_EXPERT, Role.FEED_FORWARD)
     found = (t for layer in model.layers for t in layer.dense if t.role in tuned and len(t.shape) == 2)
     return sum(rank * (tensor.shape[0] + tensor.shape[1]) for tensor in found)
-
-
-def _process(process: ProcessBytes) -> tuple[Need, ...]:
-    files = process.file_bytes + LATE_FILE_BYTES
-    return Need(Use.PROCESS, process.anonymous_bytes), Need(Use.PROGRAM_FILES, files, "file")
 
 
 def _working(model: Anatomy, pieces: Pieces, batch: Batch, on_device: bool) -> tuple[Need, ...]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
-from sixgig.units import format_bytes
-
 Kind = Literal["anon", "file"]
 Phase = Literal["always", "loading", "running"]
 
@@ -90,9 +88,3 @@ def peak_bytes(needs: Iterable[Need], tier: Tier, *phases: Phase) -> int:
         sum(need.size_bytes for need in here if need.phase in ("always", phase))
         for phase in phases or ("loading", "running")
     )
-
-
-def largest(needs: Iterable[Need]) -> str:
-    """The three largest, in words."""
-    first = sorted(needs, key=lambda need: -need.size_bytes)[:3]
-    return ", ".join(f"{need.use.label} {format_bytes(need.size_bytes)}" for need in first)

@@ -90,7 +90,7 @@ def test_what_moves_to_the_gpu_leaves_main_memory() -> None:
     ram, vram = ([getattr(p, name) for p in at] for name in ("memory", "vram_bytes"))
     peaks = [memory.predicted_peak_bytes for memory in ram]
     assert peaks == sorted(peaks, reverse=True) and vram == sorted(vram)
-    dense = {need.use.label: need.size_bytes for need in at[-1].device}
+    dense = {need.use.label: need.size_bytes for need in at[-1].memory.at(Tier.VRAM)}
     assert dense["routed experts"] == planner.model.routed_bytes
     host = {need.use.label: need.size_bytes for need in at[-1].memory.at(Tier.RAM)}
     assert host["KV cache"] == 0
@@ -118,7 +118,8 @@ def test_a_cache_of_experts_on_the_gpu_where_its_link_is_fast_and_they_fit_main_
     assert not plan(room, machine=slow).placement.expert_cache_bytes
     paged = plan(tight, machine=fast)
     assert paged.memory.mode == "paged" and not paged.placement.expert_cache_bytes
-    assert paged.device[-1].size_bytes == 0 < cached.device[-1].size_bytes
+    held = [one.memory.at(Tier.VRAM)[-1].size_bytes for one in (paged, cached)]
+    assert held[0] == 0 < held[1]
 
 
 def test_experts_are_not_paged_below_a_cache_on_the_gpu() -> None:

@@ -10,13 +10,13 @@ from sixgig.plan import (
     MEASURED,
     Budgets,
     EngineBytes,
+    ModelNeeds,
     Placement,
     Task,
     anatomy,
     estimated_engine,
     estimated_process,
     fit,
-    model_needs,
 )
 from sixgig.plan.sizing import room_for_weights
 from tests.null.planned import GIB, MIB, model
@@ -37,7 +37,8 @@ def plan(source: ModelFile, size: int, ram_bytes: int, task: Task) -> None:
     made = scaled(source, size)
     parts = anatomy(made)
     engine = estimated_engine(parts, task, Placement(), paged=False)
-    fit([model_needs(parts, task, engine, estimated_process(parts, task))], Budgets(ram_bytes))
+    needs = ModelNeeds(parts, task).of("unpaged", engine, estimated_process(parts, task))
+    fit([needs], Budgets(ram_bytes))
 
 
 @pytest.mark.parametrize(
