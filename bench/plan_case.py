@@ -2,7 +2,7 @@
 
 Plans the model from its header, then with the engine's own figures, then runs it: a prompt, then tokens one
 by one. Buffers are used in full only where the context is: `--prompt 0` fills it. Prints one line of JSON.
-What is measured is the process, the command line's modules included: give it one of its own.
+What is measured is the process, with what the program loads beside the engine: give it one of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import sixgig.cli.session  # noqa: F401 (the program as people run it)
+import rich.progress  # noqa: F401 (the program has it loaded, and its memory is predicted)
+
 from bench.tokens import stream_for
 from sixgig.errors import SixgigError
 from sixgig.hardware import Absent, Machine, PeakSampler

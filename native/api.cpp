@@ -2,10 +2,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "expert_split.h"
 #include "huge_pages.h"
 #include "manifest.h"
 #include "model_stream.h"
 #include "paged_backend.h"
+#include "paged_buffer.h"
 #include "pager.h"
 #include "self_check.h"
 
@@ -64,6 +66,35 @@ void copy_failure(const ReadFailure & from, sixgig_failure * to) {
 
 }  // namespace
 
+// --- what Python mirrors ---
+
+struct sixgig_constant {
+    const char * name;
+    int64_t number;
+    const char * text;
+};
+
+// Ends with a null name. tests/paged/test_constants.py compares.
+SIXGIG_API const sixgig_constant * sixgig_constants(void) {
+    static const sixgig_constant all[] = {
+        {"page bytes", PAGE_BYTES, nullptr},
+        {"stream bytes", READ_AHEAD_BYTES, nullptr},
+        {"group bytes", GROUP_SCRATCH_BYTES, nullptr},
+        {"paged buffer", 0, PAGED_BUFFER},
+        {"segment of zeros", PART_ZEROS, nullptr},
+        {"segment of the header", PART_HEADER, nullptr},
+        {"policy LRU", int(PolicyKind::LRU), nullptr},
+        {"policy DECAYED_FREQUENCY", int(PolicyKind::DECAYED_FREQUENCY), nullptr},
+        {"sizeof OpenedFile", sizeof(sixgig_file), nullptr},
+        {"sizeof PagedTensor", sizeof(sixgig_tensor), nullptr},
+        {"sizeof StreamSegment", sizeof(StreamSegment), nullptr},
+        {"sizeof NativeCounters", sizeof(sixgig_counters), nullptr},
+        {"sizeof Failure", sizeof(sixgig_failure), nullptr},
+        {nullptr, 0, nullptr},
+    };
+    return all;
+}
+
 // --- dynamic backend entry ---
 
 namespace {
@@ -89,7 +120,9 @@ SIXGIG_API ggml_backend_reg * ggml_backend_init(void) {
     const char * path = std::getenv(MANIFEST);
     const char * mismatch = interface_mismatch();
     std::string problem = mismatch != nullptr ? mismatch : "";
-    if (problem.empty() && path != nullptr) announce(read_manifest(path, &problem));
+    if (problem.empty() && path != nullptr && environment_pager() == nullptr) {
+        set_environment_pager(read_manifest(path, &problem));
+    }
     if (problem.empty()) return paged_registry();
     refuse(problem);
     return nullptr;
@@ -97,7 +130,7 @@ SIXGIG_API ggml_backend_reg * ggml_backend_init(void) {
 
 // The pager that the environment asked for, as a handle to read its counters; null without one.
 SIXGIG_API void * sixgig_environment_pager(void) {
-    std::shared_ptr<Pager> pager = announced_pager();
+    std::shared_ptr<Pager> pager = environment_pager();
     return pager == nullptr ? nullptr : new Handle(std::move(pager));
 }
 
@@ -105,7 +138,11 @@ SIXGIG_API void * sixgig_environment_pager(void) {
 
 SIXGIG_API const char * sixgig_interface_mismatch(void) { return interface_mismatch(); }
 SIXGIG_API void sixgig_register(void) {
-    if (ggml_backend_reg_by_name("SIXGIG") == nullptr) ggml_backend_register(paged_registry());
+    static const bool once = [] {
+        if (ggml_backend_reg_by_name("SIXGIG") == nullptr) ggml_backend_register(paged_registry());
+        return true;
+    }();
+    (void) once;
 }
 
 // --- a pager's life ---
@@ -139,12 +176,12 @@ SIXGIG_API void * sixgig_pager_open(const sixgig_file * files, int n_files, cons
 // After the model is freed; buffers that still live keep the pager alive.
 SIXGIG_API void sixgig_pager_close(void * handle) { delete static_cast<Handle *>(handle); }
 
-SIXGIG_API void sixgig_pager_begin_loading(void * handle) { announce(*static_cast<Handle *>(handle)); }
-SIXGIG_API void sixgig_pager_end_loading(void) { announce(nullptr); }
+// Where a load must put the experts (llama_model_params.tensor_buft_overrides); lives as long as the pager.
+SIXGIG_API ggml_backend_buffer_type * sixgig_pager_buffer_type(void * handle) { return &pager_of(handle).buffer_type; }
 
 // Whether the engine has placed this tensor, by its index, in the pager's memory.
 SIXGIG_API int sixgig_pager_has_placed(void * handle, int tensor) {
-    return pager_of(handle).cache->tensors()[tensor].data != nullptr ? 1 : 0;
+    return pager_of(handle).cache->is_placed(tensor) ? 1 : 0;
 }
 
 SIXGIG_API void sixgig_pager_configure(void * handle, uint64_t budget_bytes, int policy) {
@@ -153,6 +190,7 @@ SIXGIG_API void sixgig_pager_configure(void * handle, uint64_t budget_bytes, int
 
 SIXGIG_API void sixgig_pager_set_router(void * handle, int layer, int n_experts, int n_embd, const float * weight,
                                         const float * bias) {
+    Lock lock(pager_of(handle).computing);
     pager_of(handle).guess.set_router(layer, n_experts, n_embd, weight, bias);
 }
 

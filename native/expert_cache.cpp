@@ -40,6 +40,21 @@ ExpertCache::~ExpertCache() {
     for (pthread_t reader : readers_) pthread_join(reader, nullptr);
 }
 
+void ExpertCache::place(int tensor, char * data) {
+    Lock lock(mutex_);
+    tensors_[tensor].data = data;
+}
+
+bool ExpertCache::is_placed(int tensor) {
+    Lock lock(mutex_);
+    return tensors_[tensor].data != nullptr;
+}
+
+uint64_t ExpertCache::budget_bytes() {
+    Lock lock(mutex_);
+    return budget_bytes_;
+}
+
 void ExpertCache::configure(uint64_t budget_bytes, PolicyKind kind) {
     Lock lock(mutex_);
     budget_bytes_ = budget_bytes;
@@ -67,12 +82,12 @@ uint64_t ExpertCache::piece_room(int tensor, int expert) const {
     return span_room(t.file_offset + expert * t.expert_bytes(), t.expert_bytes());
 }
 
-bool ExpertCache::fits(int layer, const std::vector<int> & experts) const {
+bool ExpertCache::fits(int layer, const std::vector<int> & experts) {
     uint64_t need = 0;
     for (int t : layers_[layer]) {
         for (int e : experts) need += piece_room(t, e);
     }
-    return need <= budget_bytes_;
+    return need <= budget_bytes();
 }
 
 void ExpertCache::count_visit(int layer, const std::vector<int> & experts) {

@@ -44,17 +44,18 @@ class ExpertCache {
     ~ExpertCache();
 
     int n_readers() const { return int(readers_.size()); }  // those the system granted
-    const std::vector<PagedTensor> & tensors() const { return tensors_; }
+    const std::vector<PagedTensor> & tensors() const { return tensors_; }  // where one lies: place(), is_placed()
     const std::vector<int> & layer_tensors(int layer) const { return layers_[layer]; }
     int n_layers() const { return int(layers_.size()); }
-    void place(int tensor, char * data) { tensors_[tensor].data = data; }
+    void place(int tensor, char * data);
+    bool is_placed(int tensor);
     void forget_all();  // the engine freed the memory: finish reads, evict everything
 
     void configure(uint64_t budget_bytes, PolicyKind kind);
-    uint64_t budget_bytes() const { return budget_bytes_; }
+    uint64_t budget_bytes();
 
     // A visit that fits: fetch everything, wait tensor by tensor, release.
-    bool fits(int layer, const std::vector<int> & experts) const;
+    bool fits(int layer, const std::vector<int> & experts);
     void count_visit(int layer, const std::vector<int> & experts);
     // Pins these tensors' pieces of the experts, evicts others, queues the missing; false: no room now, nothing pinned.
     bool fetch(const std::vector<int> & tensors, const std::vector<int> & experts);

@@ -11,8 +11,6 @@ namespace sixgig {
 
 namespace {
 
-constexpr size_t SCRATCH_BYTES = 16 << 20;  // rows copied together for one group, unless one expert needs more
-
 using Row = ExpertSplit::Row;
 
 int32_t chosen(const ggml_tensor * ids, const Row & row) {
@@ -54,7 +52,7 @@ ggml_status ExpertSplit::multiply_in_groups(const Visit & visit, ggml_tensor * p
     uint64_t group_room = 0, group_scratch = 0;
     for (int e : order) {
         const uint64_t room = cache.piece_room(tensor, e), scratch = rows[e].size() * row_bytes;
-        const bool full = group_room + room > cache.budget_bytes() / 2 || group_scratch + scratch > SCRATCH_BYTES;
+        const bool full = group_room + room > cache.budget_bytes() / 2 || group_scratch + scratch > GROUP_SCRATCH_BYTES;
         if (groups.empty() || full) {
             groups.emplace_back();
             group_room = group_scratch = 0;

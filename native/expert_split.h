@@ -9,6 +9,8 @@
 
 namespace sixgig {
 
+constexpr size_t GROUP_SCRATCH_BYTES = 16 << 20;  // rows copied together for one group, unless one expert needs more
+
 class ExpertSplit {
   public:
     ExpertSplit();

@@ -39,7 +39,7 @@ std::vector<Mapping> large_mappings() {
 void advise_huge_pages() {
 #ifdef MADV_HUGEPAGE
     for (const Mapping & m : large_mappings()) {
-        if (!overlaps_paged_region(m.begin, m.end)) madvise(reinterpret_cast<void *>(m.begin), m.end - m.begin, MADV_HUGEPAGE);
+        advise_unless_paged(m.begin, m.end, MADV_HUGEPAGE);
     }
 #endif
 }

@@ -11,8 +11,6 @@ namespace {
 
 // The C library's buffer. A seek reads a whole one from before its target, so it is small.
 constexpr size_t BUFFER_BYTES = 16 << 10;
-// What is read of the dense weights at once, and so what of them passes the page cache at a time.
-constexpr uint64_t READ_AHEAD_BYTES = 4 << 20;
 
 class ModelStream {
   public:

@@ -19,6 +19,9 @@ struct StreamSegment {
     int32_t skip;     // 1: never read; what the reader gets is arbitrary
 };
 
+// What is read of the dense weights at once, and so what of them passes the page cache at a time.
+constexpr uint64_t READ_AHEAD_BYTES = 4 << 20;
+
 constexpr int32_t PART_ZEROS = -1, PART_HEADER = -2;
 
 // Segments are in order of start, without gaps. Null when a file cannot be opened. The caller closes the stream.

@@ -14,16 +14,9 @@ namespace {
 
 constexpr const char * NAME = "SIXGIG";
 
-ggml_backend_device * computing_device();
-
 // --- a program that is not ours must page what it was told to page, or stop ---
 
 constexpr const char * CURE = "load the announced file, and keep its experts in main memory (--cpu-moe beside a GPU)";
-
-std::shared_ptr<Pager> environment_pager() {
-    std::shared_ptr<Pager> pager = announced_pager();
-    return pager != nullptr && pager->foreign_loader ? pager : nullptr;
-}
 
 // False, said on stderr, where the engine has put experts elsewhere or loaded another model's.
 bool experts_are_here() {
@@ -90,7 +83,7 @@ bool leads_to_our_product(const ggml_tensor * t, int depth);
 bool is_factor_product(const ggml_tensor * op) {
     const ggml_backend_buffer * buffer = op->op == ops().mul_mat_id ? op->src[0]->buffer : nullptr;
     const bool has_memory = buffer != nullptr && buffer->context != nullptr;  // else the loader only asks where to place it
-    return has_memory && buffer->buft == paged_buffer_type() && find_paged(op->src[0]).tensor < 0;
+    return has_memory && is_paged(buffer->buft) && find_paged(op->src[0]).tensor < 0;
 }
 
 bool is_our_product(const ggml_tensor * op) {
@@ -127,23 +120,22 @@ constexpr int MAX_STEPS = 8;  // longest chain seen: view, bias, clamp, silu, cl
 
 // A weight by itself, as the scheduler of a context asks about it.
 bool is_our_leaf(const ggml_tensor * op) {
-    return op->op == GGML_OP_NONE && op->buffer != nullptr && op->buffer->buft == paged_buffer_type();
+    return op->op == GGML_OP_NONE && op->buffer != nullptr && is_paged(op->buffer->buft);
 }
 
 bool computes(ggml_backend_device *, const ggml_tensor * op) {
     return is_our_leaf(op) || is_our_product(op) || is_step_between_products(op, MAX_STEPS);
 }
 
-// The loader asks with the product that a weight is for, before it places the weight.
+// A loader that was not told where to put a weight asks with the product that the weight is for, before it places it.
 bool holds_weights_of(ggml_backend_device * device, const ggml_tensor * op) {
-    const std::shared_ptr<Pager> pager = announced_pager();
     const int tensor = is_our_product(op) ? find_paged(op->src[0]).tensor : -1;
-    if (pager != nullptr && tensor >= 0) pager->note_asked(tensor);
+    if (tensor >= 0) static_cast<Pager *>(device->context)->note_asked(tensor);
     return computes(device, op);
 }
 
 bool supports_buft(ggml_backend_device *, ggml_backend_buffer_type * type) {
-    return type == paged_buffer_type() || ggml_backend_buft_is_host(type);
+    return is_paged(type) || ggml_backend_buft_is_host(type);
 }
 
 // --- device and registry ---
@@ -151,7 +143,7 @@ bool supports_buft(ggml_backend_device *, ggml_backend_buffer_type * type) {
 const char * device_name(ggml_backend_device *) { return NAME; }
 const char * device_description(ggml_backend_device *) { return "experts paged from the model file"; }
 ggml_backend_dev_type device_type(ggml_backend_device *) { return GGML_BACKEND_DEVICE_TYPE_ACCEL; }
-ggml_backend_buffer_type * device_buffer_type(ggml_backend_device *) { return paged_buffer_type(); }
+ggml_backend_buffer_type * weights_buffer_type(ggml_backend_device * device) { return &static_cast<Pager *>(device->context)->buffer_type; }
 ggml_backend_buffer_type * computing_buffer_type(ggml_backend_device *) { return scratch_buffer_type(); }
 
 void device_memory(ggml_backend_device *, size_t * free, size_t * total) { *free = *total = 0; }
@@ -177,21 +169,18 @@ void wait_event(ggml_backend_device *, ggml_backend_event *) {}
 
 const char * registry_name(ggml_backend_reg *) { return NAME; }
 size_t device_count(ggml_backend_reg *) { return 1; }
-ggml_backend_device * device_at(ggml_backend_reg *, size_t) { return paged_device(); }
+
+// A context makes a backend of what is registered. And a program that is not ours finds the place of weights there.
+ggml_backend_device * device_at(ggml_backend_reg *, size_t) {
+    const std::shared_ptr<Pager> pager = environment_pager();
+    return pager == nullptr ? computing_device() : &pager->device;
+}
 
 void * function_at(ggml_backend_reg *, const char * name) {
     const std::string wanted = name;
     if (wanted == "ggml_backend_set_n_threads") return reinterpret_cast<void *>(set_n_threads);
     if (wanted == "ggml_backend_set_abort_callback") return reinterpret_cast<void *>(set_abort_callback);
     return nullptr;
-}
-
-ggml_backend_device * computing_device() {
-    static ggml_backend_device device = {
-        {device_name, device_description, device_memory, device_type, computing_props, init_backend, computing_buffer_type,
-         nullptr, nullptr, computes, supports_buft, nullptr, nullptr, nullptr, nullptr},
-        paged_registry(), nullptr};
-    return &device;
 }
 
 }  // namespace
@@ -202,12 +191,18 @@ ggml_backend_reg * paged_registry() {
     return &registry;
 }
 
-ggml_backend_device * paged_device() {
+ggml_backend_device * computing_device() {
     static ggml_backend_device device = {
-        {device_name, device_description, device_memory, device_type, weights_props, init_backend, device_buffer_type,
-         host_buffer_type, nullptr, holds_weights_of, supports_buft, nullptr, new_event, free_event, wait_event},
+        {device_name, device_description, device_memory, device_type, computing_props, init_backend, computing_buffer_type,
+         nullptr, nullptr, computes, supports_buft, nullptr, nullptr, nullptr, nullptr},
         paged_registry(), nullptr};
     return &device;
+}
+
+ggml_backend_device weights_device(Pager * pager) {
+    return {{device_name, device_description, device_memory, device_type, weights_props, init_backend, weights_buffer_type,
+             host_buffer_type, nullptr, holds_weights_of, supports_buft, nullptr, new_event, free_event, wait_event},
+            paged_registry(), pager};
 }
 
 }  // namespace sixgig

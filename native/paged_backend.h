@@ -1,11 +1,18 @@
-// The ggml backend: one device of type ACCEL that takes over the routed experts' products and nothing else.
+// The ggml backend: devices of type ACCEL that take over the routed experts' products and nothing else.
 #pragma once
 
 #include "ggml_abi.h"
 
 namespace sixgig {
 
-ggml_backend_device * paged_device();
+struct Pager;
+
 ggml_backend_reg * paged_registry();
+
+// Where all contexts compute, whichever pagers their weights belong to.
+ggml_backend_device * computing_device();
+
+// The device behind one pager's buffer type, which a load asks how to fill it.
+ggml_backend_device weights_device(Pager * pager);
 
 }  // namespace sixgig

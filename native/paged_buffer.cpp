@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <unordered_map>
 
 #include "paged_backend.h"
 
@@ -17,12 +18,13 @@ constexpr size_t TENSOR_ALIGNMENT = PAGE_BYTES;
 // What is computed and the factors of an adapter live in such memory too: untouched pages cost nothing, touched ones are
 // ordinary memory. Only tensors that were announced as experts are paged.
 struct Region {
-    std::shared_ptr<Pager> pager;  // null until an announced expert is placed here
+    std::shared_ptr<Pager> pager;  // null: what is computed
     void * base;
     size_t size;
+    std::unordered_map<const void *, int> experts;  // address -> index; written by the load alone, before all else
 };
 
-// Regions that hold paged weights now.
+// Regions that hold paged weights now: the kernel's advice is for the whole process, whichever load asks for it.
 struct Regions {
     Mutex mutex;
     std::vector<Region *> all;
@@ -35,17 +37,18 @@ Regions & regions() {
 
 Region & region(ggml_backend_buffer * buffer) { return *static_cast<Region *>(buffer->context); }
 
-int announced_index(const Pager * pager, const ggml_tensor * tensor) {
-    if (pager == nullptr || tensor->op != GGML_OP_NONE || tensor->view_src != nullptr) return -1;
-    const auto it = pager->by_name.find(tensor->name);
-    return it == pager->by_name.end() ? -1 : it->second;
+Pager & pager_of(const ggml_backend_buffer_type * type) { return *static_cast<Pager *>(type->context); }
+
+int announced_index(const Pager & pager, const ggml_tensor * tensor) {
+    if (tensor->op != GGML_OP_NONE || tensor->view_src != nullptr) return -1;
+    const auto it = pager.by_name.find(tensor->name);
+    return it == pager.by_name.end() ? -1 : it->second;
 }
 
 void free_region(ggml_backend_buffer * buffer) {
     Region * r = &region(buffer);
-    if (r->pager) {
-        Lock lock(r->pager->computing);
-        r->pager->forget_places();
+    if (!r->experts.empty()) {
+        r->pager->forget(r);
         Lock known(regions().mutex);
         std::vector<Region *> & all = regions().all;
         all.erase(std::remove(all.begin(), all.end(), r), all.end());
@@ -56,43 +59,40 @@ void free_region(ggml_backend_buffer * buffer) {
 
 void * region_base(ggml_backend_buffer * buffer) { return region(buffer).base; }
 
-void hand_over(Region & r, std::shared_ptr<Pager> pager) {
-    r.pager = std::move(pager);
+void hand_over(Region & r) {
+    Lock known(regions().mutex);
 #ifdef MADV_NOHUGEPAGE
     madvise(r.base, r.size, MADV_NOHUGEPAGE);  // a huge page would hold experts that the budget does not count
 #endif
-    Lock known(regions().mutex);
     regions().all.push_back(&r);
 }
 
 // Why an announced tensor cannot be placed in a region; null when it can.
-const char * problem_of(const Region & r, const Pager & pager, const PagedTensor & paged, const ggml_tensor * tensor) {
+const char * problem_of(const Region & r, const PagedTensor & paged, const ggml_tensor * tensor) {
     if (ggml_nbytes(tensor) != paged.size_bytes) return "has another size than in the file that was announced";
-    if (!r.pager && pager.is_placed()) return "is in use by another model of this process already";
-    return nullptr;
+    return r.pager->claim(&r) ? nullptr : "is in use by another model of this process already";
 }
 
 // Shifts an expert tensor so that its address agrees with its file offset modulo the page size: direct I/O then reads
 // straight into place.
 ggml_status place_tensor(ggml_backend_buffer * buffer, ggml_tensor * tensor) {
-    const std::shared_ptr<Pager> pager = announced_pager();
-    const int index = announced_index(pager.get(), tensor);
+    Region & r = region(buffer);
+    const int index = announced_index(*r.pager, tensor);
     if (index < 0) return GGML_STATUS_SUCCESS;
-    const PagedTensor & paged = pager->cache->tensors()[index];
-    if (const char * problem = problem_of(region(buffer), *pager, paged, tensor)) {
+    const PagedTensor & paged = r.pager->cache->tensors()[index];
+    if (const char * problem = problem_of(r, paged, tensor)) {
         std::fprintf(stderr, "sixgig: not loaded: the expert tensor %s %s\n", tensor->name, problem);
         return GGML_STATUS_FAILED;
     }
-    if (!region(buffer).pager) hand_over(region(buffer), pager);
+    if (r.experts.empty()) hand_over(r);
     tensor->data = static_cast<char *>(tensor->data) + paged.file_offset % PAGE_BYTES;
-    pager->place(index, static_cast<char *>(tensor->data));
+    r.experts[tensor->data] = index;
+    r.pager->cache->place(index, static_cast<char *>(tensor->data));
     return GGML_STATUS_SUCCESS;
 }
 
-bool is_paged(const ggml_tensor * tensor) { return find_paged(tensor).tensor >= 0; }
-
 void memset_tensor(ggml_backend_buffer *, ggml_tensor * tensor, uint8_t value, size_t offset, size_t size) {
-    if (!is_paged(tensor)) std::memset(static_cast<char *>(tensor->data) + offset, value, size);
+    if (find_paged(tensor).tensor < 0) std::memset(static_cast<char *>(tensor->data) + offset, value, size);
 }
 
 // A program that loads the model by itself may have been given another file than the one we page from.
@@ -101,8 +101,7 @@ void compare_upload(Pager & pager, const PagedTensor & t, const void * data, siz
     const size_t n = std::min(size, sizeof ours);
     ReadFailure failure;
     const bool read = pager.files.read_buffered(t.part, t.file_offset + offset, n, ours, &failure);
-    if ((read && std::memcmp(ours, data, n) == 0) || pager.other_model) return;
-    pager.other_model = true;
+    if ((read && std::memcmp(ours, data, n) == 0) || pager.other_model.exchange(true)) return;
     std::fprintf(stderr, "sixgig: error: not the model that was announced: %s has other bytes\n", t.name.c_str());
 }
 
@@ -129,31 +128,32 @@ void get_tensor(ggml_backend_buffer *, const ggml_tensor * tensor, void * data, 
 }
 
 void clear_region(ggml_backend_buffer * buffer, uint8_t value) {
-    if (!region(buffer).pager) std::memset(region(buffer).base, value, region(buffer).size);
+    if (region(buffer).experts.empty()) std::memset(region(buffer).base, value, region(buffer).size);
 }
 
-const char * paged_name(ggml_backend_buffer_type *) { return "SIXGIG_PAGED"; }
+const char * paged_name(ggml_backend_buffer_type *) { return PAGED_BUFFER; }
 const char * scratch_name(ggml_backend_buffer_type *) { return "SIXGIG"; }
 
 ggml_backend_buffer * alloc_region(ggml_backend_buffer_type * type, size_t size) {
+    std::shared_ptr<Pager> pager = is_paged(type) ? pager_of(type).shared_from_this() : nullptr;
     void * base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) return nullptr;
     ggml_backend_buffer_i iface{};
     iface.free_buffer = free_region;
     iface.get_base = region_base;
-    iface.init_tensor = type == paged_buffer_type() ? place_tensor : nullptr;
+    iface.init_tensor = pager != nullptr ? place_tensor : nullptr;
     iface.memset_tensor = memset_tensor;
     iface.set_tensor = set_tensor;
     iface.get_tensor = get_tensor;
     iface.clear = clear_region;
-    return ggml_backend_buffer_init(type, iface, new Region{nullptr, base, size}, size);
+    return ggml_backend_buffer_init(type, iface, new Region{std::move(pager), base, size, {}}, size);
 }
 
 size_t alignment(ggml_backend_buffer_type *) { return TENSOR_ALIGNMENT; }
 
 // Room to shift an expert tensor by less than a page, and to read whole pages at its end.
-size_t alloc_size(ggml_backend_buffer_type *, const ggml_tensor * tensor) {
-    const bool paged = announced_index(announced_pager().get(), tensor) >= 0;
+size_t alloc_size(ggml_backend_buffer_type * type, const ggml_tensor * tensor) {
+    const bool paged = announced_index(pager_of(type), tensor) >= 0;
     return ggml_nbytes(tensor) + (paged ? 2 * PAGE_BYTES : 0);
 }
 
@@ -162,32 +162,32 @@ bool is_not_host(ggml_backend_buffer_type *) { return false; }  // the loader ha
 
 }  // namespace
 
-bool overlaps_paged_region(uintptr_t begin, uintptr_t end) {
+// Under the lock: a region that is handed over meanwhile is advised against it afterwards.
+void advise_unless_paged(uintptr_t begin, uintptr_t end, int advice) {
     Lock known(regions().mutex);
-    return std::any_of(regions().all.begin(), regions().all.end(), [&](const Region * r) {
+    const bool paged = std::any_of(regions().all.begin(), regions().all.end(), [&](const Region * r) {
         return uintptr_t(r->base) < end && begin < uintptr_t(r->base) + r->size;
     });
+    if (!paged) madvise(reinterpret_cast<void *>(begin), end - begin, advice);
 }
+
+bool is_paged(const ggml_backend_buffer_type * type) { return type->iface.get_name == paged_name; }
 
 PagedWeight find_paged(const ggml_tensor * weight) {
-    if (weight == nullptr || weight->buffer == nullptr || weight->buffer->buft != paged_buffer_type()) return {nullptr, -1};
-    if (weight->buffer->context == nullptr) {
-        const std::shared_ptr<Pager> pager = announced_pager();
-        return {nullptr, announced_index(pager.get(), weight)};
-    }
-    Pager * pager = region(weight->buffer).pager.get();
-    return {pager, pager == nullptr ? -1 : pager->find(weight->data)};
+    if (weight == nullptr || weight->buffer == nullptr || !is_paged(weight->buffer->buft)) return {nullptr, -1};
+    if (weight->buffer->context == nullptr) return {nullptr, announced_index(pager_of(weight->buffer->buft), weight)};
+    const Region & r = region(weight->buffer);
+    const auto it = r.experts.find(weight->data);
+    return it == r.experts.end() ? PagedWeight{nullptr, -1} : PagedWeight{r.pager.get(), it->second};
 }
 
-ggml_backend_buffer_type * paged_buffer_type() {
-    static ggml_backend_buffer_type type = {
-        {paged_name, alloc_region, nullptr, alignment, nullptr, alloc_size, nullptr, is_not_host}, paged_device(), nullptr};
-    return &type;
+ggml_backend_buffer_type paged_buffer_type(Pager * pager) {
+    return {{paged_name, alloc_region, nullptr, alignment, nullptr, alloc_size, nullptr, is_not_host}, &pager->device, pager};
 }
 
 ggml_backend_buffer_type * scratch_buffer_type() {
     static ggml_backend_buffer_type type = {
-        {scratch_name, alloc_region, nullptr, alignment, nullptr, nullptr, nullptr, is_host}, paged_device(), nullptr};
+        {scratch_name, alloc_region, nullptr, alignment, nullptr, nullptr, nullptr, is_host}, computing_device(), nullptr};
     return &type;
 }
 

@@ -1,5 +1,8 @@
 #include "pager.h"
 
+#include "paged_backend.h"
+#include "paged_buffer.h"
+
 namespace sixgig {
 
 namespace {
@@ -12,17 +15,19 @@ bool lies_in_its_file(const PagedTensor & t, const WeightFiles & files) {
     return t.size_bytes > 0 && t.size_bytes <= file_size && t.file_offset <= file_size - t.size_bytes;
 }
 
-struct Announcement {
+struct Environment {
     Mutex mutex;
     std::shared_ptr<Pager> pager;
 };
 
-Announcement & announcement() {
-    static auto * current = new Announcement();  // never destroyed: exit() must not wait for readers
-    return *current;
+Environment & environment() {
+    static auto * known = new Environment();  // never destroyed: exit() must not wait for readers
+    return *known;
 }
 
 }  // namespace
+
+Pager::Pager() : device(weights_device(this)), buffer_type(paged_buffer_type(this)) {}
 
 const char * Pager::open_cache(std::vector<PagedTensor> tensors, int n_readers) {
     if (tensors.empty()) return "there is nothing to page";
@@ -40,33 +45,42 @@ const char * Pager::open_cache(std::vector<PagedTensor> tensors, int n_readers) 
     return cache->n_readers() > 0 ? nullptr : "the system grants no reader thread";
 }
 
-void Pager::place(int tensor, char * data) {
-    cache->place(tensor, data);
-    by_address[data] = tensor;
+bool Pager::claim(const void * buffer) {
+    Lock lock(computing);
+    if (holder_ == nullptr) holder_ = buffer;
+    return holder_ == buffer;
 }
 
-void Pager::forget_places() {
+void Pager::forget(const void * buffer) {
+    Lock lock(computing);
+    if (holder_ != buffer) return;
     cache->forget_all();
-    by_address.clear();
     other_model = false;
+    holder_ = nullptr;
 }
 
-const PagedTensor * Pager::first_elsewhere(bool or_asked) const {
+void Pager::note_asked(int tensor) {
+    Lock lock(asking_);
+    asked_[tensor] = true;
+}
+
+const PagedTensor * Pager::first_elsewhere(bool or_asked) {
+    Lock lock(asking_);
     const std::vector<PagedTensor> & all = cache->tensors();
     for (size_t i = 0; i < all.size(); i++) {
-        if (all[i].data == nullptr && !(or_asked && asked_[i])) return &all[i];
+        if (!cache->is_placed(int(i)) && !(or_asked && asked_[i])) return &all[i];
     }
     return nullptr;
 }
 
-std::shared_ptr<Pager> announced_pager() {
-    Lock lock(announcement().mutex);
-    return announcement().pager;
+std::shared_ptr<Pager> environment_pager() {
+    Lock lock(environment().mutex);
+    return environment().pager;
 }
 
-void announce(std::shared_ptr<Pager> pager) {
-    Lock lock(announcement().mutex);
-    announcement().pager = std::move(pager);
+void set_environment_pager(std::shared_ptr<Pager> pager) {
+    Lock lock(environment().mutex);
+    environment().pager = std::move(pager);
 }
 
 }  // namespace sixgig

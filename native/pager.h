@@ -1,53 +1,58 @@
-// One model's paging: its files, its cache, its routers for prediction, its routing trace.
+// One model's paging: its files, its cache, its routers for prediction, its routing trace; and the device and buffer type
+// that one load of it puts its experts into. Two pagers share nothing.
 #pragma once
 
-#include <cstdio>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "expert_cache.h"
+#include "ggml_abi.h"
 #include "router_guess.h"
 #include "routing_trace.h"
 
 namespace sixgig {
 
-struct Pager {
+struct Pager : std::enable_shared_from_this<Pager> {
+    Pager();
+    Pager(const Pager &) = delete;
+    Pager & operator=(const Pager &) = delete;
+
+    ggml_backend_device device;
+    ggml_backend_buffer_type buffer_type;
     WeightFiles files;
     std::unique_ptr<ExpertCache> cache;
-    std::unordered_map<std::string, int> by_name;        // tensor name -> index, used while loading only
-    std::unordered_map<const void *, int> by_address;    // tensor data -> index, used when computing
+    std::unordered_map<std::string, int> by_name;  // tensor name -> index
+    bool foreign_loader = false;  // the program loads by itself: it hands over real bytes, which must be those of our files
+    std::atomic<bool> other_model{false};  // they were not; nothing may be computed
+    Mutex computing;  // one expert split at a time: contexts that share the model share its cache, guess and trace
     RouterGuess guess;
     RoutingTrace trace;
-    bool foreign_loader = false;     // the program loads by itself: it hands over real bytes, which must be those of our files
-    bool other_model = false;        // they were not; nothing may be computed
-    Mutex computing;  // one expert split at a time: contexts that share the model share its cache
 
     // Null, or what makes it impossible to page these tensors from these files.
     const char * open_cache(std::vector<PagedTensor> tensors, int n_readers);
 
-    int find(const void * data) const {
-        const auto it = by_address.find(data);
-        return it == by_address.end() ? -1 : it->second;
-    }
+    // The experts lie in one buffer at a time: false when it is another than `buffer`.
+    bool claim(const void * buffer);
+    void forget(const void * buffer);  // the engine frees it
 
     // While a model is only measured, the loader asks where its tensors would go and places none of them.
-    void note_asked(int tensor) { asked_[tensor] = true; }
-    void place(int tensor, char * data);
-    bool is_placed() const { return !by_address.empty(); }
-    void forget_places();  // the engine freed their memory
+    void note_asked(int tensor);
 
     // The first announced tensor that has no place here; null when all have. or_asked: it is enough that it would get one.
-    const PagedTensor * first_elsewhere(bool or_asked) const;
+    const PagedTensor * first_elsewhere(bool or_asked);
 
   private:
+    const void * holder_ = nullptr;  // the buffer; under `computing`
+    Mutex asking_;
     std::vector<char> asked_;
 };
 
-// The pager whose tensors the loader is told to place in paged buffers. Null: stock behaviour. Belongs to Python's call that
-// loads, or to the whole life of a program that is not ours: it may load twice, the first time only to measure.
-std::shared_ptr<Pager> announced_pager();
-void announce(std::shared_ptr<Pager> pager);
+// What a program that is not ours was told to page, for all its life: it may load twice, the first time only to measure.
+// Null without one. It has no way to name a buffer type for a load, so this pager's device is the one that is registered.
+std::shared_ptr<Pager> environment_pager();
+void set_environment_pager(std::shared_ptr<Pager> pager);  // before the registry's device is asked for
 
 }  // namespace sixgig

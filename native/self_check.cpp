@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <string>
 
 #include "ops.h"
 
@@ -37,15 +38,8 @@ Ops find_ops() {
     return found;
 }
 
-}  // namespace
-
-const Ops & ops() {
-    static const Ops found = find_ops();
-    return found;
-}
-
-const char * interface_mismatch() {
-    static char message[256];
+std::string find_mismatch() {
+    char message[256];
     const char * version = ggml_version();
     if (std::strcmp(version, GGML_EXPECTED_VERSION) != 0) {
         std::snprintf(message, sizeof message, "built for ggml %s, the loaded library is ggml %s",
@@ -63,7 +57,19 @@ const char * interface_mismatch() {
         std::snprintf(message, sizeof message, "the loaded library does not know the operation %s", ops().missing);
         return message;
     }
-    return nullptr;
+    return "";
+}
+
+}  // namespace
+
+const Ops & ops() {
+    static const Ops found = find_ops();
+    return found;
+}
+
+const char * interface_mismatch() {
+    static const std::string found = find_mismatch();
+    return found.empty() ? nullptr : found.c_str();
 }
 
 }  // namespace sixgig

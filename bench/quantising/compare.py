@@ -22,26 +22,30 @@ from typing import Any
 import numpy as np
 
 from bench.quantising.peers import file_bytes, peer_types
-from sixgig.cli.picture import draw
-from sixgig.cli.scoring import read_text
-from sixgig.cli.shrinking import BudgetedEngines
 from sixgig.compress.choose import Recipe
+from sixgig.compress.curve import Kind, LossPoint
 from sixgig.compress.measuring import Figures, Yardstick
-from sixgig.compress.outcome import pruned_options
-from sixgig.compress.search import search_types
-from sixgig.compress.shrinker import CONTEXT, Shrinker
+from sixgig.compress.search import best, search_cuts, search_types
+from sixgig.compress.shrinker import CONTEXT, Shrinker, Variant
 from sixgig.compress.texts import divide
 from sixgig.compress.workfolder import WorkFolder
 from sixgig.evaluate import Windows, cut, paired_ratio, rest
+from sixgig.jobs.pictures import draw
+from sixgig.jobs.reporter import Reporter
+from sixgig.jobs.shrink_engines import BudgetedEngines
+from sixgig.jobs.texts import read_text
 from sixgig.modelfile import open_model
 from sixgig.modelfile.content import model_digest
-from sixgig.weights.stored import Importance, Weights
+from sixgig.pruning.proposals import NarrowerExperts
+from sixgig.units import parse_memory
 
 PEERS = (
     "Q2_K,Q3_K_M,Q4_K_M,Q5_K_M,"
     "routed:Q2_K,routed:IQ3_XXS,routed:Q3_K,routed:IQ4_XS,routed:Q4_K,routed:Q5_K,"
     "uniform:Q2_K,uniform:Q3_K,uniform:IQ4_XS,uniform:Q4_K,uniform:Q5_K,uniform:Q6_K"
 )
+
+_KINDS = {"uniform": Kind.PLAIN, "routed": Kind.ROUTED, "": Kind.MIXTURE}
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,20 @@ class Pair:
     pruned_texts: dict[str, float]
 
 
+class Printing(Reporter):
+    """Says on stdout what the search says."""
+
+    def say(self, words: str) -> None:
+        """Indented below the peer's row."""
+        print("   ", words)
+
+
 class Comparison:
     """Peers one after another; everything measured is kept in the work folder."""
 
     def __init__(self, given: argparse.Namespace) -> None:
-        self.given, self.engines = given, BudgetedEngines(given.ram, None)
+        self.given = given
+        self.engines = BudgetedEngines(given.ram and parse_memory(given.ram), reporter=Printing())
         self.model = open_model(given.model)
         texts = divide(read_text(given.calibration), read_text(given.judge[0]))
         self.shaping = texts.calibration + texts.search
@@ -88,9 +101,10 @@ class Comparison:
         """Both files of one budget, judged."""
         types = peer_types(self.model, peer)
         budget = file_bytes(self.model, types)
-        theirs = self._figures(f"peer-{peer}", Recipe(types, budget, 0.0))
-        found = search_types(self.shrinker, budget, self.given.rounds, lambda line: print("   ", line))
-        ours = self._figures(f"ours-{peer}-{self.given.rounds}", found.recipe)
+        whole = self.shrinker.whole
+        theirs = self._figures(f"peer-{peer}", whole, Recipe(types, budget, 0.0))
+        found = search_types(self.shrinker, budget, self.given.rounds)
+        ours = self._figures(f"ours-{peer}-{self.given.rounds}", whole, found.recipe)
         used: dict[str, int] = {}
         for kind in found.recipe.types.values():
             used[kind] = used.get(kind, 0) + 1
@@ -100,28 +114,21 @@ class Comparison:
 
     def _pruned(self, peer: str, budget: int) -> tuple[str, dict[str, float]]:
         """The best cut in as many bytes, by the search text, and its divergence on each text."""
-        options = pruned_options(self.shrinker, budget, lambda line: print("   ", line))
-        best = min(options, key=lambda option: option.candidate.figures.kld_mean)
-        figures = self._figures(f"pruned-{peer}", best.candidate.recipe, best.weights, best.importance)
-        return best.candidate.label, {name: found.kld_mean for name, found in figures.items()}
+        found = best(search_cuts(self.shrinker, budget))
+        if found is None:
+            return "", {}
+        figures, cut = self._figures(f"pruned-{peer}", found.variant, found.recipe), found.variant.cut
+        label = f"width {cut.width}" if isinstance(cut, NarrowerExperts) else str(cut)
+        return label, {name: figure.kld_mean for name, figure in figures.items()}
 
-    def _figures(
-        self,
-        key: str,
-        recipe: Recipe,
-        weights: Weights | None = None,
-        importance: Importance | None = None,
-    ) -> dict[str, Figures]:
+    def _figures(self, key: str, variant: Variant, recipe: Recipe) -> dict[str, Figures]:
         def find() -> dict[str, object]:
-            path = self.folder.path("compared.gguf")
-            self.shrinker.write(recipe, path, key, weights, importance)
-            found = {name: asdict(judge.measure(path, key)) for name, judge in self.judges.items()}
-            path.unlink()
-            return found
+            with self.shrinker.written(variant, recipe, key) as path:
+                return {name: judge.measure(path, key).to_json() for name, judge in self.judges.items()}
 
         counts = "-".join(str(len(judge.windows)) for judge in self.judges.values())
         known = self.folder.once(f"{key.replace(':', '-')}-{counts}", find)
-        return {name: Figures(**figures) for name, figures in known.items()}
+        return {name: Figures.from_json(figures) for name, figures in known.items()}
 
 
 def _compared(ours: Figures, theirs: Figures) -> dict[str, object]:
@@ -162,18 +169,19 @@ def main() -> None:
         draw(given.plot, list(_points(pairs, given.judge[0].stem)), comparison.model.name)
 
 
-def _points(pairs: list[dict[str, Any]], text: str) -> Iterator[dict[str, object]]:
-    """What sixgig.cli.picture draws, of one text: ours, pruned, and peers of one type."""
+def _points(pairs: list[dict[str, Any]], text: str) -> Iterator[LossPoint]:
+    """What is drawn of one text: ours, pruned, and the peers."""
     for pair in pairs:
-        peer, size = pair["peer"], pair["our_bytes"]
-        found = {"label": "", "size_bytes": size, "kld_mean": pair["texts"][text]["ours"]}
-        yield {"kind": "unpruned", **found}
+        figures, size_bytes = pair["texts"][text], pair["our_bytes"]
+        yield _point(Kind.UNPRUNED, "", size_bytes, figures["ours"])
         if pair["pruned"]:
-            label = pair["pruned"].removeprefix("experts of ").split(" instead")[0]
-            yield {**found, "kind": "pruned", "label": label, "kld_mean": pair["pruned_texts"][text]}
-        kind = "plain" if peer.startswith("uniform:") else "mixture" if ":" not in peer else "routed"
-        label, size = peer.split(":")[-1], pair["peer_bytes"]
-        yield {"kind": kind, "label": label, "size_bytes": size, "kld_mean": pair["texts"][text]["peer"]}
+            yield _point(Kind.PRUNED, pair["pruned"], size_bytes, pair["pruned_texts"][text])
+        rule, _, label = pair["peer"].rpartition(":")
+        yield _point(_KINDS[rule], label, pair["peer_bytes"], figures["peer"])
+
+
+def _point(kind: Kind, label: str, size_bytes: int, kld_mean: float) -> LossPoint:
+    return LossPoint(kind, label, size_bytes, kld_mean, kld_mean, kld_mean)
 
 
 if __name__ == "__main__":

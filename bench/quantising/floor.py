@@ -12,14 +12,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sixgig.cli.scoring import read_text
-from sixgig.cli.shrinking import BudgetedEngines
 from sixgig.compress.measuring import Yardstick
 from sixgig.compress.plain import plain_types
 from sixgig.compress.shrinker import CONTEXT
 from sixgig.compress.types import can_be_quantised
 from sixgig.compress.write import Job, write_model
 from sixgig.evaluate import cut
+from sixgig.jobs.shrink_engines import BudgetedEngines
+from sixgig.jobs.texts import read_text
 from sixgig.modelfile import TYPE_BY_NAME, open_model
 from sixgig.weights.stored import StoredWeights
 
@@ -45,7 +45,7 @@ def write_pair(model: Path, kind: str, folder: Path, threads: int) -> tuple[Path
 
 def floor(model: Path, text: str, kind: str, folder: Path, limit: int | None) -> float:
     """Nats a token."""
-    engines = BudgetedEngines(None, None)
+    engines = BudgetedEngines()
     small, wide = write_pair(model, kind, folder, engines.threads)
     source = open_model(wide)
     with engines.open(source, CONTEXT) as opened:

@@ -12,22 +12,24 @@ import json
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial, partialmethod
 from pathlib import Path
 
 from sixgig.calibration.calibrate import Calibrator
-from sixgig.cli import shrinking
-from sixgig.cli.shrinking import BudgetedEngines, Request, Shrinking
 from sixgig.compress import plain, shrinker, types, write
 from sixgig.compress.engines import OpenModel
 from sixgig.errors import SixgigError
 from sixgig.hardware import PeakSampler
 from sixgig.hardware.memory import process_memory
 from sixgig.inference import Watcher
+from sixgig.jobs import shrink
+from sixgig.jobs.shrink import ShrinkRequest, shrink_with
+from sixgig.jobs.shrink_engines import BudgetedEngines
 from sixgig.modelfile import ModelFile
-from sixgig.weights.stored import Weights
+from sixgig.units import parse_size
+from sixgig.weights.stored import WeightInfo
 
 INTERVAL_S = 0.02
 SET = ("calibration_windows", "search_windows", "judging_windows")
@@ -72,10 +74,10 @@ class Phases:
 
 
 class ToldEngines(BudgetedEngines):
-    """The command's engines; opening and every bar is a phase."""
+    """The job's engines; opening and every progress is a phase."""
 
-    def __init__(self, ram: str, threads: int | None, phases: Phases) -> None:
-        super().__init__(ram, threads)
+    def __init__(self, ram_bytes: int, threads: int | None, phases: Phases) -> None:
+        super().__init__(ram_bytes, threads)
         self._phases = phases
 
     @contextmanager
@@ -126,7 +128,7 @@ def make_small(options: argparse.Namespace) -> None:
     if options.groups is not None:
         shrinker.grouped = partial(few_groups, n=options.groups)
     if options.rounds is not None:
-        shrinking._ROUNDS = ((1 << 60, options.rounds),)
+        shrink._ROUNDS = ((1 << 60, options.rounds),)
     if options.types is not None:
         types._SUPER_BLOCKS = tuple(name for name in types._SUPER_BLOCKS if name in options.types)  # type: ignore[assignment]
         types._SMALL_BLOCKS = tuple(name for name in types._SMALL_BLOCKS if name in options.types)  # type: ignore[assignment]
@@ -137,9 +139,9 @@ def make_small(options: argparse.Namespace) -> None:
         Calibrator.run = partialmethod(Calibrator.run, save_every_s=0.0)  # type: ignore[assignment]
 
 
-def few_groups(weights: Weights, _most: int, n: int) -> list[tuple[str, ...]]:
-    """All tensors that can be stored otherwise in `n` groups, as even as can be."""
-    names = [info.name for info in weights.tensors if types.can_be_quantised(info)]
+def few_groups(tensors: Sequence[WeightInfo], _most: int, n: int) -> list[tuple[str, ...]]:
+    """All of them in `n` groups, as even as can be."""
+    names = [info.name for info in tensors]
     size = -(-len(names) // n)
     return [tuple(names[start : start + size]) for start in range(0, len(names), size)]
 
@@ -185,36 +187,28 @@ def main() -> int:
     options = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     make_small(options)
-    request = Request(
-        model=options.model,
-        output=options.out,
-        text=options.text,
-        size=options.size,
-        ram=options.ram,
-        vram=None,
-        prune=options.prune,
-        held_out=None,
-        context=None,
-        work=None,
-        imatrix=None,
-        plot=None,
-        threads=options.threads,
-    )
-    run, began = Shrinking(request), time.perf_counter()
-    phases = Phases()
-    run.engines = ToldEngines(options.ram, options.threads, phases)
+    size, ram = parse_size(options.size), parse_size(options.ram)
+    began, phases = time.perf_counter(), Phases()
     try:
+        request = ShrinkRequest(
+            options.model,
+            options.out,
+            text=options.text,
+            size=size,
+            ram=ram,
+            prune=options.prune,
+            threads=options.threads,
+        )
         with phases.phase("all else"):
-            run.run()
+            shrunk = shrink_with(request, ToldEngines(ram, options.threads, phases))
     except SixgigError as error:
         tell(error=str(error))
         return 1
-    made = run.outcome.output
     tell(
         seconds=time.perf_counter() - began,
-        size_bytes=made.size_bytes,
-        kld_mean=made.figures.kld_mean,
-        types=dict(run.outcome.types),
+        size_bytes=shrunk.output.size_bytes,
+        kld_mean=shrunk.output.figures.kld_mean,
+        types=dict(shrunk.types),
     )
     return 0
 

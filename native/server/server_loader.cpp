@@ -30,7 +30,7 @@ using Step = void (*)();
 
 }  // namespace
 
-// What Python prepares. report_fd gets a line of JSON for each percent; weights_allocated and loaded are called once.
+// What Python prepares. report_fd gets a line of JSON for each percent; weights_allocated is called once.
 // decode and set_threads are the engine's own functions. choose_threads is told how many seconds ago the last
 // evaluation ended, before and after each; null where the number is fixed.
 struct sixgig_server_load {
@@ -38,7 +38,7 @@ struct sixgig_server_load {
     const void * params;
     int report_fd;
     int calls;
-    Step weights_allocated, loaded;
+    Step weights_allocated;
     Decode decode;
     SetThreads set_threads;
     int (*choose_threads)(double idle_s);
@@ -74,9 +74,7 @@ SIXGIG_API void * llama_model_load_from_file(const char *, ModelParams) {
     ModelParams params;
     std::memcpy(&params, prepared->params, sizeof params);
     last_percent = -1;
-    void * model = load(prepared->source, params);
-    if (prepared->loaded != nullptr) prepared->loaded();
-    return model;
+    return load(prepared->source, params);
 }
 
 // One context a process, evaluated by one thread.

@@ -78,7 +78,7 @@ def bench(
     result = measure(
         model,
         ram=budget_bytes(ram),
-        vram=size_bytes(vram) or 0,
+        vram=size_bytes(vram),
         prompt_tokens=prompt_tokens,
         tokens=tokens,
         text=text,

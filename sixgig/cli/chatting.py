@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from sixgig.cli.stdin import argument_text, as_text, not_text, read_lines
 from sixgig.cli.terminal import is_terminal, say, warn
 from sixgig.errors import SixgigError, UsageError
-from sixgig.inference import Asking, Generation
+from sixgig.inference import Generation
+from sixgig.jobs.model import Dialogue
 from sixgig.units import format_seconds
 
 PROMPT = "> "
@@ -25,14 +26,14 @@ _COMMAND = re.compile(r"/[\w?!-]*(?=\s|$)")
 
 
 class Chat:
-    """Answers lines of stdin until it ends or says /exit. `ask` answers one, by `asking`.
+    """Answers lines of stdin until it ends or says /exit. `ask` answers one, in `dialogue`.
 
     On a terminal Ctrl-C stops the answer, an error is told, and the chat goes on; elsewhere both end the
     program: raises SixgigError there.
     """
 
-    def __init__(self, ask: Callable[[str], Generation], asking: Asking) -> None:
-        self._ask, self._asking = ask, asking
+    def __init__(self, ask: Callable[[str], Generation], dialogue: Dialogue) -> None:
+        self._ask, self._dialogue = ask, dialogue
         self._interactive = is_terminal(sys.stdin)
         self._last: str | None = None  # what /retry asks
         self._answering = False
@@ -86,7 +87,7 @@ class Chat:
         if command in ("/help", "/?"):
             warn(HELP)
         elif line.lower() == "/clear":
-            self._asking.clear()
+            self._dialogue.clear()
             self._last = None
             say("(all is forgotten)")
         elif line.lower() == "/retry":
@@ -98,7 +99,7 @@ class Chat:
     def _retry(self) -> None:
         if self._last is None:
             raise UsageError("there is no line to answer once more", cure="type one")
-        self._asking.take_back()
+        self._dialogue.take_back()
         self._answer(self._last)
 
     def _answer(self, line: str) -> None:
@@ -111,7 +112,7 @@ class Chat:
         if not self._answering:
             _leave_line()
             say("(Ctrl-D or /exit ends)")
-        elif self._asking.kept:
+        elif self._dialogue.kept:
             say("(stopped)")
         else:
             say("(stopped) before anything was said: the line is forgotten; /retry asks it again")

@@ -21,18 +21,19 @@ def demo(json: Json = False, quiet: Quiet = False) -> None:
     First with a quarter of its experts in memory, then with all of them. Both runs must write the same
     tokens, or the command fails.
     """
-    from sixgig.cli.comparison import Comparison
+    from sixgig.cli.comparison import document, show
     from sixgig.cli.report import write_json
+    from sixgig.cli.reporter import TerminalReporter
+    from sixgig.jobs import demo as job
 
-    comparison = Comparison()
-    comparison.run()
+    result = job.demo(reporter=TerminalReporter())
     if json:
-        write_json(comparison.document())
+        write_json(document(result))
     else:
-        comparison.show()
-    if not comparison.same:
+        show(result)
+    if not result.same:
         raise EngineError(
             "the paged run wrote other tokens than the whole one",
-            f"equal up to token {comparison.n_equal} of {len(comparison.whole.answer.token_ids)}",
+            f"equal up to token {result.n_equal} of {len(result.whole.answer.token_ids)}",
             "please report this",
         )

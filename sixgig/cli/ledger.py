@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from functools import partial
-from math import inf, isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sixgig.cli.parameters import Json, Quiet
+from sixgig.cli.terminal import warn
 from sixgig.errors import UsageError
-
-if TYPE_CHECKING:
-    from sixgig.hardware.machine import Absent
-    from sixgig.ledger import BreakEven, LocalUse, Reader
 
 EPILOG = """\b
 Examples:
@@ -30,8 +24,6 @@ Examples:
 \b
 Money is in the currency of the server's configuration. Days are those of this system's time zone.
 """
-MICROS = 1_000_000
-MOST_MONEY = 1e7
 
 
 class Grouping(StrEnum):
@@ -117,92 +109,32 @@ def ledger(
     an empty one. A figure that some requests lack is shown with how many have it. A running server is not
     disturbed.
     """
-    from sixgig.cli.ledger_picture import save_picture
     from sixgig.cli.ledger_tables import document, show, write_csv
     from sixgig.cli.report import write_json
+    from sixgig.jobs.ledger import ledger as read
+    from sixgig.jobs.ledger_picture import draw_ledger
     from sixgig.jobs.pictures import require_drawable
 
     if csv and json:
         raise UsageError("--csv and --json exclude each other", cure="choose one")
     if plot is not None:
         require_drawable(Path(plot))
-    compare = _comparison(input_price, output_price, hardware_cost, empty_watts, tariff)
-    with _opened(file) as reader:
-        span = (_start(since), _end(until))
-        if span[0] >= span[1]:
-            raise UsageError("--since is after --until", f"{since}, {until}", "swap them")
-        found = reader.report(by.value, *span)
-        compared = compare(reader.local_use(*span)) if compare else None
-        unsettled = reader.unsettled(*span)
-    if json:
-        write_json(document(found, compared))
-    elif csv:
-        write_csv(found)
-    else:
-        show(found, compared, unsettled)
-    if plot is not None:
-        save_picture(Path(plot), found)
-
-
-def _opened(file: str | None) -> Reader:
-    """The ledger named; or the server's own, which may not have begun yet."""
-    from sixgig.ledger import Reader, default_path
-
-    if file is not None:
-        return Reader.open(Path(file), zone=None)
-    path = default_path()
-    return Reader.open(path, zone=None) if path.exists() else Reader.of_nothing(zone=None)
-
-
-def _comparison(
-    input_price: float | None,
-    output_price: float | None,
-    hardware_cost: float | None,
-    empty_watts: float | None,
-    tariff: float | None,
-) -> Callable[[LocalUse], BreakEven | Absent] | None:
-    """The comparison asked for, its options checked; None where none of them was given."""
-    from sixgig.ledger import ApiPrice, break_even, loaded_cost_per_day
-
-    if {input_price, output_price, hardware_cost, empty_watts, tariff} == {None}:
-        return None
-    if input_price is None or output_price is None:
-        raise UsageError("a comparison needs two prices", cure="give --input-price and --output-price")
-    if (empty_watts is None) != (tariff is None):
-        raise UsageError("--empty-watts and --tariff need each other", cure="give both, or neither")
-    loaded_per_day = None
-    if empty_watts is not None and tariff is not None:
-        watts = _usable("--empty-watts", empty_watts)
-        loaded_per_day = loaded_cost_per_day(watts, _micros("--tariff", tariff))
-    return partial(
-        break_even,
-        price=ApiPrice(_micros("--input-price", input_price), _micros("--output-price", output_price)),
-        hardware_micros=_micros("--hardware-cost", hardware_cost or 0.0),
-        loaded_per_day=loaded_per_day,
+    result = read(
+        file,
+        by=by.value,
+        since=since,
+        until=until,
+        input_price=input_price,
+        output_price=output_price,
+        hardware_cost=hardware_cost,
+        empty_watts=empty_watts,
+        tariff=tariff,
     )
-
-
-def _micros(option: str, amount: float) -> int:
-    return round(_usable(option, amount) * MICROS)
-
-
-def _usable(option: str, amount: float) -> float:
-    if not (isfinite(amount) and 0 <= amount <= MOST_MONEY):
-        raise UsageError(f"{option} {amount} cannot be", cure=f"give a number from 0 to {MOST_MONEY:.0f}")
-    return amount
-
-
-def _start(day: datetime | None) -> float:
-    return 0.0 if day is None else _moment(day)
-
-
-def _end(day: datetime | None) -> float:
-    return inf if day is None else _moment(day, days=1)
-
-
-def _moment(day: datetime, days: int = 0) -> float:
-    """Seconds since 1970 of a day's first moment here, or of a later day's."""
-    try:
-        return (day + timedelta(days=days)).timestamp()
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"{day:%Y-%m-%d} is out of range", cure="give a day from 1970 to 9000") from error
+    if json:
+        write_json(document(result))
+    elif csv:
+        write_csv(result.report)
+    else:
+        show(result)
+    if plot is not None and not draw_ledger(Path(plot), result.report):
+        warn(f"nothing to draw: {plot} was not written")

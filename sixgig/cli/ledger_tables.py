@@ -19,6 +19,7 @@ from sixgig import __version__
 from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import escaped
 from sixgig.hardware.machine import Absent
+from sixgig.jobs.ledger import LedgerResult
 from sixgig.ledger import BreakEven, Loaded, Report, Served, Sum, Totals
 from sixgig.units import format_seconds
 
@@ -32,8 +33,9 @@ _TOKENS = ("tokens in", "of them cached", "tokens out")
 _COSTS = ("energy", "its cost", "loaded", "its cost", "upstream")
 
 
-def document(report: Report, compared: BreakEven | Absent | None) -> dict[str, Any]:
+def document(result: LedgerResult) -> dict[str, Any]:
     """`sixgig ledger --json`. Money in millionths; a figure is {total, measured, of, estimated}."""
+    report, compared = result.report, result.break_even
     return {
         "version": __version__,
         "by": report.by,
@@ -75,15 +77,15 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def show(report: Report, compared: BreakEven | Absent | None, unsettled: tuple[int, int] = (0, 0)) -> None:
-    """The tables on stdout, the comparison below them; one sentence where there is nothing.
-
-    unsettled: requests that went upstream and never ended, and the millionths set aside for them.
-    """
+def show(result: LedgerResult) -> None:
+    """The tables on stdout, the comparison below them; one sentence where there is nothing."""
     console = Console(file=sys.stdout, highlight=False)
-    requests, micros = unsettled
-    if requests:
-        words = f"{requests} requests left and never ended; {money(micros)} counts for them against the caps."
+    report, compared = result.report, result.break_even
+    if result.unsettled_requests:
+        words = (
+            f"{result.unsettled_requests} requests left and never ended; "
+            f"{money(result.unsettled_micros)} counts for them against the caps."
+        )
         console.print(Text(words), soft_wrap=True)
     if report.empty:
         console.print("Nothing has been served, as far as this ledger and these days go.", soft_wrap=True)

@@ -20,22 +20,23 @@ if TYPE_CHECKING:
     from sixgig.cli.session import Session
     from sixgig.inference import Generation
     from sixgig.jobs.opening import RunStats
+    from sixgig.jobs.work import ModelStats, Work
 
 GB = 1e9
 
 
-def closing_lines(session: Session) -> list[str]:
+def closing_lines(stats: ModelStats) -> list[str]:
     """Speeds and mode, then memory against the budget."""
-    opened, mode = session.opened, mode_words(session.opened.plan, session.counters)
-    speeds = f"{_speeds(session)}; " if session.generations else "nothing was asked; "
-    return [speeds + mode, _peak_words(opened.plan, opened.peak)]
+    speeds = f"{_speeds(stats.work)}; " if stats.work.n_texts else "nothing was asked; "
+    return [speeds + mode_words(stats.plan, stats.counters), _peak_words(stats.plan, stats.peak)]
 
 
-def warnings(session: Session) -> list[str]:
-    """Why the one answer ended where it should not; a budget that was not kept."""
-    opened = session.opened
-    cut = [] if session.asked.prompt is None else cut_words(session.generations[-1], opened.engine.context)
-    return [*cut, *_broken_words(opened.plan, opened.peak)]
+def broken_words(plan: MemoryPlan, peak: Peak) -> list[str]:
+    """A line where the budget was not kept, else none."""
+    over = peak.total_bytes - plan.ram_budget_bytes
+    if over <= 0:
+        return []
+    return [f"The budget was passed by {format_bytes(over)}: this is a bug in sixgig, please report it."]
 
 
 def cut_words(answer: Generation, context: int) -> list[str]:
@@ -59,7 +60,7 @@ def mode_words(plan: MemoryPlan, counters: Counters | None) -> str:
 
 def memory_words(plan: MemoryPlan, peak: Peak) -> str:
     """Peak against prediction and budget; plain when the contract was broken."""
-    return "\n".join([_peak_words(plan, peak), *_broken_words(plan, peak)])
+    return "\n".join([_peak_words(plan, peak), *broken_words(plan, peak)])
 
 
 def _peak_words(plan: MemoryPlan, peak: Peak) -> str:
@@ -70,29 +71,16 @@ def _peak_words(plan: MemoryPlan, peak: Peak) -> str:
     )
 
 
-def _broken_words(plan: MemoryPlan, peak: Peak) -> list[str]:
-    over = peak.total_bytes - plan.ram_budget_bytes
-    if over <= 0:
-        return []
-    return [f"The budget was passed by {format_bytes(over)}: this is a bug in sixgig, please report it."]
+def _speeds(work: Work) -> str:
+    return (
+        f"{work.tokens} tokens at {work.decode_tokens_per_s:.1f} tokens/s, "
+        f"{work.prompt_tokens} of prompt at {work.prompt_tokens_per_s:.1f} tokens/s"
+    )
 
 
-def _speeds(session: Session) -> str:
-    runs = session.generations
-    n_tokens = sum(len(run.token_ids) for run in runs)
-    decode = _rate(sum(run.decode_steps for run in runs), sum(run.decode_s for run in runs))
-    prefilled = sum(run.prefill_tokens for run in runs)
-    prefill = _rate(prefilled, sum(run.prefill_s for run in runs))
-    return f"{n_tokens} tokens at {decode:.1f} tokens/s, {prefilled} of prompt at {prefill:.1f} tokens/s"
-
-
-def _rate(count: int, seconds: float) -> float:
-    return count / seconds if seconds > 0 else 0.0
-
-
-def run_document(session: Session) -> dict[str, Any]:
+def run_document(stats: ModelStats, session: Session) -> dict[str, Any]:
     """`sixgig run --json`: of the one answer. hit_rate and counters are null when nothing was paged."""
-    opened, answer = session.opened, session.generations[-1]
+    answer, seed, found = session.answer, session.dialogue.seed, session.dialogue.sampling
     return {
         "text": answer.text,
         "reasoning": answer.reasoning,
@@ -103,13 +91,13 @@ def run_document(session: Session) -> dict[str, Any]:
         "prefill_s": answer.prefill_s,
         "decode_tokens_per_s": answer.decode_tokens_per_s,
         "decode_s": answer.decode_s,
-        "load_s": opened.load_s,
-        "seed": session.seed,
-        "temperature": session.sampling.options.temperature,
-        "sampling": {**asdict(session.sampling.options), "seed": session.seed},
-        "sampling_from_file": session.sampling.taken,
-        **paging_facts(opened.stats),
-        **facts(opened.stats),
+        "load_s": stats.load_s,
+        "seed": seed,
+        "temperature": found.options.temperature,
+        "sampling": {**asdict(found.options), "seed": seed},
+        "sampling_from_file": found.taken,
+        **paging_facts(stats),
+        **facts(stats),
     }
 
 

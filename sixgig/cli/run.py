@@ -126,36 +126,37 @@ def run(
         raise UsageError("--json writes one document and cannot chat", cure="give a prompt with -p")
     text = _prompt(prompt)
     from sixgig.cli.parameters import budget_bytes, paging_options, size_bytes
-    from sixgig.cli.report import closing_lines, run_document, warnings, write_json
+    from sixgig.cli.report import broken_words, closing_lines, cut_words, run_document, write_json
     from sixgig.cli.reporter import TerminalReporter
     from sixgig.cli.session import Asked, Session
     from sixgig.cli.terminal import say, warn
-    from sixgig.jobs.opening import Opening, find_adapter, find_model
+    from sixgig.jobs.run import load
 
     asked = Asked.of(model, text, raw, max_tokens, temperature=temperature, seed=seed)
-    paging = paging_options(always_page, policy, no_read_ahead)
-    found = find_model(model, TerminalReporter())
-    lora = find_adapter(adapter, found)
-    chats = text is None
-    opening = Opening(
-        found,
-        budget_bytes(ram),
-        size_bytes(vram) or 0,
-        context,
-        threads,
-        ubatch,
-        paging,
-        adapter=lora,
-        checkpoint=chats,
+    opened = load(
+        model,
+        ram=budget_bytes(ram),
+        vram=size_bytes(vram),
+        context=context,
+        threads=threads,
+        ubatch=ubatch,
+        adapter=adapter,
+        paging=paging_options(always_page, policy, no_read_ahead),
+        checkpoint=text is None,
+        trace=trace,
+        remember=True,
+        reporter=TerminalReporter(),
     )
-    session = Session(opening, asked, trace)
-    session.run(stream=not json)
-    for line in warnings(session):
+    with opened:
+        session = Session(opened, asked)
+        session.run(stream=not json)
+    stats, cut = opened.stats, [] if text is None else cut_words(session.answer, opened.context)
+    for line in [*cut, *broken_words(stats.plan, stats.peak)]:
         warn(line)
-    for line in closing_lines(session):
+    for line in closing_lines(stats):
         say(line)
     if json:
-        write_json(run_document(session))
+        write_json(run_document(stats, session))
 
 
 def _prompt(given: str | None) -> str | None:

@@ -109,7 +109,7 @@ def score(
             windows=windows,
             context=context,
             ram=budget_bytes(ram),
-            vram=size_bytes(vram) or 0,
+            vram=size_bytes(vram),
             threads=threads,
             ubatch=ubatch,
             adapter=adapter,

@@ -115,10 +115,10 @@ def shrink(
         shrunk = job.shrink(
             model,
             output,
-            text,
+            text=text,
             size=size_bytes(size),
             ram=budget_bytes(ram),
-            vram=size_bytes(vram),
+            vram=size_bytes(vram) or 0,
             prune=not no_prune,
             held_out=held_out,
             context=context,

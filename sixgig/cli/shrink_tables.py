@@ -15,13 +15,13 @@ from sixgig.compress.curve import Kind
 from sixgig.compress.measuring import Figures
 from sixgig.compress.outcome import MeasuredFile, Outcome
 from sixgig.evaluate.intervals import TOKENS_WANTED
-from sixgig.jobs.shrink import Shrunk
+from sixgig.jobs.shrink import ShrinkResult
 from sixgig.units import counted, format_bytes
 
 _WIDE = 80  # columns
 
 
-def shrink_document(shrunk: Shrunk) -> dict[str, Any]:
+def shrink_document(shrunk: ShrinkResult) -> dict[str, Any]:
     """`sixgig shrink --json`. baselines: other files on the same text; equal_bytes: pruned or not, within the
     same size; intervals: 95%, [lower, upper], by the figure's name."""
     made, plain, pruned = shrunk.output, shrunk.plain, shrunk.pruned
@@ -56,7 +56,7 @@ def _beside(made: MeasuredFile, other: MeasuredFile) -> dict[str, Any]:
     }
 
 
-def show_shrink(shrunk: Shrunk) -> None:
+def show_shrink(shrunk: ShrinkResult) -> None:
     """The table on stdout."""
     console = Console(file=sys.stdout, highlight=False)
     console.print(_heading(shrunk), markup=False, soft_wrap=True)
@@ -66,7 +66,7 @@ def show_shrink(shrunk: Shrunk) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _heading(shrunk: Shrunk) -> str:
+def _heading(shrunk: ShrinkResult) -> str:
     made = shrunk.output
     return (
         f"{harmless(str(shrunk.path))}: {format_bytes(made.size_bytes)} of "

@@ -8,7 +8,7 @@ models are compared with paired_ratio(), which draws whole windows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
 
@@ -64,7 +64,7 @@ class Divergence:
             *_mean(figures.nll - figures.base_nll),
             *_perplexity(figures.base_nll),
         )
-        return cls(**dict(zip((field.name for field in fields(cls)), values, strict=True)))
+        return cls(**dict(zip((one.name for one in fields(cls)), values, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Score:
     n_tokens: int
     n_windows: int
     divergence: Divergence | None
-    tokens: TokenFigures
-    windows: NDArray[np.int64]
+    tokens: TokenFigures = field(repr=False)
+    windows: NDArray[np.int64] = field(repr=False)
 
     @classmethod
     def of(cls, figures: TokenFigures, windows: NDArray[np.int64]) -> Self:
@@ -107,7 +107,7 @@ class Score:
     def to_json(self) -> dict[str, Any]:
         """Every figure by its name; those of the divergence are null without a reference. intervals: [lower,
         upper] by the figure's name."""
-        compared = {field.name: getattr(self.divergence, field.name, None) for field in fields(Divergence)}
+        compared = {one.name: getattr(self.divergence, one.name, None) for one in fields(Divergence)}
         return {
             "perplexity": self.perplexity,
             "perplexity_error": self.perplexity_error,

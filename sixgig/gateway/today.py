@@ -37,7 +37,7 @@ class Today:
 
     def _read(self, now: float) -> None:
         today = local_day(now, self._zone)
-        with Reader.beside(self._path, self._zone) as reader:
+        with Reader.open(self._path, self._zone) as reader:
             day, month = (day_start(first, self._zone) for first in (today, today.replace(day=1)))
             self.served = _served(reader.report("server", day))
             self.spent_day, self.spent_month = reader.spent(day), reader.spent(month)

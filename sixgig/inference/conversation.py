@@ -7,8 +7,8 @@ from typing import Protocol
 
 from sixgig.inference.answer import AnswerReader
 from sixgig.inference.chat import Message
-from sixgig.inference.chat_format import ChatFormat
-from sixgig.inference.engine import Engine
+from sixgig.inference.chat_format import ChatFormat, Turn
+from sixgig.inference.engine import Engine, Stopped
 from sixgig.inference.generate import Reader, TextReader, TextRun, generate
 from sixgig.inference.sampling import Sampler
 from sixgig.inference.tokens import Vocabulary
@@ -83,10 +83,39 @@ class Conversation:
             tokens = self._engine.vocabulary.prompt(turn.prompt)
             if len(tokens) <= self._engine.context:
                 dropped = sum(message["role"] == "user" for message in earlier)
+        run = self._begin(messages, turn, tokens, max_tokens, sampler, stop, progress, thinking)
+        run.result.dropped_turns = dropped
+        return run
+
+    def answer(
+        self,
+        messages: Sequence[Message],
+        max_tokens: int | None,
+        sampler: Sampler,
+        stop: Sequence[str] = (),
+        progress: Progress | None = None,
+        thinking: Callable[[str], object] = lambda piece: None,
+    ) -> TextRun:
+        """As ask(), to a whole chat, which takes the place of what was said; no turn of it is dropped."""
+        self.kept, self._before = False, (self.messages, self._written)
+        turn = self._format.begin(messages)
+        tokens = self._written.tokenize(turn.prompt)
+        return self._begin(list(messages), turn, tokens, max_tokens, sampler, stop, progress, thinking)
+
+    def _begin(
+        self,
+        messages: list[Message],
+        turn: Turn,
+        tokens: list[int],
+        max_tokens: int | None,
+        sampler: Sampler,
+        stop: Sequence[str],
+        progress: Progress | None,
+        thinking: Callable[[str], object],
+    ) -> TextRun:
         reader = AnswerReader(turn, self._engine.vocabulary, thinking, stop)
         run = generate(self._engine, tokens, max_tokens, sampler, reader=reader, progress=progress)
         result = run.result
-        result.dropped_turns = dropped
 
         def keep() -> None:
             answer = {"role": "assistant", "content": result.text, "reasoning_content": result.reasoning}
@@ -165,7 +194,7 @@ def _keeping(run: TextRun, reader: Reader, keep: Callable[[], None]) -> Iterator
     result = run.result
     try:
         yield from run
-    except (KeyboardInterrupt, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit, Stopped):
         if not result.finish:
             result.text += reader.finish()
             result.reasoning = reader.reasoning

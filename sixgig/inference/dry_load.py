@@ -1,6 +1,6 @@
 """What the engine itself says that a model and a context take, before anything of them is allocated."""
 
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from sixgig.inference.adapters import Adapter
@@ -63,8 +63,7 @@ def _measured(
 ) -> Measured:
     stream = ModelStream(model, page=pager is not None)
     try:
-        with nullcontext() if pager is None else pager.loading():
-            return measure(model.parts, options, stream.source, adapter)
+        return measure(model.parts, options, stream.source, adapter, pager)
     finally:
         stream.close()
 

@@ -25,6 +25,7 @@ from sixgig.inference.tokens import Vocabulary
 from sixgig.interrupts import InterruptShield
 from sixgig.llamacpp import Batch, Library, load_library
 from sixgig.llamacpp.disturb import Watcher, watch
+from sixgig.pager.pager import Pager
 
 Logits = NDArray[np.float32]
 _GO, _STOP = b"0", b"1"
@@ -39,6 +40,13 @@ _STATUS = {
     -2: "out of memory",
     -3: "computation failed",
 }
+
+
+class Stopped(EngineError):
+    """abort() ended the evaluation."""
+
+
+_KINDS = {_STOPPED: Stopped}
 
 
 class _Handles:
@@ -69,6 +77,7 @@ class Engine:
     adapter: applied to every evaluation; it must have been opened for this model.
     observe: told what each evaluation computes, for every token, or asked to disturb it; implies
         options.all_logits.
+    pager: holds the routed experts; to be closed after the engine.
     Raises ModelFileError, BudgetError, EngineError, or what a hook raised; nothing stays allocated then.
     """
 
@@ -83,6 +92,7 @@ class Engine:
         explain: Callable[[], SixgigError | None] | None = None,
         adapter: Adapter | None = None,
         observe: Watcher | None = None,
+        pager: Pager | None = None,
     ) -> None:
         self.options = observing(options or EngineOptions(), observe)
         self.library: Library = load_library()
@@ -93,7 +103,7 @@ class Engine:
         self._count, self._evaluated_s = self.options.thread_count, 0.0
         self._aborted = self._interruptible = False
         parts = (path,) if isinstance(path, Path) else tuple(path)
-        model = load_weights(self.library, parts, self.options, source, progress, explain)
+        model = load_weights(self.library, parts, self.options, source, progress, explain, pager=pager)
         self._handles = _Handles(self._c, model)
         self._finalizer = weakref.finalize(self, self._handles.free)
         try:
@@ -153,7 +163,7 @@ class Engine:
     def abort(self) -> None:
         """From any thread: end the request, within one operation of a prompt or after the token in flight.
 
-        The next evaluation raises EngineError; prefill() begins a new request. A token is let finish because
+        The next evaluation raises Stopped; prefill() begins a new request. A token is let finish because
         cutting it short would cost the whole KV cache.
         """
         self._aborted = True
@@ -290,8 +300,8 @@ class Engine:
             self._cache.note(tokens)
             observer_error = self._observation and self._observation.take_error()
             if status != 0 or observer_error:
-                number = _STATUS.get(status, f"status {status}")
-                error = observer_error or self._failure("the evaluation failed", number)
+                number, kind = _STATUS.get(status, f"status {status}"), _KINDS.get(status, EngineError)
+                error = observer_error or self._failure("the evaluation failed", number, kind)
                 if status == _STOPPED and not observer_error:
                     self._cache.rewind(held)
                 else:
@@ -319,12 +329,12 @@ class Engine:
         if self._observation is not None:
             self._observation.begin()
         if self._aborted:
-            raise EngineError("the evaluation was stopped")
+            raise Stopped("the evaluation was stopped")
 
-    def _failure(self, what: str, numbers: str) -> SixgigError:
+    def _failure(self, what: str, numbers: str, kind: type[EngineError] = EngineError) -> SixgigError:
         explained = self._explain() if self._explain is not None else None
         complaint = self.library.log.complaint()
-        return explained or EngineError(what, f"{numbers}: {complaint}" if complaint else numbers)
+        return explained or kind(what, f"{numbers}: {complaint}" if complaint else numbers)
 
     def _require_room(self, needed: int, room: int) -> None:
         if needed <= room:

@@ -23,7 +23,7 @@ class Generation:
     text: what is said; reasoning: the thinking before it, where the reader tells them apart.
     dropped_turns: of the chat, for which the context had no room.
     finish: "end" (the model ended), "stop" (a stop string), "length" (max_tokens), "context" (it is full),
-        or "" while running or interrupted.
+        "stopped" (Model.stop), or "" while running or interrupted.
     """
 
     prompt_tokens: int = 0

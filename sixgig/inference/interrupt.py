@@ -1,6 +1,7 @@
 """Ctrl-C that takes effect in the middle of an evaluation."""
 
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -15,7 +16,8 @@ def abort_on_interrupt(engine: Engine) -> Iterator[None]:
     """Within the block Ctrl-C ends the evaluation in flight at once; KeyboardInterrupt follows as ever.
 
     Without it Python sees the signal only when llama_decode returns, a minute later for some paged prompts.
-    Does nothing outside the main thread. Not for programs that set a wakeup descriptor themselves (asyncio).
+    Does nothing outside the main thread. A wakeup descriptor that the program set itself (asyncio) gets what
+    came meanwhile.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -23,19 +25,23 @@ def abort_on_interrupt(engine: Engine) -> Iterator[None]:
     reader, writer = socket.socketpair()
     with reader, writer:
         writer.setblocking(False)
-        watcher = threading.Thread(target=_watch, args=(reader, engine), daemon=True)
-        watcher.start()
         before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        watcher = threading.Thread(target=_watch, args=(reader, engine, before), daemon=True)
         try:
+            watcher.start()
             yield
         finally:
             signal.set_wakeup_fd(before)
             writer.shutdown(socket.SHUT_WR)
-            watcher.join()
+            if watcher.ident is not None:
+                watcher.join()
 
 
-def _watch(reader: socket.socket, engine: Engine) -> None:
-    """Abort on each signal that ends a run until the other end is shut."""
+def _watch(reader: socket.socket, engine: Engine, other: int) -> None:
+    """Abort on each signal that ends a run until the other end is shut; pass all on to `other`, if not -1."""
     while byte := reader.recv(1):
         if byte[0] in ENDING:
             engine.abort()
+        if other >= 0:
+            with contextlib.suppress(OSError):  # full or closed: as Python itself does with it
+                os.write(other, byte)

@@ -1,7 +1,6 @@
 """Load a model as its memory was arranged."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 from sixgig.errors import SixgigError
@@ -87,17 +86,17 @@ def load(
         give_back()
 
     try:
-        with pager.loading() if pager else nullcontext():
-            engine = BudgetedEngine(
-                arrangement.model.parts,
-                arrangement.options,
-                source=stream.source,
-                loaded=loaded,
-                progress=_advising(progress),
-                explain=explain,
-                adapter=arrangement.adapter,
-                observe=observe,
-            )
+        engine = BudgetedEngine(
+            arrangement.model.parts,
+            arrangement.options,
+            source=stream.source,
+            loaded=loaded,
+            progress=_advising(progress),
+            explain=explain,
+            adapter=arrangement.adapter,
+            observe=observe,
+            pager=pager,
+        )
     finally:
         stream.close()
     engine.plan, engine.pager = arrangement.plan, pager

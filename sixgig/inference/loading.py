@@ -3,7 +3,7 @@
 import ctypes
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from sixgig.errors import BudgetError, EngineError, ModelFileError, SixgigError
 from sixgig.inference.options import EngineOptions
 from sixgig.interrupts import InterruptShield
 from sixgig.llamacpp import BufferOverride, Library
-from sixgig.llamacpp.structs import PROGRESS_CALLBACK
+from sixgig.llamacpp.structs import PROGRESS_CALLBACK, ModelParams
+from sixgig.pager.pager import Pager
 
 Progress = Callable[[float], bool | None]
 
@@ -42,21 +43,20 @@ def load_weights(
     progress: Progress | None = None,
     explain: Callable[[], SixgigError | None] | None = None,
     allocate: bool = True,
+    pager: Pager | None = None,
 ) -> int:
     """The address of a loaded llama_model, to be freed by the caller.
 
     With `source` the bytes come from the C stream (FILE*) it returns, positioned at the GGUF's first byte;
     its owner closes it afterwards, loaded or not. Otherwise `parts` are read, all of a split file, in order.
     Without `allocate` only metadata is read: such a model can be measured, not run.
+    With `pager` the routed experts go to its buffers, and to no other load's.
     Raises what `progress` raised, what `explain` says, ModelFileError, BudgetError or EngineError.
     """
     with InterruptShield() as shield:
         bridge = ProgressBridge(progress, shield)
-        params = library.c.llama_model_default_params()
-        options.apply_to_model(params)
+        params, _overrides = model_params(library, options, pager)
         params.no_alloc = not allocate
-        overrides = _overrides(library, options.host_tensors)
-        params.tensor_buft_overrides = ctypes.addressof(overrides) if options.host_tensors else None
         params.progress_callback = bridge.callback
         library.log.clear()
         model = _from_stream(library, source, params) if source else _from_files(library, parts, params)
@@ -69,11 +69,38 @@ def load_weights(
     return model
 
 
-def _overrides(library: Library, names: Sequence[str]) -> ctypes.Array[BufferOverride]:
-    """Exactly these tensors go to main memory, where our own buffer type may take them."""
+def model_params(
+    library: Library, options: EngineOptions, pager: Pager | None = None
+) -> tuple[ModelParams, ctypes.Array[BufferOverride]]:
+    """llama_model_params, and what they point to: keep it until the model is loaded."""
+    params: ModelParams = library.c.llama_model_default_params()
+    options.apply_to_model(params)
+    wanted: list[tuple[str, int]] = []
+    if pager is not None:
+        names = (tensor.name for tensor in pager.model.routed_experts())
+        wanted += ((pattern, pager.buffer_type) for pattern in name_patterns(names))
     host: int = library.c.ggml_backend_cpu_buffer_type()
-    patterns = [(f"^{re.escape(name)}$".encode(), host) for name in names]
-    return (BufferOverride * (len(patterns) + 1))(*(BufferOverride(*one) for one in patterns))
+    wanted += ((pattern, host) for pattern in name_patterns(options.host_tensors))
+    overrides = (BufferOverride * (len(wanted) + 1))(
+        *(BufferOverride(pattern.encode(), buffer_type) for pattern, buffer_type in wanted)
+    )
+    params.tensor_buft_overrides = ctypes.addressof(overrides) if wanted else None
+    return params, overrides
+
+
+def name_patterns(names: Iterable[str]) -> list[str]:
+    """Regular expressions that match exactly these names, in the dialect of C++ and of Python.
+
+    Few: the engine compiles each anew for each tensor. Names that differ in their layer share one.
+    """
+    layers: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        before, layer, after = re.fullmatch(r"(\D*)(\d*)(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        layers.setdefault((re.escape(before), re.escape(after)), []).append(layer)
+    rests: dict[tuple[str, str], list[str]] = {}
+    for (before, after), numbers in layers.items():
+        rests.setdefault((before, "|".join(numbers)), []).append(after)
+    return [f"^{before}(?:{of})(?:{'|'.join(after)})$" for (before, of), after in rests.items()]
 
 
 def _from_stream(library: Library, source: Callable[[], int], params: Any) -> int | None:

@@ -18,6 +18,7 @@ from sixgig.llamacpp import (
     memory_breakdown,
     model_traits,
 )
+from sixgig.pager.pager import Pager
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def measure(
     options: EngineOptions,
     source: Callable[[], int] | None = None,
     adapter: Adapter | None = None,
+    pager: Pager | None = None,
 ) -> Measured:
     """What Engine(path, options) would take; reads metadata only, hundredths of a second.
 
@@ -45,7 +47,7 @@ def measure(
     """
     library = load_library()
     parts = (path,) if isinstance(path, Path) else tuple(path)
-    model = load_weights(library, parts, options, source, allocate=False)
+    model = load_weights(library, parts, options, source, allocate=False, pager=pager)
     try:
         context = _context(library, model, options, options.n_outputs)
         try:

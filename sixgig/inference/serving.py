@@ -8,7 +8,6 @@ process: the library's loader is global.
 from __future__ import annotations
 
 import ctypes
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from sixgig.errors import EngineError, SixgigError
 from sixgig.hardware.cores import usable_cores
 from sixgig.hardware.memory import give_back
+from sixgig.inference.loading import model_params
 from sixgig.inference.memory import Arrangement
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.threads import ThreadCount
@@ -93,8 +93,7 @@ class EngineServer:
         self._library = load_library()
         stream = ModelStream(arrangement.model, page=arrangement.pager is not None)
         try:
-            with arrangement.pager.loading() if arrangement.pager else nullcontext():
-                self._server = self._serve(stream, serving)
+            self._server = self._serve(stream, serving)
         except RuntimeError as error:
             raise self._explain(stream) from error
         finally:
@@ -114,8 +113,7 @@ class EngineServer:
     def _serve(self, stream: ModelStream, serving: Serving) -> Any:
         import xllamacpp
 
-        params = self._library.c.llama_model_default_params()
-        self._arrangement.options.apply_to_model(params)
+        params, _overrides = model_params(self._library, self._arrangement.options, self._arrangement.pager)
         native, loader = load_native(), open_server_loader()
         params.progress_callback = ctypes.cast(loader.sixgig_report_loading, PROGRESS_CALLBACK)
         self._load = ServerLoad(
@@ -123,7 +121,6 @@ class EngineServer:
             params=ctypes.addressof(params),
             report_fd=serving.report_fd,
             weights_allocated=address_of(native.sixgig_advise_huge_pages),
-            loaded=address_of(native.sixgig_pager_end_loading),
             decode=address_of(self._library.c.llama_decode),
             set_threads=address_of(self._library.c.llama_set_n_threads),
         )

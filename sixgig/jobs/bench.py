@@ -25,7 +25,7 @@ TOKENS_WANTED = 32
 class BenchRequest(Request):
     """model: a GGUF file or hf:OWNER/REPO[:QUANT|:FILE]; None is the demo in the package.
     ram: bytes for the whole process, by default what is free, less a margin.
-    vram: bytes of a GPU, 0 for none.
+    vram: use a GPU, with this much of its memory; by default none.
     prompt_tokens: read together, in parts of `ubatch`. tokens: decoded after them, one by one.
     text: the file whose tokens are fed; by default random ones, half of them repeated, drawn by `seed`.
     paging: how experts are paged. threads: that compute, by default the performance cores that others leave
@@ -37,7 +37,7 @@ class BenchRequest(Request):
 
     model: str | Path | None = field(default=None, kw_only=False)
     ram: int | None = None
-    vram: int = 0
+    vram: int | None = None
     prompt_tokens: int = 512
     tokens: int = 64
     text: str | Path | None = None
@@ -76,7 +76,7 @@ class BenchResult:
     disk: Bandwidth | None
     tokens_from: str
     notices: tuple[str, ...]
-    stats: RunStats
+    stats: RunStats = field(repr=False)
 
 
 def _bench(request: BenchRequest) -> BenchResult:
@@ -91,7 +91,7 @@ def _bench(request: BenchRequest) -> BenchResult:
     reporter, disks = request.reporter, list[Bandwidth]()
     model = find_model(request.model, reporter)
     opening = Opening(
-        model, request.ram, request.vram, request.count, request.threads, request.ubatch, request.paging
+        model, request.ram, request.vram or 0, request.count, request.threads, request.ubatch, request.paging
     )
     text = None if request.text is None else read_text(Path(request.text), reporter)
 

@@ -18,8 +18,9 @@ _CALMER = "sixgig doctor --again, when nothing else runs"
 
 @dataclass(frozen=True)
 class DoctorRequest(Request):
-    """disk: a folder or a large file on the disk to look at; None is where downloaded models are kept.
+    """None means the default.
 
+    disk: a folder or a large file on the disk to look at; by default where downloaded models are kept.
     again: measure what was measured before, too.
     """
 
@@ -42,7 +43,7 @@ class DoctorResult:
 
 
 def _doctor(request: DoctorRequest) -> DoctorResult:
-    """Looks at this machine: what it has, what to mend.
+    """Look at this machine: what it has, what to mend.
 
     Memory, disk and the engine's kernels are measured where that was not yet done, some seconds each, and
     remembered. A folder without a large model gets a file of up to 1 GiB meanwhile. What the machine lacks, a

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sixgig.jobs.pictures import save_figure
+
 SMOOTHED_STEPS = 8
 Points = Sequence[tuple[int, float]]
 
@@ -30,7 +32,7 @@ def draw_losses(path: Path, losses: Sequence[float], held_out: Points, name: str
     axes.set_title(f"{name}: tuning", parse_math=False)
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
     return True
 
 

@@ -109,6 +109,7 @@ def _with_kernels(machine: Machine, reporter: Reporter) -> Machine:
                 watch.conditions()
             ):  # others came, and were not reckoned with
                 watch, kernels = Watch(), measure_kernels(machine.cpu.cores, progress=progress)
+        reporter.check()
         return remember_kernels(machine, kernels, watch.conditions())
     except EngineError as error:
         return replace(machine, kernels=Absent(str(error)))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
+from numbers import Integral
 from pathlib import Path
 
 from sixgig.errors import UsageError
@@ -46,7 +47,7 @@ class RunStats:
     counters: of the pager, None where nothing was paged. options: context, threads and so on, as used.
     """
 
-    model: ModelFile
+    model: ModelFile = field(repr=False)
     options: EngineOptions
     plan: MemoryPlan
     peak: Peak
@@ -199,13 +200,13 @@ class Opening:
         )
 
 
-def find_model(name: str | Path | None, reporter: Reporter = SILENT) -> ModelFile:
+def find_model(name: str | Path | ModelFile | None, reporter: Reporter = SILENT) -> ModelFile:
     """The model named, or the demo model with a word about it. ModelFileError for one that gives no text.
 
     name: a GGUF file, or hf:OWNER/REPO[:QUANT|:FILE], fetched where it is not here.
     """
     if name is not None:
-        model = open_model(fetched(name, reporter))
+        model = name if isinstance(name, ModelFile) else open_model(fetched(name, reporter))
         require_text(model)
         require_vocabulary(model)
         return model
@@ -233,7 +234,10 @@ def demo_path() -> Path:
 
 
 def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
-    """`value`, or UsageError."""
+    """`value`, a whole number, or UsageError."""
+    if not isinstance(value, Integral):
+        cure = "sizes are bytes: 6 << 30 is 6 GiB"
+        raise UsageError(f"{name} of {value!a} is not possible", "a whole number is needed", cure)
     if value < lowest:
         raise UsageError(f"{name} of {value} is not possible", f"at least {lowest}")
     if value > most:
@@ -241,10 +245,8 @@ def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
     return value
 
 
-def require_resources(ram: int | None, vram: int, threads: int | None) -> None:
+def require_resources(ram: int | None, vram: int | None, threads: int | None) -> None:
     """UsageError for bytes or threads that cannot be."""
-    if ram is not None:
-        at_least(1, "--ram", ram, MOST_BYTES)
-    at_least(0, "--vram", vram, MOST_BYTES)
-    if threads is not None:
-        at_least(1, "--threads", threads)
+    at_least(1, "--ram", 1 if ram is None else ram, MOST_BYTES)
+    at_least(0, "--vram", vram or 0, MOST_BYTES)
+    at_least(1, "--threads", 1 if threads is None else threads)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -17,7 +16,7 @@ from sixgig.jobs import machines
 from sixgig.jobs.candidates import Candidate, Refused, recommended, refusal
 from sixgig.jobs.door import door
 from sixgig.jobs.file_plans import FilePlans
-from sixgig.jobs.opening import at_least, demo_path
+from sixgig.jobs.opening import at_least, demo_path, require_resources
 from sixgig.jobs.reporter import Reporter, Request
 from sixgig.modelfile import offers, open_all
 from sixgig.pager.hit_curve import recorded_curve
@@ -31,21 +30,25 @@ VRAM_SHARE = 0.95  # of a GPU's free memory, unless said: a desktop takes some
 
 @dataclass(frozen=True)
 class PlanRequest(Request):
-    """model: a GGUF file, a folder of them, hf:OWNER/REPO (all its quantisations) or hf:OWNER/REPO:QUANT;
-    None is the demo model.
+    """Sizes are bytes; None means the default.
 
-    ram, vram: budgets in bytes, of main memory for the whole process and of one GPU's memory; None is what is
-    free, and vram=0 leaves the GPU alone. context: tokens the model sees at once; None is its own, at most
-    4096. prompt_tokens: length of the prompt that times are told for. ubatch: prompt tokens evaluated
-    together. task: what the model is to be used for, "run", "tune" or "shrink".
-
-    machine: another machine, as sixgig.hardware has it, as a file or as a profile's name; None is this one.
-    versus: a second model, planned on the same machine within the same budgets. trace: a file of recorded
-    routing to take hit rates from. dry_load: whether the engine is asked for its exact bytes where file and
-    engine are here. UsageError for what cannot be.
+    model: a GGUF file, a folder of them, "hf:OWNER/REPO" (all its quantisations), "hf:OWNER/REPO:QUANT", or
+        None: the demo model.
+    ram: memory budget of the whole process; by default what is free.
+    vram: budget of one GPU's memory, 0 for none; by default what is free of a GPU that the engine can use.
+    context: tokens the model sees at once; by default the model's own, at most 4096.
+    prompt_tokens: length of the prompt that times are told for.
+    ubatch: prompt tokens evaluated together.
+    task: what the model is to be used for, "run", "tune" or "shrink".
+    machine: another machine than this one: as a DoctorResult has it, a file that its save() wrote, or a name
+        of sixgig.hardware.profiles().
+    versus: a second model, planned on the same machine within the same budgets.
+    trace: a file of recorded routing, to take hit rates of the expert cache from.
+    dry_load: whether the engine is asked for its exact bytes, where file and engine are here.
     """
 
     model: str | Path | None = None
+    _: KW_ONLY
     ram: int | None = None
     vram: int | None = None
     context: int | None = None
@@ -58,14 +61,12 @@ class PlanRequest(Request):
     dry_load: bool = True
 
     def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        require_resources(self.ram, self.vram or 0, None)
         at_least(1, "--prompt-tokens", self.prompt_tokens)
         at_least(1, "--ubatch", self.ubatch)
         if self.context is not None:
             at_least(1, "--context", self.context, MAX_CONTEXT)
-        if self.ram is not None:
-            at_least(1, "--ram", self.ram, sys.maxsize)
-        if self.vram is not None:
-            at_least(0, "--vram", self.vram, sys.maxsize)
         if self.task not in get_args(TaskKind):
             raise UsageError(
                 f"there is no task {self.task!r}", cure=f"one of {', '.join(get_args(TaskKind))}"
@@ -81,7 +82,7 @@ class PlanResult:
     """
 
     name: str
-    machine: Machine
+    machine: Machine = field(repr=False)
     ram_budget_bytes: int
     vram_budget_bytes: int
     recommended: Candidate
@@ -104,7 +105,7 @@ class PlanResult:
 
 
 def _plan(request: PlanRequest) -> PlanResult:
-    """Tells what fits, how fast it will be, and why, from headers alone.
+    """Tell what fits, how fast it will be, and why: from headers, of a file that is here by the engine.
 
     This machine is measured where that was not yet done, which takes some seconds and is remembered. Raises
     BudgetError where nothing fits, with the smallest budget that works; ModelFileError where there is no such

@@ -46,7 +46,7 @@ class ScoreRequest(Request):
     default those of a reference are kept in a cache, for the next time.
     windows: score at most so many, by default all. context: tokens in a window, by default 512.
     ram: bytes for the whole process, by default what is free, less a margin.
-    vram: bytes of a GPU, 0 for none.
+    vram: use a GPU, with this much of its memory; by default none.
     threads: that compute, by default the performance cores that others leave free.
     ubatch: tokens evaluated together, by default half a window, fewer where logits would fill the budget.
     adapter: a LoRA for the model, a GGUF file or the folder that tune() wrote; the reference goes without.
@@ -62,7 +62,7 @@ class ScoreRequest(Request):
     windows: int | None = None
     context: int | None = None
     ram: int | None = None
-    vram: int = 0
+    vram: int | None = None
     threads: int | None = None
     ubatch: int | None = None
     adapter: str | Path | None = None
@@ -101,9 +101,9 @@ class ScoreResult(Score):
 
     window_tokens: int
     notices: tuple[str, ...]
-    stats: RunStats
+    stats: RunStats = field(repr=False)
     base_path: Path | None
-    reference_stats: RunStats | None
+    reference_stats: RunStats | None = field(repr=False)
 
 
 def _score(request: ScoreRequest) -> ScoreResult:
@@ -205,7 +205,7 @@ class _Scoring:
             model,
             self._context if base is None else base.shape.context,
             request.ram,
-            request.vram,
+            request.vram or 0,
             request.threads,
             request.ubatch,
             scratch_bytes=SCRATCH_BYTES,

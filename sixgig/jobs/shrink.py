@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +22,7 @@ from sixgig.inference.dry_load import engine_figures
 from sixgig.inference.purpose import require_text, require_vocabulary
 from sixgig.jobs.door import door
 from sixgig.jobs.machines import WHEEL
-from sixgig.jobs.opening import DEFAULT_CONTEXT, at_least
+from sixgig.jobs.opening import DEFAULT_CONTEXT, at_least, require_resources
 from sixgig.jobs.pictures import draw, require_drawable
 from sixgig.jobs.reporter import Reporter, Request
 from sixgig.jobs.shrink_engines import BudgetedEngines
@@ -40,32 +40,34 @@ from sixgig.units import format_bytes
 _ROUNDS = ((1 << 30, 24), (8 << 30, 8))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShrinkRequest(Request):
-    """None means the default, sizes are bytes. Raises UsageError for values that cannot be.
-
-    model: a GGUF file (best in BF16 or F16), hf:OWNER/REPO[:QUANT|:FILE], or a Hugging Face folder.
-    output: the file to write. text: the file to calibrate on, 200 KB or more of all the model is to be used
-        for.
-    size: largest size of the file, by default what runs whole within ram and vram; one of the two is needed.
-    ram: memory that this run keeps within, by default what is free less a margin; without size also what the
-        result is to run in. vram: a GPU's for the result; the run itself uses none.
-    prune: try cutting weights too, and keep the cut where it measures better.
+    """model: a GGUF file (best in BF16 or F16), hf:OWNER/REPO[:QUANT|:FILE], or a Hugging Face folder.
+    output: the file to write.
+    text: the file to calibrate on: 200 KB or more, with some of everything the model is to be used for.
+    size: most bytes of the file, by default what runs whole within ram and vram; size or ram is needed.
+    ram: bytes for the whole process, by default what is free, less a margin; without size also what the
+    result is to run in.
+    vram: bytes of a GPU that the result is to run in; the run itself uses none.
+    prune: try cuts too, and keep one where it measures better.
     held_out: the file to judge the result on, by default an eighth of the text, set apart.
-    context: tokens the result is to see at once, by default the model's own, at most 4096.
-    work: a folder to keep what was found in, to shrink to other sizes sooner; by default OUTPUT.work, removed
-        at the end.
-    imatrix: also write the importance matrix here, in llama.cpp's format. plot: draw loss against size of all
-        files measured here, .png or .svg.
+    context: tokens that the result is to see at once, by default the model's own, at most 4096.
+    work: a folder to keep findings in, to shrink to other sizes sooner; by default OUTPUT.work, removed at
+    the end.
+    imatrix: also write the importance matrix to this file, in llama.cpp's format.
+    plot: draw loss against size of all files measured into this file, .png or .svg.
     threads: that compute, by default the performance cores that others leave free.
+    reporter: who hears of progress and may cancel.
+
+    Raises UsageError for what cannot be.
     """
 
-    model: str | Path
-    output: str | Path
+    model: str | Path = field(kw_only=False)
+    output: str | Path = field(kw_only=False)
     text: str | Path
     size: int | None = None
     ram: int | None = None
-    vram: int | None = None
+    vram: int = 0
     prune: bool = True
     held_out: str | Path | None = None
     context: int | None = None
@@ -78,14 +80,15 @@ class ShrinkRequest(Request):
         """Refuse before anything is opened."""
         if self.size is None and self.ram is None:
             raise UsageError("no size was named", cure="give --size, or --ram and --vram to run in")
-        lowest = {"size": 0, "ram": 1, "vram": 0, "context": 1, "threads": 1}
-        for name, least in lowest.items():
-            if (value := getattr(self, name)) is not None:
-                at_least(least, f"--{name}", value, most=sys.maxsize)
+        if self.size is not None:
+            at_least(0, "--size", self.size, most=sys.maxsize)
+        if self.context is not None:
+            at_least(1, "--context", self.context)
+        require_resources(self.ram, self.vram, self.threads)
 
 
 @dataclass(frozen=True)
-class Shrunk(Outcome):
+class ShrinkResult(Outcome):
     """An Outcome with what it was asked for. path: of the file made. budget_bytes: what it might take.
 
     source_bytes, source_quantised: the source's size, and its types where it is quantised itself. curve: loss
@@ -115,7 +118,7 @@ class _Notices(list[str]):
             self._reporter.warn(notice)
 
 
-def _shrink(request: ShrinkRequest) -> Shrunk:
+def _shrink(request: ShrinkRequest) -> ShrinkResult:
     """Make a smaller file of a model and say what it cost.
 
     Reads the model within `ram` whatever its size, measures on the text which weights matter, gives each
@@ -133,7 +136,7 @@ def _shrink(request: ShrinkRequest) -> Shrunk:
 shrink = door(ShrinkRequest, _shrink)
 
 
-def shrink_with(request: ShrinkRequest, engines: BudgetedEngines) -> Shrunk:
+def shrink_with(request: ShrinkRequest, engines: BudgetedEngines) -> ShrinkResult:
     """As shrink(), with engines that are opened otherwise: to watch them."""
     reporter, out = request.reporter, Path(request.output).absolute()
     _require_places(request)
@@ -159,7 +162,7 @@ def shrink_with(request: ShrinkRequest, engines: BudgetedEngines) -> Shrunk:
 
 def _made(
     request: ShrinkRequest, engines: BudgetedEngines, texts: Texts, places: WorkPlaces, notices: _Notices
-) -> Shrunk:
+) -> ShrinkResult:
     """Everything from the source to the judged file."""
     reporter = request.reporter
     source = open_source(request.model, places, is_kept=request.work is not None, reporter=reporter)
@@ -199,7 +202,7 @@ def _made(
         write_imatrix(Path(request.imatrix), shrinker.calibration.to_imatrix())
     if request.plot is not None:
         draw(Path(request.plot), curve, model.name)
-    return Shrunk(
+    return ShrinkResult(
         **vars(outcome),
         path=Path(request.output),
         budget_bytes=budget_bytes,
@@ -214,7 +217,7 @@ def _room(request: ShrinkRequest, model: ModelFile, threads: int) -> int:
     """Bytes of weights that run whole in the memory named."""
     assert request.ram is not None, "the request saw to it"
     context = request.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-    budgets, task = Budgets(request.ram, request.vram or 0), Task(context=context)
+    budgets, task = Budgets(request.ram, request.vram), Task(context=context)
     measured = engine_figures(model, task, threads)(Placement(), "unpaged")
     room = room_for_weights(model, task, budgets, measured)
     request.reporter.say(f"{format_bytes(room)} are left for weights at a context of {context}")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_data_path
 
@@ -16,6 +19,7 @@ from sixgig.errors import SixgigError
 from sixgig.ledger.schema import APPLICATION_ID, TABLES, VERSION
 
 BUSY_S = 10.0
+FileIdentity = tuple[int, int]  # device, inode
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _APPLICATION_ID = slice(68, 72)
@@ -48,9 +52,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     with telling(path):
         if not path.exists():
             _make(path)
-        _require_ledger(path)
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        return _checked(connection, path, _prepare)
+        return _checked(_connected(path, "rw", check_same_thread=False), path, _prepare)
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
@@ -59,11 +61,50 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     Raises LedgerError as open_to_write does, and for a missing file.
     """
     with telling(path):
-        _require_ledger(path)
+        return _checked(_connected(path, "ro"), path, _require_version)
+
+
+class _Counted(sqlite3.Connection):
+    """Counts in `_open` until it is closed."""
+
+    file: FileIdentity | None = None
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        super().close()
+        with _looking:
+            _open[self.file], self.file = _open[self.file] - 1, None
+
+
+_looking = threading.Lock()
+_open: Counter[FileIdentity | None] = Counter()
+
+
+def identity(path: Path) -> FileIdentity:
+    """Which file it is, whatever its name."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _connected(path: Path, mode: str, **options: Any) -> sqlite3.Connection:
+    """Only SQLite may close a file that this process has open: whatever else closes it drops all locks of the
+    process on it, and another process may then delete SQLite's log under the writer. So it is looked into
+    only where no connection of this process is open.
+    """
+    with _looking:
+        if not path.exists() or not _open[identity(path)]:
+            _require_ledger(path)
         connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None
+            f"{path.resolve().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_S,
+            isolation_level=None,
+            factory=_Counted,
+            **options,
         )
-        return _checked(connection, path, _require_version)
+        connection.file = identity(path)
+        _open[connection.file] += 1
+        return connection
 
 
 @contextmanager

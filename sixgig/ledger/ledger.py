@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sixgig.ledger.database import LedgerError, open_to_write, telling
+from sixgig.ledger.database import LedgerError, identity, open_to_write, telling
 from sixgig.ledger.entry import Entry, Residency, require_figure
 from sixgig.ledger.spending import Exceeded, Limits, Reservation, exceeded
 
@@ -43,7 +43,7 @@ class Ledger:
         self.path = path
         self._connection = connection
         self._lock = threading.Lock()
-        self._identity = _identity(path)
+        self._identity = identity(path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -117,7 +117,7 @@ class Ledger:
 
     def _require_same_file(self) -> None:
         """SQLite would go on writing, unseen, to a file that was moved away or deleted."""
-        if not self.path.exists() or _identity(self.path) != self._identity:
+        if not self.path.exists() or identity(self.path) != self._identity:
             raise LedgerError(
                 f"the ledger {self.path} was moved away or replaced while in use",
                 cure="put it back, or start again",
@@ -130,11 +130,6 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
 
 
 def _spent(connection: sqlite3.Connection, since: float) -> int:

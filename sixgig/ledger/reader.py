@@ -47,17 +47,6 @@ class Reader:
         return cls(path, open_to_read(path), zone)
 
     @classmethod
-    def beside(cls, path: Path, zone: tzinfo | None) -> Self:
-        """For the process that holds the Ledger of this file: opened by SQLite alone.
-
-        open() looks into the file first, and whatever a process closes of a file drops all its locks on it:
-        another process may then delete SQLite's log under the writer.
-        """
-        with telling(path):
-            connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-        return cls(path, connection, zone)
-
-    @classmethod
     def of_nothing(cls, zone: tzinfo | None) -> Self:
         """Stands for a ledger that was not begun yet."""
         connection = sqlite3.connect(":memory:", isolation_level=None)

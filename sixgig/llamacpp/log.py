@@ -1,7 +1,11 @@
-"""The engine's own words: its last log lines, kept for error messages and never printed."""
+"""The engine's own words: its last log lines, kept for error messages and never printed.
+
+Each thread has its own: two models that load at once each explain their own failure.
+"""
 
 import atexit
 import ctypes
+import threading
 from collections import deque
 from typing import Any
 
@@ -11,15 +15,20 @@ KEPT_LINES = 50
 WARN, ERROR, CONTINUED = 3, 4, 5  # ggml_log_level
 
 
+class _Tail(threading.local):
+    def __init__(self) -> None:
+        self.lines: deque[tuple[int, str]] = deque(maxlen=KEPT_LINES)
+
+
 class LogTail:
-    """Takes llama.cpp's log over for the life of the process and keeps its last lines.
+    """Takes llama.cpp's log over for the life of the process and keeps each thread's last lines.
 
     The callback is Python: code that holds the GIL while another thread logs would deadlock (xllamacpp's own
     in-process server does; run that one in a child process).
     """
 
     def __init__(self, c: ctypes.CDLL) -> None:
-        self._lines: deque[tuple[int, str]] = deque(maxlen=KEPT_LINES)
+        self._own = _Tail()
         self._c = c
         self._callback = LOG_CALLBACK(self._receive)
         c.llama_log_set(self._callback, None)
@@ -27,27 +36,28 @@ class LogTail:
 
     def _receive(self, level: int, text: bytes | None, _user_data: Any) -> None:
         piece = (text or b"").decode("utf-8", "replace")
-        if level == CONTINUED and self._lines:
-            last_level, last = self._lines[-1]
-            self._lines[-1] = (last_level, (last + piece)[:1000])
+        lines = self._own.lines
+        if level == CONTINUED and lines:
+            last_level, last = lines[-1]
+            lines[-1] = (last_level, (last + piece)[:1000])
         else:
-            self._lines.append((level, piece[:1000]))
+            lines.append((level, piece[:1000]))
 
     def detach(self) -> None:
         """From now on nothing is kept, and no thread of the engine's enters Python to log."""
         _detach(self._c)
 
     def clear(self) -> None:
-        """Forget what was said so far; call before an action whose failure is to be explained."""
-        self._lines.clear()
+        """Forget what this thread's calls said; call before an action whose failure is to be explained."""
+        self._own.lines.clear()
 
     def lines(self) -> list[str]:
         """The last lines, oldest first."""
-        return [text.rstrip("\n") for _, text in self._lines]
+        return [text.rstrip("\n") for _, text in self._own.lines]
 
     def complaint(self) -> str:
         """What the engine said went wrong, its first and last error in one line; "" when it said nothing."""
-        errors = [text.strip() for level, text in self._lines if level == ERROR and text.strip()]
+        errors = [text.strip() for level, text in self._own.lines if level == ERROR and text.strip()]
         return " / ".join(dict.fromkeys(errors[:1] + errors[-1:]))
 
 

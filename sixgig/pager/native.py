@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import sys
+import threading
 from ctypes import (
     POINTER,
     Structure,
@@ -24,6 +25,7 @@ from sixgig.llamacpp import load_library
 from sixgig.llamacpp.pin import CURE as ENGINE_CURE
 
 SEGMENT_HEADER = -2
+_ONE_OPENS = threading.Lock()
 _CURE = "reinstall sixgig with a C++17 compiler at hand: pip install --force-reinstall sixgig"
 
 
@@ -91,8 +93,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (_FILES, c_int, POINTER(PagedTensor), c_int, c_int, POINTER(Failure)),
     ),
     "sixgig_pager_close": (None, (c_void_p,)),
-    "sixgig_pager_begin_loading": (None, (c_void_p,)),
-    "sixgig_pager_end_loading": (None, ()),
+    "sixgig_pager_buffer_type": (c_void_p, (c_void_p,)),
     "sixgig_pager_has_placed": (c_int, (c_void_p, c_int)),
     "sixgig_pager_configure": (None, (c_void_p, c_uint64, c_int)),
     "sixgig_pager_set_router": (
@@ -120,9 +121,18 @@ def library_path(name: str = "sixgig_pager") -> Path:
     return Path(__file__).with_name(f"lib{name}{suffix}")
 
 
-@functools.cache
 def load_native() -> ctypes.CDLL:
-    """The native library, checked against the engine and registered with it; EngineError otherwise."""
+    """The native library, checked against the engine and registered with it; EngineError otherwise.
+
+    For all threads; the first call must not meet a load in another thread, whose engine looks at what is
+    registered.
+    """
+    with _ONE_OPENS:
+        return _open_native()
+
+
+@functools.cache
+def _open_native() -> ctypes.CDLL:
     load_library()
     try:
         native = ctypes.CDLL(str(library_path()))

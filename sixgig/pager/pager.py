@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -75,6 +76,7 @@ class Pager:
 
     def __init__(self, model: ModelFile, readers: int = DEFAULT_READERS) -> None:
         self._native = load_native()
+        self._closing = threading.Lock()  # other threads ask for counters and failures
         self.model = model
         self.layers = expert_layers(model)
         if not self.layers:
@@ -108,10 +110,11 @@ class Pager:
 
     def close(self) -> None:
         """Let go of files and reader threads; safe to call twice. Memory goes when the engine frees it."""
-        if self._handle is not None:
-            self._last = self._count()
-            handle, self._handle = self._handle, None
-            self._native.sixgig_pager_close(handle)
+        with self._closing:
+            if self._handle is not None:
+                self._last = self._count()
+                handle, self._handle = self._handle, None
+                self._native.sixgig_pager_close(handle)
 
     @property
     def _open(self) -> int:
@@ -122,14 +125,10 @@ class Pager:
         """Set the cache's size, empty; before anything is computed."""
         self._native.sixgig_pager_configure(self._open, budget_bytes, policy)
 
-    @contextmanager
-    def loading(self) -> Iterator[None]:
-        """While open, models that the engine loads put the announced tensors into the pager's hands."""
-        self._native.sixgig_pager_begin_loading(self._open)
-        try:
-            yield
-        finally:
-            self._native.sixgig_pager_end_loading()
+    @property
+    def buffer_type(self) -> int:
+        """Address of the ggml_backend_buffer_type that a load must put the routed experts into."""
+        return int(self._native.sixgig_pager_buffer_type(self._open))
 
     def require_placed(self) -> None:
         """After a load: EngineError where the engine put an expert elsewhere, which was given no bytes."""
@@ -151,7 +150,8 @@ class Pager:
 
     def counters(self) -> Counters:
         """What happened so far; after close(), what had happened by then."""
-        return self._last if self._handle is None else self._count()
+        with self._closing:
+            return self._last if self._handle is None else self._count()
 
     def _count(self) -> Counters:
         raw = NativeCounters()
@@ -165,8 +165,9 @@ class Pager:
     def take_failure(self) -> ReadError | None:
         """The read that failed since the last call."""
         failure = Failure()
-        if self._handle is None or not self._native.sixgig_pager_take_failure(self._handle, failure):
-            return None
+        with self._closing:
+            if self._handle is None or not self._native.sixgig_pager_take_failure(self._handle, failure):
+                return None
         return read_error(failure)
 
     @contextmanager

@@ -19,7 +19,7 @@ CHOOSE_THREADS = CFUNCTYPE(c_int, c_double)
 
 
 class ServerLoad(Structure):
-    """What a load is given: a stream, llama_model_params, where to report, two native functions.
+    """What a load is given: a stream, llama_model_params, where to report, a native function.
 
     And what evaluations go through: the engine's llama_decode and llama_set_n_threads, and who chooses how
     many threads.
@@ -31,7 +31,6 @@ class ServerLoad(Structure):
         ("report_fd", c_int),
         ("calls", c_int),
         ("weights_allocated", c_void_p),
-        ("loaded", c_void_p),
         ("decode", c_void_p),
         ("set_threads", c_void_p),
         ("choose_threads", CHOOSE_THREADS),

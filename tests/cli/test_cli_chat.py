@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sixgig.cli import session
 from sixgig.cli.main import main
 from sixgig.cli.terminal import Thinking
 from sixgig.inference import Engine, SamplingOptions
+from sixgig.jobs import model as job
 from sixgig.modelfile import open_model
 from tests.null.test_answers import FINAL, HARMONY, PLAIN, THOUGHT
 from tests.null.test_prompts import PARTS, Scripted
@@ -36,7 +36,7 @@ def says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                     tokens += [*engine.vocabulary.tokenize(text), ENDS]
                 super().__init__(tokens[:-1], ENDS)
 
-        monkeypatch.setattr(session, "Sampler", Script)
+        monkeypatch.setattr(job, "Sampler", Script)
 
     return script
 

@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from sixgig.cli.comparison import N_TOKENS, Comparison, Run, bar
+from sixgig.cli.comparison import bar, document
 from sixgig.cli.main import main
+from sixgig.jobs import demo as job
+from sixgig.jobs.demo import N_TOKENS, DemoResult
+from sixgig.jobs.reporter import Reporter
 from sixgig.units import format_bytes
 
 
@@ -18,20 +21,20 @@ from sixgig.units import format_bytes
 class Demo:
     status: int
     out: str
-    comparison: Comparison
+    result: DemoResult
 
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Demo]:
-    made: list[Comparison] = []
-    run = Comparison.run
+    made: list[DemoResult] = []
+    run = job.demo
 
-    def kept(self: Comparison) -> None:
-        run(self)
-        made.append(self)
+    def kept(reporter: Reporter) -> DemoResult:
+        made.append(run(reporter=reporter))
+        return made[0]
 
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
-        patch.setattr(Comparison, "run", kept)
+        patch.setattr(job, "demo", kept)
         status = main(["demo"])
     yield Demo(status, out.getvalue(), made[0])
 
@@ -51,7 +54,7 @@ def test_it_shows_the_same_tokens_twice_and_says_what_it_is_not(demo: Demo) -> N
 
 
 def test_its_document_bears_the_claims_out(demo: Demo) -> None:
-    made = json.loads(json.dumps(demo.comparison.document()))
+    made = json.loads(json.dumps(document(demo.result)))
     paged, whole = made["paged"], made["unpaged"]
     assert made["same_tokens"] and paged["token_ids"] == whole["token_ids"]
     assert len(whole["token_ids"]) == N_TOKENS
@@ -63,20 +66,12 @@ def test_its_document_bears_the_claims_out(demo: Demo) -> None:
     assert paged["within_budget"] and whole["within_budget"]
 
 
-def copied(comparison: Comparison) -> tuple[Run, Run]:
-    runs = (comparison.paged, comparison.whole)
-    paged, whole = (replace(run, answer=copy.deepcopy(run.answer)) for run in runs)
-    return paged, whole
-
-
 def test_other_tokens_are_an_error(
     demo: Demo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def tampered(self: Comparison) -> None:
-        self.paged, self.whole = copied(demo.comparison)
-        self.paged.answer.token_ids[2] += 1
-
-    monkeypatch.setattr(Comparison, "run", tampered)
+    paged = replace(demo.result.paged, answer=copy.deepcopy(demo.result.paged.answer))
+    paged.answer.token_ids[2] += 1
+    monkeypatch.setattr(job, "demo", lambda reporter: replace(demo.result, paged=paged))
     assert main(["demo"]) == 1
     captured = capsys.readouterr()
     assert "DIFFERENT tokens: only the first 2 of" in captured.out
@@ -92,7 +87,7 @@ def test_bars_are_as_long_as_their_numbers(size: int, drawn: str) -> None:
 
 
 def test_the_rows_of_memory_add_up_to_the_peak_that_is_printed(demo: Demo) -> None:
-    made = demo.comparison.document()
+    made = document(demo.result)
     for run in (made["paged"], made["unpaged"]):
         held = [size for name, size in run["memory_by_tier"].items() if name != "experts on disk only"]
         assert sum(held) == run["peak_memory_bytes"]

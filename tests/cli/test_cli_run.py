@@ -161,6 +161,6 @@ def test_a_bug_is_told_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     def fail(name: str | None, quiet: bool = False) -> None:
         raise KeyError("lost")
 
-    monkeypatch.setattr("sixgig.jobs.opening.find_model", fail)
+    monkeypatch.setattr("sixgig.jobs.run.find_model", fail)
     status, _, err = run("run", "-p", "x")
     assert status == 1 and err.startswith("error: a bug in sixgig; KeyError: 'lost'")

@@ -81,8 +81,10 @@ def test_the_document_and_the_file_agree(made: Callable[[str], Run], text: Path,
 
 
 def test_the_file_says_how_it_was_made_and_lies_on_pages(made: Callable[[str], Run], source: Path) -> None:
-    _, out, folder = made("qwen3moe")
+    document, out, folder = made("qwen3moe")
     metadata = open_model(out).metadata
+    cut = document["measured"]["label"] if document["measured"] == document["equal_bytes"]["pruned"] else None
+    assert metadata.text("sixgig.shrink.structure") == (cut or "whole"), "not by which costs it was chosen"
     assert metadata.text("sixgig.shrink.source") == source.name
     assert metadata.text("sixgig.shrink.source_bytes") == str(source.stat().st_size)
     assert metadata.integer("general.quantization_version") == 2
@@ -137,6 +139,7 @@ def test_where_pruning_measures_better_the_pruned_file_is_kept(
     assert document["measured"]["label"] == "3 of 4 experts"
     assert document["size_bytes"] == out.stat().st_size <= 1 << 20
     assert open_model(out).n_experts == 3
+    assert open_model(out).metadata.text("sixgig.shrink.structure") == "3 of 4 experts"
     with open_paged(out, share_of_experts(out, 0.5)) as engine:
         assert np.array_equal(logits_of(engine), stock_logits(out))
 

@@ -160,6 +160,7 @@ def test_the_result_is_frozen_and_its_docstring_names_every_argument(text: Path)
     with pytest.raises(FrozenInstanceError):
         made.perplexity = 1.0  # type: ignore[misc]
     assert (made.base_path, made.reference_stats, made.stats.hit_rate) == (None, None, None)
+    assert len(repr(made)) < 500  # what a notebook shows
     assert made.stats.peak_memory_bytes > 1 << 20 and made.stats.load_s > 0
     assert next(iter(inspect.signature(score).parameters)) == "model"
     documented = inspect.getdoc(score) or ""

@@ -58,7 +58,7 @@ def test_of_several_signals_the_first_is_delivered() -> None:
     ("job", "arguments"),
     [
         (
-            "sixgig.cli.shrinking.Shrinking.run",
+            "sixgig.jobs.shrink.shrink",
             ["shrink", "m.gguf", "-o", "o.gguf", "--text", "t.txt", "--size", "1G"],
         ),
         ("sixgig.jobs.score.score", ["score", "--text", "t.txt"]),

@@ -40,9 +40,9 @@ def open_paged(
             teach_routers(pager)
         stream = ModelStream(pager.model, page=True)
         try:
-            with pager.loading():
-                parts = pager.model.parts
-                engine = PagedEngine(parts, options, source=stream.source, explain=pager.take_failure)
+            engine = PagedEngine(
+                pager.model.parts, options, source=stream.source, explain=pager.take_failure, pager=pager
+            )
         finally:
             stream.close()
         engine.pager = pager

@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from sixgig.gateway import books
-from sixgig.ledger import Ledger
+from sixgig.jobs.ledger import ledger as read_ledger
+from sixgig.ledger import Ledger, LedgerError
 from tests.serve.gateways import USAGE, far_settings, house, never
-from tests.serve.ledger_rows import rows
+from tests.serve.ledger_rows import entry, rows
 from tests.serve.loops import in_loop
 
 MISSING = {"when": "model_missing"}
@@ -251,6 +252,22 @@ def counted_by_another_process(path):
     return int(
         subprocess.run([sys.executable, "-c", COUNT, str(path)], capture_output=True, check=True).stdout
     )
+
+
+def test_whatever_this_process_opens_and_closes_of_a_ledger_its_own_writer_stays_locked(tmp_path):
+    """A second writer, a report, a ledger of another name: closed by SQLite alone, which keeps the locks."""
+    with Ledger.open(tmp_path / "l") as mine:
+        for n in range(1, 4):
+            mine.record([entry(str(n))])
+            Ledger.open(tmp_path / "l").close()
+            (tmp_path / "link").unlink(missing_ok=True)
+            (tmp_path / "link").symlink_to(tmp_path / "l")
+            assert read_ledger(tmp_path / "link").report.total.served.requests == n
+            assert counted_by_another_process(tmp_path / "l") == n
+        assert (tmp_path / "l-wal").exists()
+    (tmp_path / "l").write_bytes(b"another program's by now")
+    with pytest.raises(LedgerError, match="no SQLite file"):
+        Ledger.open(tmp_path / "l")
 
 
 @in_loop

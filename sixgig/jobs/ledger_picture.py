@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from sixgig.atomic import replace_file
-from sixgig.cli.terminal import escaped, warn
-from sixgig.errors import UsageError
+from sixgig.jobs.pictures import require_drawable, save_figure
 from sixgig.ledger import Report, Sum
 
 MICROS = 1_000_000
 MOST_LABELS = 16
 
 
-def save_picture(path: Path, report: Report) -> None:
-    """Draws into a file, .png or .svg by its name, whole or not at all; nothing where nothing was served.
+def draw_ledger(path: Path, report: Report) -> bool:
+    """A file, .png or .svg by its name; False, and no file, where nothing was served.
 
-    Needs matplotlib: `sixgig.jobs.pictures.require_drawable`. Raises UsageError where it cannot be written.
+    Raises UsageError as require_drawable() and save_figure().
     """
-    if report.empty:
-        warn(f"nothing to draw: {path} was not written")
-        return
-    picture = BytesIO()
-    _figure(report).savefig(picture, format=path.suffix[1:], dpi=150)
-    try:
-        replace_file(path, picture.getvalue())
-    except OSError as error:
-        raise UsageError(f"cannot write {path}", error.strerror or str(error)) from error
+    require_drawable(path)
+    if not report.empty:
+        save_figure(_figure(report), path)
+    return not report.empty
 
 
 def _figure(report: Report) -> Any:
@@ -48,7 +40,7 @@ def _figure(report: Report) -> Any:
     }, 1 / MICROS)  # fmt: skip
     tokens.set(ylabel="tokens", title=f"served, by {report.by}")
     costs.set(ylabel="cost")
-    _name_rows(costs, [escaped(row.name) or "-" for row in report.rows])
+    _name_rows(costs, [_printable(row.name) or "-" for row in report.rows])
     return figure
 
 
@@ -68,6 +60,11 @@ def _coverage(figures: list[Sum[int]]) -> str:
     measured, of = (sum(getattr(figure, name) for figure in figures) for name in ("measured", "of"))
     known = "" if measured == of else f" (known for {measured} of {of})"
     return known + (", in part estimated" if any(figure.estimated for figure in figures) else "")
+
+
+def _printable(name: str) -> str:
+    """Whoever asked chose it."""
+    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def _name_rows(axes: Any, names: list[str]) -> None:

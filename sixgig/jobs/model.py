@@ -1,0 +1,335 @@
+"""A model that is open: it continues texts, answers chats, and tells what it took."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, nullcontext
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypedDict, Unpack
+
+from sixgig.errors import UsageError
+from sixgig.inference import (
+    Asking,
+    ChatFormat,
+    Continuation,
+    Conversation,
+    Generation,
+    Sampler,
+    TextRun,
+    abort_on_interrupt,
+    generate,
+)
+from sixgig.inference.conversation import Progress
+from sixgig.inference.file_sampling import FileSampling, file_sampling
+from sixgig.jobs.answers import Answer, OneAtATime
+from sixgig.jobs.lessons import Pace, learn
+from sixgig.jobs.opening import Opened, Opening, at_least
+from sixgig.jobs.reporter import Reporter
+from sixgig.jobs.work import ModelStats, Work
+from sixgig.pager.trace import open_for_writing
+from sixgig.plan import MemoryPlan
+
+Thinking = Callable[[str], object]
+Message = Mapping[str, str]
+
+
+class Sampling(TypedDict, total=False):
+    """How tokens are chosen, by the names of SamplingOptions; what is left out or None the model file decides
+    (its general.sampling keys), else llama.cpp's defaults."""
+
+    temperature: float | None
+    seed: int | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    xtc_probability: float | None
+    xtc_threshold: float | None
+    penalty_last_n: int | None
+    penalty_repeat: float | None
+    mirostat: int | None
+    mirostat_tau: float | None
+    mirostat_eta: float | None
+    sequence: tuple[str, ...] | None
+
+
+class Model:
+    """An open model, made by sixgig.load(). A context manager; close() frees its memory.
+
+    It generates one text at a time, for any thread: while one iterates on an answer, what another asks raises
+    UsageError. stop(), close(), stats and tokenize() may come from any thread at any time.
+    """
+
+    def __init__(self, opening: Opening, reporter: Reporter, trace: Path | None, remember: bool) -> None:
+        self._reporter, self._remembers, self._told = reporter, remember, set[str]()
+        self._work, self._text = Work(), Generation()  # what is over, and what is not
+        with ExitStack() as stack:
+            self.opened: Opened = stack.enter_context(
+                opening.open(reporter, lambda plan: _check(trace, plan))
+            )
+            self._engine = self.opened.engine
+            pager = self._engine.pager
+            stack.enter_context(pager.tracing(trace) if pager and trace else nullcontext())
+            self._resources = stack.pop_all()
+        self._looking = threading.Lock()  # at what goes when the model is closed
+        self._turns = OneAtATime(self._engine.abort, self._release)
+
+    def generate(
+        self,
+        prompt: str,
+        max_tokens: int | None = None,
+        *,
+        stop: Sequence[str] = (),
+        **sampling: Unpack[Sampling],
+    ) -> Answer:
+        """Continue `prompt` as it stands, without a chat template, piece by piece.
+
+        max_tokens: by default until the model ends or the context is full. stop: strings that end the text
+        and are no part of it. `sampling`: as class Sampling. What the prompt has in common with the last one
+        and its text is not evaluated again.
+        """
+        _require_count(max_tokens)
+
+        def ask(progress: Progress) -> TextRun:
+            tokens, sampler = self._engine.vocabulary.prompt(prompt), self._sampler(sampling)
+            return generate(self._engine, tokens, max_tokens, sampler, stop, progress=progress)
+
+        return self._begin(ask)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        max_tokens: int | None = None,
+        *,
+        stop: Sequence[str] = (),
+        thinking: Thinking = lambda piece: None,
+        **sampling: Unpack[Sampling],
+    ) -> Answer:
+        """The answer to a chat, through the model's own template, piece by piece.
+
+        messages: each with "role" and "content"; the whole chat, the last one to be answered. thinking: gets
+        the reasoning before the answer, which is in `.result.reasoning` and never in the pieces. Else as
+        generate().
+        """
+        _require_count(max_tokens)
+        _require_messages(messages)
+
+        def ask(progress: Progress) -> TextRun:
+            sampler = self._sampler(sampling)
+            return self._chat.answer(messages, max_tokens, sampler, stop, progress, thinking)
+
+        return self._begin(ask)
+
+    def converse(
+        self, *, raw: bool = False, system: str | None = None, **sampling: Unpack[Sampling]
+    ) -> Dialogue:
+        """Turns that remember each other, of which one can be taken back; raw: one text that goes on."""
+
+        def make() -> Dialogue:
+            chat = None if raw else Conversation(self._engine, self._format, system)
+            found = self._sampling(sampling)
+            sampler = Sampler(self._engine, found.options)
+            return Dialogue(chat or Continuation(self._engine), found, sampler, self._turns, self._begin)
+
+        return self._turns.use(make)
+
+    def stop(self) -> None:
+        """From any thread: end the text that is being generated; its iterator then ends, and result.finish is
+        "stopped". Once this returns another may be begun."""
+        self._turns.stop()
+
+    def close(self) -> None:
+        """Free the model, ending what it generates; safe to call twice. `stats` and `plan` stay."""
+        self._turns.close()
+        work = self._work
+        if self._remembers and work.n_texts:
+            pace = (work.first_prompt_tokens, work.first_prompt_s, work.decode_steps, work.decode_s)
+            learn(self.opened, Pace(*pace))
+        self._remembers = False
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids of a text as generate() reads it. special: BOS or EOS where the model wants them, and
+        with names of control tokens read as those tokens."""
+        return self._turns.look(lambda: self._engine.vocabulary.tokenize(text, special, special))
+
+    def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        """The text of tokens; control tokens are left out unless `special`, no UTF-8 becomes U+FFFD."""
+        return self._turns.look(lambda: self._engine.vocabulary.text(tokens, special))
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """How memory was planned."""
+        return self.opened.plan
+
+    @property
+    def context(self) -> int:
+        """Tokens the model sees at once."""
+        return self._engine.context
+
+    @property
+    def stats(self) -> ModelStats:
+        """What was done so far; final once the model is closed."""
+        with self._looking:
+            stats = self.opened.stats
+        return ModelStats(**vars(stats), work=self._work.plus(self._text))
+
+    def __enter__(self) -> Self:
+        """The model itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Close."""
+        self._remembers = self._remembers and error is None
+        self.close()
+
+    def _begin(self, ask: Callable[[Progress], TextRun]) -> Answer:
+        def make() -> Answer:
+            run = ask(lambda fraction: show(fraction))
+            if run.result.dropped_turns:
+                self._reporter.say(_dropped(run.result.dropped_turns, self.context))
+            return Answer(TextRun(pieces(run), run.result), self._turns)
+
+        show: Progress = lambda fraction: None  # noqa: E731 (until the prompt is read)
+
+        def pieces(run: TextRun) -> Iterator[str]:
+            nonlocal show
+            self._text = run.result
+            try:
+                with closing(run):
+                    with (
+                        abort_on_interrupt(self._engine),
+                        self._reporter.progress("reading the prompt") as show,
+                    ):
+                        piece = next(run, None)
+                    while piece is not None:
+                        yield piece
+                        self._reporter.check()
+                        piece = next(run, None)
+            finally:
+                self._work = self._work.plus(run.result)
+                self._text = Generation()
+
+        return self._turns.begin(make)
+
+    def _sampling(self, given: Sampling) -> FileSampling:
+        found = file_sampling(self._engine.metadata, {name: v for name, v in given.items() if v is not None})
+        if found.taken:
+            values = (f"{name} {_shown(getattr(found.options, name))}" for name in found.taken)
+            self._tell(self._reporter.say, f"sampling as the model file asks: {', '.join(values)}")
+        for key in found.ignored:
+            value = self._engine.metadata(key)
+            self._tell(
+                self._reporter.warn,
+                f"{key} of the model file cannot be obeyed: {value!r}; llama.cpp's default",
+            )
+        return found
+
+    def _sampler(self, given: Sampling) -> Sampler:
+        return Sampler(self._engine, self._sampling(given).options)
+
+    @cached_property
+    def _chat(self) -> Conversation:
+        return Conversation(self._engine, self._format)
+
+    @cached_property
+    def _format(self) -> ChatFormat:
+        form = self._engine.chat_format()
+        if form.notice:
+            self._reporter.warn(form.notice)
+        return form
+
+    def _tell(self, how: Callable[[str], None], words: str) -> None:
+        """Once."""
+        if words not in self._told:
+            self._told.add(words)
+            how(words)
+
+    def _release(self) -> None:
+        with self._looking:
+            self._resources.close()
+
+
+class Dialogue:
+    """Turns of one chat, or of a text that goes on, on an open model; made by Model.converse().
+
+    sampling: how tokens are chosen, and what of that the file asked for. seed: of all draws of all turns.
+    """
+
+    def __init__(
+        self,
+        asking: Asking,
+        sampling: FileSampling,
+        sampler: Sampler,
+        turns: OneAtATime,
+        begin: Callable[[Callable[[Progress], TextRun]], Answer],
+    ) -> None:
+        self.sampling, self.seed = sampling, sampler.seed
+        self._asking, self._sampler, self._turns, self._begin = asking, sampler, turns, begin
+
+    def ask(
+        self,
+        text: str,
+        max_tokens: int | None = None,
+        *,
+        stop: Sequence[str] = (),
+        thinking: Thinking = lambda piece: None,
+    ) -> Answer:
+        """The next answer, piece by piece. Where the context has room for `text` alone, not for all that was
+        said, the earlier turns are forgotten; result.dropped_turns says how many.
+
+        A turn is kept once its answer has ended, or was left after it had said something. Of one that failed
+        nothing stays.
+        """
+        _require_count(max_tokens)
+        return self._begin(
+            lambda progress: self._asking.ask(text, max_tokens, self._sampler, stop, progress, thinking)
+        )
+
+    @property
+    def kept(self) -> bool:
+        """Was the last turn kept?"""
+        return self._asking.kept
+
+    def take_back(self) -> None:
+        """Forget the last turn, if it was kept; of no effect twice."""
+        self._turns.alone(self._asking.take_back)
+
+    def clear(self) -> None:
+        """Forget all turns."""
+        self._turns.alone(self._asking.clear)
+
+
+def _check(trace: Path | None, plan: MemoryPlan) -> None:
+    """Refuse a trace that cannot be, before anything is loaded."""
+    if trace and plan.mode == "unpaged":
+        raise UsageError("there is no routing to record", "the model runs unpaged", "add --always-page")
+    if trace:
+        open_for_writing(trace).close()
+
+
+def _require_count(max_tokens: int | None) -> None:
+    if max_tokens is not None:
+        at_least(1, "--max-tokens", max_tokens)
+
+
+def _require_messages(messages: Sequence[Message]) -> None:
+    for number, message in enumerate(messages, 1):
+        texts = isinstance(message, Mapping) and [message.get("role"), message.get("content")]
+        if not texts or not all(isinstance(text, str) for text in texts):
+            cure = '[{"role": "user", "content": "Why?"}]'
+            raise UsageError(f"message {number} has no role and content that are texts", cure=f"as in {cure}")
+    if not messages:
+        raise UsageError("there is no message to answer", "0 messages", "give one of the role user")
+
+
+def _dropped(n_turns: int, context: int) -> str:
+    turns = "the earlier turn is" if n_turns == 1 else f"the {n_turns} earlier turns are"
+    return f"(the context of {context} tokens is full: {turns} forgotten; a larger --context holds more)"
+
+
+def _shown(value: float | tuple[str, ...]) -> str:
+    return ";".join(value) if isinstance(value, tuple) else f"{value:g}"
