@@ -14,10 +14,9 @@ from sixgig.hardware import Gpu
 from sixgig.hardware.memory import ProcessMemory
 from sixgig.inference import EngineOptions
 from sixgig.inference.devices import engine_devices
-from sixgig.inference.dry_load import engine_bytes
+from sixgig.inference.dry_load import Measured, engine_bytes
 from sixgig.inference.load import open_engine
 from sixgig.inference.loading import model_params, name_patterns
-from sixgig.inference.measure import Measured
 from sixgig.inference.memory import placed
 from sixgig.inference.request import PagingOptions
 from sixgig.llamacpp import BufferNeed, ContextParams, ModelTraits, load_library
