@@ -149,7 +149,7 @@ def test_the_manual_names_what_is_offered() -> None:
         "PagingOptions",
         "PlanResult",
     }
-    results = {"ScoreResult", "Server", "Shrunk", "TuneResult"}
+    results = {"ScoreResult", "Server", "ShrinkResult", "TuneResult"}
     assert [name for name in offered - kept - results if not re.search(rf"\b{name}\b", MANUAL)] == []
 
 
