@@ -13,7 +13,7 @@ from tests.paged.engines import share_of_experts, stock_logits
 
 PROGRAM = """
 from dataclasses import replace
-from sixgig.inference.measure import measure
+from sixgig.inference.dry_load import measure
 from sixgig.llamacpp import structs
 pager = environment_pager()
 model, other, out = open_model(Path(sys.argv[1])), open_model(Path(sys.argv[2])), Path(sys.argv[3])

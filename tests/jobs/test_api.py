@@ -1,0 +1,180 @@
+"""What `import sixgig` offers, and that nothing reaches into the command line for it."""
+
+import ast
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sixgig
+from sixgig.jobs.opening import demo_path
+from tests.cli.shrink_source import SMALL, written_text
+
+ROOT = Path(__file__).parents[2]
+JOBS = {
+    "doctor": "DoctorRequest",
+    "load": "LoadRequest",
+    "plan": "PlanRequest",
+    "score": "ScoreRequest",
+    "serve": "ServeRequest",
+    "shrink": "ShrinkRequest",
+    "tune": "TuneRequest",
+}
+SNIPPET = """
+import sixgig
+with sixgig.load("model.gguf", ram=6 << 30, context=4096) as model:
+    for piece in model.generate("The interpreter", max_tokens=64, temperature=0):
+        print(piece, end="")
+    print(model.stats.hit_rate, model.stats.peak_memory_bytes)
+print(sixgig.plan("model.gguf", ram=6 << 30).recommended.decode_tokens_per_s)
+print(sixgig.score("model.gguf", text="book.txt").perplexity)
+"""
+MANUAL = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", MANUAL, re.DOTALL)
+# Shrinking takes minutes unless it is told to hurry, as the tests of the verb tell it.
+HURRY = """
+import pytest, sixgig
+from tests.cli.shrink_source import quicken
+quicken(pytest.MonkeyPatch())
+"""
+CHAT = '{"messages": [{"role": "user", "content": "%d?"}, {"role": "assistant", "content": "%d."}]}\n'
+
+
+def program(code: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny: Any) -> Path:
+    """With all that the manual names."""
+    (tmp_path / "model.gguf").symlink_to(demo_path())
+    shutil.copy(tiny("qwen3moe", "F16", **SMALL), tmp_path / "model-BF16.gguf")
+    (tmp_path / "book.txt").write_text("This PEP describes a change to the language. " * 200)
+    (tmp_path / "mixed.txt").write_text(written_text(0, 130))
+    (tmp_path / "chats.jsonl").write_text("".join(CHAT % (n, n) for n in range(9)))
+    return tmp_path
+
+
+def imports_of(path: Path) -> set[str]:
+    """Modules that a file imports, wherever in it."""
+    found = set[str]()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    code = "import sys; before = set(sys.modules); import sixgig; print(*sorted(set(sys.modules) - before))"
+    loaded = program(code, ROOT).split()
+    assert [name for name in loaded if name.partition(".")[0] == "sixgig"] == ["sixgig"]
+    heavy = ("numpy", "ctypes", "gguf", "typer", "rich", "httpx", "pydantic", "psutil", "jinja2", "torch")
+    assert not set(heavy) & set(loaded)
+
+
+def test_names_are_listed_typed_and_found() -> None:
+    source = ast.parse(Path(sixgig.__file__).read_text(encoding="utf-8"))
+    typed = {
+        alias.name: node.module
+        for block in source.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == sixgig._MODULES
+    assert sorted(typed) == sixgig.__all__ == sorted(set(sixgig.__all__))
+    assert set(typed) <= set(dir(sixgig))
+    for name in sixgig.__all__:
+        assert getattr(sixgig, name).__name__ == name
+    with pytest.raises(AttributeError, match="module 'sixgig' has no attribute 'sing'"):
+        _ = sixgig.sing  # type: ignore[attr-defined]
+
+
+def test_plan_is_the_function_whatever_imports_the_room_of_that_name() -> None:
+    code = "import sixgig.plan.budget\nfrom sixgig.plan import MemoryPlan\nprint(sixgig.plan.__module__)"
+    assert program(code, ROOT).strip() == "sixgig.jobs.plan"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_the_arguments_of_a_job_are_its_requests_fields_and_all_are_told(name: str) -> None:
+    job, request = getattr(sixgig, name), getattr(sixgig, JOBS[name])
+    named = {field.name for field in fields(request)}
+    assert set(inspect.signature(job).parameters) == named
+    told = inspect.getdoc(job) or ""
+    assert not [field for field in named - {"reporter"} if not re.search(rf"\b{field}\b", told)]
+    assert request.__dataclass_params__.frozen
+
+
+def test_the_first_program_runs_as_it_stands(folder: Path) -> None:
+    *_, took, speed, perplexity = program(SNIPPET, folder).splitlines()
+    hit_rate, peak_bytes = took.split()
+    assert hit_rate == "None" and 0 < int(peak_bytes) < 6 << 30
+    assert float(speed) > 0 and float(perplexity) > 1
+
+
+def test_the_code_of_the_manual_runs_as_it_stands(folder: Path) -> None:
+    assert len(BLOCKS) > 10
+    program(HURRY + "\n".join(BLOCKS), folder)
+
+
+def test_the_manual_names_what_is_offered() -> None:
+    offered = set(sixgig.__all__) - set(JOBS.values())
+    kept = {
+        "Answer",
+        "Dialogue",
+        "DoctorResult",
+        "Generation",
+        "Model",
+        "ModelStats",
+        "PagingOptions",
+        "PlanResult",
+    }
+    results = {"ScoreResult", "Server", "ShrinkResult", "TuneResult"}
+    assert [name for name in offered - kept - results if not re.search(rf"\b{name}\b", MANUAL)] == []
+
+
+@pytest.mark.parametrize("room", ["bench", "examples", "sixgig"])
+def test_nothing_imports_the_command_line(room: str) -> None:
+    allowed = (ROOT / "sixgig" / "cli", ROOT / "sixgig" / "__main__.py")
+    files = [
+        path for path in (ROOT / room).rglob("*.py") if not any(path.is_relative_to(own) for own in allowed)
+    ]
+    assert len(files) > 4
+    reach = {
+        path: names
+        for path in files
+        if (names := {n for n in imports_of(path) if n.startswith("sixgig.cli")})
+    }
+    assert not reach
+
+
+def test_jobs_neither_print_nor_read_what_is_typed_nor_look_at_a_terminal() -> None:
+    words = re.compile(
+        r"(?<![\w.])(print|input)\(|sys\.(stdin|stdout|stderr|exit)|isatty|parse_(size|memory)"
+    )
+    jobs = sorted((ROOT / "sixgig" / "jobs").glob("*.py"))
+    assert len(jobs) > 10
+    found = [
+        (path.name, line) for path in jobs for line in path.read_text().splitlines() if words.search(line)
+    ]
+    assert not found
