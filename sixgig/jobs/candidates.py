@@ -76,8 +76,8 @@ class Candidate:
             mode=plan.memory.mode,
             ram_bytes=plan.memory.predicted_peak_bytes,
             margin_bytes=plan.memory.margin_bytes,
-            vram_bytes=plan.vram_bytes,
-            disk_bytes=plan.disk_bytes,
+            vram_bytes=plan.memory.vram_bytes,
+            disk_bytes=plan.memory.disk_bytes,
             confirmed=plan.confirmed,
         )
         if isinstance(plan.speed, Absent):
