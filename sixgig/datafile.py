@@ -79,7 +79,7 @@ def kind_of(path: Path, head: bytes) -> Kind:
     if found := _binary(head):
         raise UsageError(f"{path} is {found[0]}", "it is not read", found[1])
     if _is_utf16(head):
-        raise UsageError(f"{path} is not UTF-8 text", "byte 0", utf8_cure(head))
+        raise not_utf8(path, 0, head)
     text, suffix = head.decode("utf-8-sig", "replace"), path.suffix.lower()
     if suffix in _PROSE_SUFFIXES:
         return Kind.PROSE
@@ -116,11 +116,11 @@ def not_prose(path: Path, raw: bytes) -> str:
     return "" if kind is Kind.PROSE else told
 
 
-def utf8_cure(head: bytes) -> str:
-    """What to do with a file of these first bytes that is not UTF-8."""
-    if _is_utf16(head):
-        return "it is UTF-16: iconv -f UTF-16 -t UTF-8 FILE > NEW"
-    return "if it is Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+def not_utf8(path: Path, at: int, head: bytes) -> UsageError:
+    """What to raise for a file of these first bytes, of which byte `at` is not UTF-8."""
+    latin = "if it is Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+    cure = "it is UTF-16: iconv -f UTF-16 -t UTF-8 FILE > NEW" if _is_utf16(head) else latin
+    return UsageError(f"{path} is not UTF-8 text", f"byte {at}", cure)
 
 
 def _binary(head: bytes) -> tuple[str, str] | None:

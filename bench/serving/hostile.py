@@ -34,7 +34,7 @@ import psutil
 from bench.serving.hostile_bodies import HostileBody, hostile_bodies
 from bench.serving.watched import longest
 
-ADDRESS_BYTES = 8 << 30
+ADDRESS_BYTES, RAM_BYTES = 8 << 30, 600 << 20
 AT_ONCE, PATIENCE_S, SAMPLE_S = 4, 120, 0.02
 GOOD_GRAMMAR = 'root ::= "The answer is " [0-9] "."'
 _STARTED = re.compile(r"at (http://\S+)")
@@ -81,10 +81,10 @@ def run(n: int, seed: int, model: Path) -> Outcome:
 @contextmanager
 def _server(folder: Path, model: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
     turns, log = folder / "turns", folder / "log"
-    command = [sys.executable, "-m", "bench.serving.watched", str(turns), "serve", str(model)]
+    command = [sys.executable, "-m", "bench.serving.watched", str(turns), str(model), str(RAM_BYTES)]
     with log.open("w") as said:
         process = subprocess.Popen(
-            [*command, "--port", "0", "--ram", "600M"],
+            command,
             stderr=said,
             env=os.environ | {"XDG_DATA_HOME": str(folder)},
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_BYTES, ADDRESS_BYTES)),

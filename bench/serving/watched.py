@@ -1,18 +1,22 @@
-"""`sixgig` with its event loop watched: `python -m bench.serving.watched FILE serve ...`.
+"""A server with its event loop watched: `python -m bench.serving.watched FILE MODEL RAM_BYTES`, at any port.
 
-FILE gets a line of JSON for each turn of a callback that is longer than any before: the processor's time and
-the clock's, in seconds, and what it was.
+What it says and logs goes to stderr; signals end it as they end `sixgig serve`. FILE gets a line of JSON for
+each turn of a callback that is longer than any before: the processor's time and the clock's, in seconds, and
+what it was.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import runpy
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from sixgig.gateway import logs
+from sixgig.jobs.reporter import Reporter
+from sixgig.jobs.serve import serve
 
 NOTED_S = 0.005
 MOST_NAMES = 16
@@ -53,6 +57,18 @@ def longest(file: Path) -> dict[str, Any]:
     return json.loads(lines[-1]) if lines else {"worked_s": 0.0, "clock_s": 0.0, "what": ""}
 
 
+class Told(Reporter):
+    """Its words on stderr."""
+
+    def say(self, words: str) -> None:
+        """At once."""
+        print(words, file=sys.stderr, flush=True)
+
+    warn = say
+
+
 if __name__ == "__main__":
-    watch(Path(sys.argv.pop(1)))
-    runpy.run_module("sixgig", run_name="__main__", alter_sys=True)
+    file, model, ram_bytes = sys.argv[1:]
+    watch(Path(file))
+    logs.start()
+    serve(model, ram=int(ram_bytes), port=0, reporter=Told()).run()

@@ -11,7 +11,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from sixgig.datafile import QUESTIONS, ROWS, SEPARATORS, Kind, kind_of, separator_of, utf8_cure
+from sixgig.datafile import QUESTIONS, ROWS, SEPARATORS, Kind, kind_of, not_utf8, separator_of
 from sixgig.errors import UsageError
 from sixgig.finetune.room import BOUNDLESS, Room
 
@@ -110,7 +110,7 @@ def _decoded(raw: bytes, start: int, path: Path) -> str:
         return raw.decode("utf-8" if start else "utf-8-sig")
     except UnicodeDecodeError as error:
         at = start + error.start + (0 if start or not raw.startswith(_BOM) else 3)
-        raise UsageError(f"{path} is not UTF-8 text", f"byte {at}", utf8_cure(raw)) from error
+        raise not_utf8(path, at, raw) from error
 
 
 def _objects(lines: Lines, path: Path) -> Iterator[tuple[str, Record]]:

@@ -52,13 +52,12 @@ class LedgerRequest(Request):
 
     def __post_init__(self) -> None:
         if self.by not in get_args(By):
-            raise UsageError(
-                f"a ledger cannot be added up by {self.by!a}", cure=f"by {', '.join(get_args(By))}"
-            )
-        if (self.empty_watts is None) != (self.tariff is None):
-            raise UsageError("--empty-watts and --tariff need each other", cure="give both, or neither")
+            known = ", ".join(get_args(By))
+            raise UsageError(f"a ledger cannot be added up by {self.by!a}", cure=f"choose one of {known}")
         if self.compares and (self.input_price is None or self.output_price is None):
             raise UsageError("a comparison needs two prices", cure="give --input-price and --output-price")
+        if (self.empty_watts is None) != (self.tariff is None):
+            raise UsageError("--empty-watts and --tariff need each other", cure="give both, or neither")
         for name in _COMPARED:
             _require_usable(f"--{name.replace('_', '-')}", getattr(self, name))
         since, until = self.span

@@ -7,6 +7,7 @@ import pwd
 import re
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from sixgig.jobs.serve_request import Plan, ServeRequest
@@ -43,7 +44,7 @@ def _typed(option: str, value: str | int | float) -> str:
             size, unit = size // 1024, units.pop(0)
         return f"{size}{unit}"
     if option == "keep_alive":
-        return "forever" if float(value) < 0 else f"{value:.15g}s"
+        return "forever" if float(value) < 0 else f"{Decimal(str(round(float(value), 9))).normalize():f}s"
     return str(value)
 
 

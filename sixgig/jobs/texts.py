@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sixgig.datafile import not_prose
+from sixgig.datafile import not_prose, not_utf8
 from sixgig.errors import UsageError
 from sixgig.inference import Engine
 from sixgig.jobs.reporter import SILENT, Reporter
@@ -41,7 +41,7 @@ def read_text(path: Path, reporter: Reporter = SILENT) -> str:
             reporter.warn(told)
         return raw.decode().removesuffix("\n")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text", f"byte {error.start}", "convert it") from error
+        raise not_utf8(path, error.start, raw) from error
     except OSError as error:
         raise UsageError(f"cannot read {path}", str(error.strerror), "name a text file") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -28,26 +29,31 @@ MOST, MOST_BYTES, MOST_EPOCHS, MOST_THREADS = 1 << 30, 2**63 - 1, 1000, 512
 
 @dataclass(frozen=True)
 class TuneRequest(Request):
-    """None means the default. Raises UsageError for what cannot be.
-
-    model: a GGUF file of any type, or hf:OWNER/REPO[:QUANT|:FILE]. data: what to learn, plain text or rows
-    (sixgig.finetune.examples). output: the folder to make.
-
-    ram: bytes of memory for the whole process, by default what is free, less a margin. vram: bytes of an
-    NVIDIA GPU that computes; by default, and with 0, the processor does. threads: that compute, by default
-    one for each performance core.
-
-    held_out: a file to judge on, by default a part of data set apart. epochs: times to go through data at
-    most, by default 2, up to 12 where it is small. steps: at most, instead of epochs. targets: names of
-    parts to adapt, of attention, dense, shared and experts. rank, alpha: of the adapter; alpha is its scale
-    times its rank, by default twice the rank. optimizer: adamw or muon. learning_rate: its peak, by default
-    0.0002 for adamw, 0.001 for muon. batch: tokens in a step, by default 4096, fewer where data is small.
+    """model: a GGUF file of any type, or hf:OWNER/REPO[:QUANT|:FILE].
+    data: the file to learn: plain text, or rows as sixgig.finetune.examples lists them.
+    output: the folder to make.
+    ram: bytes for the whole process, by default what is free, less a margin.
+    vram: compute on an NVIDIA GPU, with this much of its memory; by default, and with 0, on the processor.
+    held_out: the file to judge on, by default a part of data set apart.
+    epochs: times to go through data at most, by default 2, up to 12 where it is small.
+    steps: at most, instead of epochs.
+    targets: names of the parts to adapt, of attention, dense, shared and experts.
+    rank: of the adapter.
+    alpha: its scale times its rank, by default twice the rank.
+    optimizer: adamw or muon.
+    learning_rate: its peak, by default 0.0002 for adamw, 0.001 for muon.
+    batch: tokens in a step, by default 4096, fewer where data is small.
     context: tokens of the longest document, longer ones are cut; by default 1024, or what the model was
-    trained for where that is less. train_on_all: learn prompts too, not only answers. seed: decides the order
-    of data and the start.
+    trained for where that is less.
+    train_on_all: learn prompts too, not only answers.
+    seed: decides the order of data and the start.
+    save_every_s: seconds between two saved states.
+    resume: go on with the run that output holds.
+    merge: also write this GGUF file, the model with the adapter merged in.
+    threads: that compute, by default one for each performance core.
+    reporter: who hears of steps and progress, and may cancel.
 
-    save_every_s: seconds between two saved states. resume: go on with the run that output holds. merge: a
-    GGUF file to write with the adapter merged in.
+    Raises UsageError for what cannot be.
     """
 
     model: str | Path
@@ -86,14 +92,15 @@ class TuneRequest(Request):
         _ = self.parts
 
     def _check_numbers(self) -> None:
-        _within("--ram", self.ram, 1, MOST_BYTES)
-        _within("--vram", self.vram, 0, MOST_BYTES)
-        _within("--rank", self.rank, 1, MOST)
-        _within("--batch", self.batch, 1, MOST)
-        _within("--steps", self.steps, 1, MOST)
-        _within("--epochs", self.epochs, 1, MOST_EPOCHS)
-        _within("--context", self.context, 2, MOST)
-        _within("--threads", self.threads, 1, MOST_THREADS)
+        _whole("--ram", self.ram, 1, MOST_BYTES)
+        _whole("--vram", self.vram, 0, MOST_BYTES)
+        _whole("--rank", self.rank, 1, MOST)
+        _whole("--batch", self.batch, 1, MOST)
+        _whole("--steps", self.steps, 1, MOST)
+        _whole("--epochs", self.epochs, 1, MOST_EPOCHS)
+        _whole("--context", self.context, 2, MOST)
+        _whole("--threads", self.threads, 1, MOST_THREADS)
+        _whole("--seed", self.seed)
         _within("--learning-rate", self.peak_rate, LEAST_RATE, MOST_RATE)
         _within("--alpha", self.scaling, 1e-6, 1e9)
         _within("--save-every", self.save_every_s / 60, 0, 1e6)
@@ -226,8 +233,16 @@ def _require_torch() -> None:
     del safetensors
 
 
-def _within(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
+def _whole(name: str, value: int | None, low: float = -math.inf, high: float = math.inf) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int):
+        raise UsageError(f"{name} of {value!r} is not possible", "a whole number is needed; sizes are bytes")
+    _within(name, value, low, high)
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
         raise UsageError(f"{name} of {format_number(value)} is not possible", f"from {low:g} to {high:g}")
 
 

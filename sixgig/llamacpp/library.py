@@ -5,6 +5,7 @@ import functools
 import hashlib
 import importlib.util
 import os
+import threading
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,7 @@ from sixgig.llamacpp.log import LogTail
 from sixgig.llamacpp.pin import CURE, CURE_DAMAGED, WHEEL, WHEEL_VERSION
 from sixgig.llamacpp.signatures import declare
 
+_ONE_OPENS = threading.Lock()
 _SHORT_SPIN = "1000"  # rounds; the default of 300,000 is about a millisecond
 _GOMP_CURE = "install it: apt install libgomp1, dnf install libgomp, or apk add libgomp"
 
@@ -36,13 +38,18 @@ class Library:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@functools.cache
 def load_library() -> Library:
     """Open the engine once per process, its symbols visible to libraries loaded later (RTLD_GLOBAL).
 
     The wheel's Python face is not imported: only its C symbols are used, and its log is silenced.
     Raises EngineError: not installed, another version, libgomp missing, functions or layout differ.
     """
+    with _ONE_OPENS:  # two of its logs would each get a part
+        return _open_library()
+
+
+@functools.cache
+def _open_library() -> Library:
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # an assertion says which it is, no debugger what ran
     found = installed_version()
     path = _library_path()
@@ -66,7 +73,7 @@ def let_threads_sleep() -> None:
 def may_choose_waiting() -> bool:
     """Whether that has an effect: libgomp looks once, when it is loaded; what the user has chosen stands."""
     chosen = any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"))
-    return not chosen and not load_library.cache_info().currsize
+    return not chosen and not _open_library.cache_info().currsize
 
 
 def installed_version() -> str:

@@ -48,7 +48,7 @@ class LogTail:
         _detach(self._c)
 
     def clear(self) -> None:
-        """Forget what this thread's calls said: before an action whose failure is to be explained."""
+        """Forget what this thread's calls said; call before an action whose failure is to be explained."""
         self._own.lines.clear()
 
     def lines(self) -> list[str]:

@@ -11,35 +11,38 @@ from pathlib import Path
 import pytest
 
 from sixgig.errors import Cancelled, EngineError, UsageError
-from sixgig.hardware import Kernels, Machine, ReadRate, load_machine, measuring
+from sixgig.hardware import Kernels, KernelSpeed, Machine, ReadRate, load_machine, measuring
 from sixgig.hardware import measurements as measurements_module
 from sixgig.hardware.measuring import DiskReads
 from sixgig.inference import devices, kernels
 from sixgig.jobs.doctor import DoctorResult, doctor
 from sixgig.jobs.findings import Finding
 from sixgig.jobs.plan import plan
+from sixgig.llamacpp import WHEEL_VERSION
 from tests.described import write
 from tests.jobs.reporters import Canceller, Recorder
 
 MIB = 1 << 20
+MEASURE_KERNELS = kernels.measure_kernels
+SPEED = KernelSpeed("Q4_K", decode=2e10, prompt=5e10)
 READS = DiskReads((ReadRate(1 << 16, 1e9), ReadRate(1 << 20, 3e9)), direct=True)
 MEASURING = ["measuring memory ...", "measuring the disk ...", "measuring the engine's kernels ..."]
 
 
+def made_up(threads: int, progress: Callable[[float], object]) -> Kernels:
+    progress(0.0)
+    return Kernels(WHEEL_VERSION, threads, 3e-6, 1e-8, 4096, (SPEED,))
+
+
 @pytest.fixture(autouse=True)
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Measurements of this test's own, which take no time; one type of kernels. Where they are kept."""
-    honest = kernels.measure_kernels
-
-    def one_type(threads: int, progress: Callable[[float], object]) -> Kernels:
-        return honest(threads, ("Q4_K",), progress)
-
+    """Measurements of this test's own, which take no time. The file that they are kept in."""
     monkeypatch.setattr(
         measurements_module.platformdirs, "user_cache_dir", lambda name: str(tmp_path / "kept")
     )
     monkeypatch.setattr(measurements_module, "measure_memory", lambda cores, available: 3e10)
     monkeypatch.setattr(measurements_module, "measure_disk", lambda path, check: READS)
-    monkeypatch.setattr(kernels, "measure_kernels", one_type)
+    monkeypatch.setattr(kernels, "measure_kernels", made_up)
     return tmp_path / "kept" / "measurements.json"
 
 
@@ -107,11 +110,17 @@ def test_it_works_from_a_thread(tmp_path: Path) -> None:
     assert [one.machine.kernels for one in found] == [doctor(tmp_path).machine.kernels]
 
 
-def test_cancelled_while_kernels_are_measured_it_remembers_none(tmp_path: Path, quick: Path) -> None:
-    canceller = Canceller("kernels")
+def test_cancelled_while_kernels_are_measured_it_remembers_none(
+    tmp_path: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canceller, timed = Canceller("kernels"), list[str]()
+    monkeypatch.setattr(kernels, "measure_kernels", MEASURE_KERNELS)
+    monkeypatch.setattr(kernels._Bench, "_speed", lambda _, kind: timed.append(kind.name) or SPEED)
     with pytest.raises(Cancelled):
         doctor(tmp_path, reporter=canceller)
-    assert canceller.fractions == [0.0] and not json.loads(quick.read_text())["kernels"]
+    assert canceller.fractions == [0.0] and len(timed) == 1
+    monkeypatch.setattr(kernels, "measure_kernels", made_up)
+    assert not json.loads(quick.read_text())["kernels"]
     heard = Recorder()
     doctor(tmp_path, reporter=heard)
     assert heard.words("say") == MEASURING[2:]

@@ -1,10 +1,13 @@
 """What the planner places on a GPU is said to the engine exactly; nothing paged is ever borrowed by a GPU."""
 
+import ctypes
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sixgig.errors import BudgetError
 from sixgig.hardware import Gpu
@@ -13,7 +16,7 @@ from sixgig.inference import EngineOptions
 from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.devices import engine_devices
 from sixgig.inference.dry_load import device_bytes, engine_bytes
-from sixgig.inference.loading import _overrides
+from sixgig.inference.loading import model_params, name_patterns
 from sixgig.inference.measure import Measured
 from sixgig.inference.placing import placed, require_room
 from sixgig.llamacpp import BufferNeed, ContextParams, ModelTraits, load_library
@@ -52,12 +55,30 @@ def test_the_last_layers_move_and_only_their_experts_may(
 
 
 def test_overrides_name_these_tensors_and_no_others() -> None:
-    overrides = _overrides(load_library(), ("blk.1.ffn_up_exps.weight",))
+    options = EngineOptions(host_tensors=("blk.1.ffn_up_exps.weight",))
+    params, overrides = model_params(load_library(), options)
+    assert params.tensor_buft_overrides == ctypes.addressof(overrides)
     pattern = overrides[0].pattern.decode()
     assert re.search(pattern, "blk.1.ffn_up_exps.weight")
     assert not re.search(pattern, "blk.11.ffn_up_exps.weight")
     assert not re.search(pattern, "blk.1.ffn_up_exps.weights")
     assert overrides[0].buffer_type and overrides[1].pattern is None
+
+
+NAMES = st.from_regex(r"(blk|v\.blk)\.[0-9]{1,3}\.[a-z_.+]{1,4}|[a-z_.]{1,4}", fullmatch=True)
+
+
+@given(st.sets(NAMES, max_size=12), st.sets(NAMES, max_size=12))
+def test_patterns_match_exactly_the_names_they_were_made_of(names: set[str], others: set[str]) -> None:
+    patterns = name_patterns(sorted(names))
+    for name in names | others:
+        assert any(re.search(pattern, name) for pattern in patterns) == (name in names)
+
+
+def test_a_large_model_needs_one_pattern() -> None:
+    """The engine compiles each one for each tensor."""
+    stems = ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
+    assert len(name_patterns(f"blk.{layer}.{stem}.weight" for layer in range(3, 61) for stem in stems)) == 1
 
 
 def test_a_model_loads_with_overrides_and_its_logits_are_the_same(tiny: Callable[..., Path]) -> None:

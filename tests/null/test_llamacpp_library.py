@@ -1,5 +1,7 @@
 import ctypes
 import importlib.metadata
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,27 @@ def test_the_library_opens_once_and_knows_itself():
     assert load_library() is first
     assert first.version == WHEEL_VERSION and first.path.is_file()
     assert len(first.sha256) == 64
+
+
+OPEN = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from sixgig.llamacpp import load_library
+from sixgig.pager.native import load_native
+start = threading.Barrier(4)
+
+def opened(_number):
+    start.wait()
+    return load_library(), load_native()
+
+with ThreadPoolExecutor(4) as threads:
+    print(len(set(map(lambda pair: tuple(map(id, pair)), threads.map(opened, range(4))))))
+"""
+
+
+def test_threads_that_open_it_first_open_the_same_one():
+    done = subprocess.run([sys.executable, "-c", OPEN], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_its_symbols_are_visible_to_libraries_loaded_later():

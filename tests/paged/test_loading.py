@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from sixgig.pager.pager import ModelStream
 from tests.paged.engines import OPTIONS, PROMPT, logits_of, open_paged, share_of_experts, stock_logits
 
 PAGED = PagingOptions(always=True)
+MIB = 1 << 20
 BUDGET = 4 << 30  # the process of many tests is large itself
 SMALL = replace(OPTIONS, context=256)
 
@@ -27,6 +29,12 @@ def experts_mostly(tmp_path_factory):
     path = tmp_path_factory.mktemp("synthetic") / "model.gguf"
     write_model(Shape(n_layers=4, n_embd=512, n_experts=64, expert_width=256, n_vocab=4096), path)
     return path
+
+
+def memory_bytes(field):
+    """Of this process: VmRSS, what it holds; VmHWM, the most that it held."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in status if line.startswith(field))
 
 
 def bytes_asked_of_files():
@@ -46,6 +54,24 @@ def test_starting_reads_no_experts(experts_mostly):
         engine.prefill(PROMPT[:8])
         assert engine.counters().bytes_read > 0
     assert model.dense_bytes * 0.9 < read < 1.2 * model.dense_bytes
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="the kernel keeps no peak here")
+def test_no_expert_tensor_is_staged_whole(tmp_path):
+    """To the loader the experts' buffer is one that it uploads to, through four buffers of 1 MiB."""
+    path = tmp_path / "model.gguf"
+    write_model(Shape(n_layers=1, n_embd=1024, n_experts=128, expert_width=512, n_vocab=512), path)
+    assert min(tensor.size_bytes for tensor in open_model(path).routed_experts()) > 32 * MIB
+    open_engine(path, BUDGET, SMALL, PAGED).close()
+    peaks = []
+
+    def note_peak(_fraction):
+        peaks.append(memory_bytes("VmHWM"))
+
+    before = memory_bytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    open_engine(path, BUDGET, SMALL, PAGED, progress=note_peak).close()
+    assert peaks[-1] - before < 24 * MIB
 
 
 def test_progress_rises_to_one_and_may_stop_the_loading(tiny):

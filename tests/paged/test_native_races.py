@@ -1,7 +1,6 @@
-"""native/ under the thread sanitizer, without the engine.
+"""native/ under the thread sanitizer: races/driver.cpp loads, computes and closes from several threads.
 
-races/driver.cpp loads, computes and closes from several threads.
-The engine's own library is not instrumented, so that its stead is taken by races/fake_ggml.cpp.
+The engine's own library is not instrumented: races/fake_ggml.cpp stands in for it.
 """
 
 import os

@@ -14,7 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.jobs.serve_unit import systemd_unit
+from sixgig.cli.main import main
+from sixgig.jobs.serve_request import ServeRequest
+from sixgig.jobs.serve_unit import systemd_unit, unit_for
+from sixgig.settings import parse_duration
+from sixgig.units import parse_size
+from tests.serve.ollama_server import DEMO
 
 MIB = 1 << 20
 _ESCAPES = {"n": b"\n", "t": b"\t", "\\": b"\\", '"': b'"', "'": b"'"}
@@ -69,6 +74,28 @@ def test_every_argument_arrives_as_it_was_typed(arguments: list[str]) -> None:
     (line,) = section(unit)["ExecStart"]
     assert line.startswith(":"), "without it systemd would put variables in"
     assert unquoted(line) == ["/opt/a b/python", "serve", *arguments]
+
+
+@given(
+    ram=st.integers(1, 1 << 45) | st.sampled_from([8 << 30, 1 << 40]),
+    vram=st.integers(0, 1 << 40),
+    keep_alive_s=st.floats(0, 1e9) | st.sampled_from([-1.0, 300, 1e-7, 1e9]),
+)
+def test_a_unit_asks_for_what_the_request_asked_for(ram: int, vram: int, keep_alive_s: float) -> None:
+    asked = ServeRequest(DEMO, ram=ram, vram=vram, keep_alive_s=keep_alive_s, port=0, host="::1")
+    command = unquoted(section(unit_for(asked))["ExecStart"][0])[5:]
+    assert command[0] == str(DEMO)
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert (parse_size(options["--ram"]), parse_size(options["--vram"])) == (ram, vram)
+    assert parse_duration(options["--keep-alive"]) == pytest.approx(keep_alive_s, abs=1e-9)
+    assert (options["--port"], options["--host"], len(options)) == ("0", "::1", 5)
+
+
+def test_sizes_stand_in_a_unit_as_they_were_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    typed = ["serve", str(DEMO), "--ram", "8G", "--vram", "0", "--keep-alive", "forever", "--print-systemd"]
+    assert main(typed) == 0
+    (line,) = section(capsys.readouterr().out)["ExecStart"]
+    assert unquoted(line)[4:] == typed[:-1]
 
 
 @given(st.lists(words, max_size=4))

@@ -16,8 +16,8 @@ from sixgig.modelfile import offers
 from sixgig.server.ollama_models import shown
 from sixgig.settings import ModelSettings, Settings
 from sixgig.units import parse_size
+from tests.jobs.reporters import Recorder
 from tests.serve.engine_processes import running
-from tests.serve.heard import Heard
 from tests.serve.loops import in_loop
 from tests.serve.ollama_server import DEMO, rewritten
 from tests.tiny import encoders
@@ -33,8 +33,8 @@ def specs_of(*models, reporter=SILENT, **configured):
 @pytest.fixture
 def heard(capsys):
     """A reporter of its own; nothing else is told anybody."""
-    yield (reporter := Heard())
-    assert reporter.said or reporter.warned
+    yield (reporter := Recorder())
+    assert reporter.told
     assert capsys.readouterr() == ("", "")
 
 
@@ -70,7 +70,7 @@ def test_a_repositorys_model_is_called_as_it_was_named(monkeypatch, named, name)
 def test_without_any_model_the_demo_is_served_aloud(heard):
     (spec,) = specs_of(reporter=heard)
     assert spec.name == "demo" and spec.path.samefile(DEMO)
-    assert "demo model" in heard.said[0]
+    assert "demo model" in heard.words("say")[0]
 
 
 def test_two_models_of_one_name_are_refused_with_both_files(tiny, tmp_path):
@@ -83,7 +83,7 @@ def test_of_several_models_a_broken_one_is_left_out_aloud(tiny, tmp_path, heard)
     (broken := tmp_path / "broken.gguf").write_bytes(b"GGUF, or not")
     cards = model_cards(specs_of(broken=broken, whole=tiny("qwen3")), heard)
     assert [card.name for card in cards] == ["whole"]
-    (said,) = heard.warned
+    (said,) = heard.words("warn")
     assert "left out" in said and "broken.gguf" in said
 
 
@@ -93,7 +93,7 @@ def test_what_no_request_could_be_answered_with_is_refused_at_start(tiny, tmp_pa
         model_cards(specs_of(ranker=ranker))
     cards = model_cards(specs_of(both=encoders.t5(tmp_path / "t5.gguf"), chat=tiny("qwen3")), heard)
     assert [card.name for card in cards] == ["chat"]
-    assert "both is left out: " in heard.warned[0]
+    assert "both is left out: " in heard.words("warn")[0]
 
 
 @pytest.mark.parametrize("kind", ["none", "no_vocab"])
@@ -109,8 +109,8 @@ def test_a_file_without_a_vocabulary_is_refused_before_any_text_ends_the_engine(
 
 def test_a_vocabulary_for_tests_is_told_aloud(tiny, tmp_path, capsys):
     path = edited(tiny("qwen3", "Q8_0"), tmp_path / "a.gguf", {"tokenizer.ggml.model": "test"})
-    model_cards(specs_of(path), reporter := Heard())
-    assert "has a vocabulary for tests" in reporter.warned[0]
+    model_cards(specs_of(path), reporter := Recorder())
+    assert "has a vocabulary for tests" in reporter.words("warn")[0]
     assert main(["run", str(path), "-p", "a", "-n", "1", "--ram", "4G", "--context", "256"]) == 0
     assert "has a vocabulary for tests" in capsys.readouterr().err
 
@@ -149,7 +149,7 @@ def test_a_model_beyond_what_there_is_or_beyond_its_own_ram_is_told_aloud(tiny, 
     (spec,) = specs_of(large=DEMO)
     cards = model_cards([replace(spec, ram_bytes=20 * MIB), *specs_of(small=tiny("qwen3"))])
     require_room(cards, 1000 * MIB, 1100 * MIB, heard)
-    (said,) = heard.warned
+    (said,) = heard.words("warn")
     assert "large does not fit" in said and "small" not in said
 
 
@@ -184,5 +184,5 @@ def test_a_context_above_the_trained_one_is_told_aloud_and_takes_no_more_memory(
     (spec,) = specs_of(DEMO)
     most, beyond = model_cards([replace(spec, context=context) for context in (4096, 100_000)], heard)
     assert (beyond.context, beyond.whole_bytes) == (4096, most.whole_bytes)
-    said = heard.warned
+    said = heard.words("warn")
     assert len(said) == 1 and "a context of 4096, not 100000" in said[0]
