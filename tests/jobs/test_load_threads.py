@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import sixgig
+from sixgig.errors import ModelFileError
 from sixgig.jobs.opening import demo_path
+from tests.tiny.lexicon import write
 
 PROMPT = "PEP: 9999\nTitle: "
 LONG = "PEP 8 is a style guide. " * 120
@@ -206,10 +209,10 @@ def interrupt(when):
     os.kill(os.getpid(), signal.SIGINT)
 with sixgig.load(context=1024, ubatch=2, threads=1) as model:
     expected = "".join(model.generate("PEP: 9999", 8, temperature=0))
-    for prompt in (sys.argv[1], "PEP: 9999"):
-        n_before = model.stats.work.n_texts
-        asked = model.generate(prompt)
-        threading.Thread(target=interrupt, args=[lambda: len(model._engine.tokens) > 40]).start()
+    for prompt in (sys.argv[1], "PEP: 9999\\nTitle: "):
+        asked = model.generate(prompt, temperature=0)
+        waiting = [lambda: len(model._engine.tokens) > 40]
+        threading.Thread(target=interrupt, args=waiting, daemon=True).start()
         try:
             for piece in asked:
                 pass
@@ -244,6 +247,16 @@ def test_a_loop_of_asyncio_gets_the_signals_that_came_meanwhile(model: sixgig.Mo
     assert got == ["told"]
 
 
+def test_a_signal_that_the_program_handles_itself_ends_no_text(model: sixgig.Model) -> None:
+    got = list[int]()
+    before = signal.signal(signal.SIGINT, lambda number, _: got.append(number))
+    try:
+        threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        assert len(list(model.generate(LONG, 2))) and got == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("paged", [False, True])
 def test_models_load_and_close_while_another_generates(paged: bool, tmp_path: Path) -> None:
     paging = sixgig.PagingOptions(always=paged)
@@ -267,3 +280,32 @@ def test_models_load_and_close_while_another_generates(paged: bool, tmp_path: Pa
                 assert text_of(other) == expected
         over.set()
         assert generating.ended() and generating.raised is None and generating.gave
+
+
+SLOW = "{% for i in range(1000) %}{% endfor %}{{ messages[0].content }}"
+GREEDY_FOR_MEMORY = (
+    "{% set n = namespace(s='x') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}x"
+)
+
+
+def test_a_template_is_not_blamed_for_the_memory_that_other_threads_take(tmp_path: Path) -> None:
+    """A slow one, while another thread fills memory as a model that loads does; its own is still bounded."""
+    with sixgig.load(write(tmp_path / "slow.gguf", "bpe", SLOW), context=256) as model:
+        over = threading.Event()
+
+        def fill() -> int:
+            n_filled = 0
+            while not over.is_set():
+                np.ones(400 << 20, np.int8)
+                n_filled += 1
+            return n_filled
+
+        filling = Thread(fill)
+        model.chat([{"role": "user", "content": "the cat"}], 1)
+        over.set()
+        assert filling.ended() and filling.gave
+    with (
+        sixgig.load(write(tmp_path / "greedy.gguf", "bpe", GREEDY_FOR_MEMORY), context=256) as model,
+        pytest.raises(ModelFileError, match="it took more than"),
+    ):
+        model.chat([{"role": "user", "content": "the cat"}], 1)
