@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from sixgig.inference import Generation
-    from sixgig.inference.budget import PagingOptions
+    from sixgig.inference.request import PagingOptions
     from sixgig.jobs.answers import Answer
     from sixgig.jobs.doctor import DoctorRequest, DoctorResult, doctor
     from sixgig.jobs.model import Dialogue, Model
@@ -88,7 +88,7 @@ _NAMES = {  # what each module below gives
     "errors": "BudgetError Cancelled DivergedError EngineError EngineLostError ModelFileError PurposeError "
     "ReadError ServingError SixgigError TrainingError UsageError",
     "inference": "Generation",
-    "inference.budget": "PagingOptions",
+    "inference.request": "PagingOptions",
     "jobs.answers": "Answer",
     "jobs.doctor": "DoctorRequest DoctorResult doctor",
     "jobs.model": "Dialogue Model",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
-from sixgig.inference.budget import PagingOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs.door import door
 from sixgig.jobs.model import Model
 from sixgig.jobs.opening import Opening, at_least, find_adapter, find_model, require_resources

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sixgig.errors import BudgetError
 from sixgig.hardware import MachineMemory, MemoryLimit
 from sixgig.plan.budget import MIB, Refusal, default_budget
+from sixgig.plan.uses import Tier
 from sixgig.units import format_bytes
 
 
@@ -29,7 +30,7 @@ class Allowance:
         try:
             yield
         except BudgetError as error:
-            if self.limit is None:
+            if self.limit is None or (isinstance(error, Refusal) and error.tier is not Tier.RAM):
                 raise
             raise _explained(error, self.limit) from error
 
@@ -54,9 +55,9 @@ def allowance(
 
 
 def _explained(error: BudgetError, limit: MemoryLimit) -> BudgetError:
-    smallest = getattr(error, "smallest_bytes", None)
     numbers = f"{error.numbers}; {limit.name} is {format_bytes(limit.limit_bytes)}"
-    if smallest is None:
+    if not isinstance(error, Refusal):
         return BudgetError(error.what, numbers, error.cure)
-    raised = f"raise that to {-(-limit.for_budget(smallest) // MIB)}M"
-    return Refusal(smallest, error.what, numbers, f"{raised}; {error.cure}")
+    raised = f"raise that to {-(-limit.for_budget(error.smallest_bytes) // MIB)}M"
+    cure = f"{raised}; {error.cure}"
+    return Refusal(error.smallest_bytes, error.what, numbers, cure, error.tier, error.uses, error.context)

@@ -13,7 +13,7 @@ from tests.paged.engines import share_of_experts, stock_logits
 
 PROGRAM = """
 from dataclasses import replace
-from sixgig.inference.measure import measure
+from sixgig.inference.dry_load import measure
 from sixgig.llamacpp import structs
 native = ctypes.CDLL(str(library_path()))
 native.sixgig_environment_pager.restype = ctypes.c_void_p
