@@ -20,7 +20,8 @@ from bench.tokens import read_tokens
 from sixgig.errors import SixgigError
 from sixgig.hardware.peak import PeakSampler
 from sixgig.inference import EngineOptions
-from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
+from sixgig.inference.load import BudgetedEngine, open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.units import parse_size
 
 

@@ -21,7 +21,8 @@ from bench.synthetic.shape import PRESETS
 from bench.synthetic.writer import write_model
 from bench.tokens import stream_for
 from sixgig.inference import EngineOptions
-from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs.machines import this_machine
 from sixgig.units import format_bytes, format_seconds, parse_size
 

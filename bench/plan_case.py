@@ -22,8 +22,9 @@ from sixgig.errors import SixgigError
 from sixgig.hardware import Absent, Machine, PeakSampler
 from sixgig.hardware.conditions import Watch
 from sixgig.inference import EngineOptions
-from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.inference.history import past_runs
+from sixgig.inference.load import BudgetedEngine, open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs.lessons import Pace, learn
 from sixgig.jobs.machines import known_machine
 from sixgig.jobs.opening import Opened
@@ -33,18 +34,18 @@ from sixgig.plan import (
     HitCurve,
     Lesson,
     MemoryPlan,
+    ModelNeeds,
     Placement,
     Predictor,
     Speed,
     Task,
+    Tier,
     anatomy,
     basis_of,
     estimated_engine,
     estimated_process,
+    fit,
     lesson,
-    paged_needs,
-    plan_memory,
-    unpaged_needs,
 )
 from sixgig.units import parse_size
 
@@ -95,8 +96,8 @@ def _case(options: argparse.Namespace) -> dict[str, Any]:
         "predicted_bytes": plan.predicted_peak_bytes,
         "header_bytes": header.predicted_peak_bytes,
         "margin_bytes": plan.margin_bytes,
-        "tiers": {tier.name: tier.size_bytes for tier in plan.tiers},
-        "header_tiers": {tier.name: tier.size_bytes for tier in header.tiers},
+        "tiers": {need.use.label: need.size_bytes for need in plan.at(Tier.RAM)},
+        "header_tiers": {need.use.label: need.size_bytes for need in header.at(Tier.RAM)},
         "hit_rate": counters.hit_rate if counters else None,
         **timings,
         "n_runs": learned.n_runs if learned.same_model else 0,
@@ -129,8 +130,8 @@ def _header_plan(model: ModelFile, task: Task, plan: MemoryPlan) -> MemoryPlan:
     """The same mode and budget, from the header alone."""
     found, paged = anatomy(model), plan.mode == "paged"
     engine = estimated_engine(found, task, Placement(), paged)
-    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, estimated_process(found, task))
-    return plan_memory(needs, plan.ram_budget_bytes, (plan.mode,))
+    needs = ModelNeeds(found, task).of(plan.mode, engine, estimated_process(found, task))
+    return fit([needs], plan.budgets)
 
 
 def _predicted(

@@ -18,10 +18,11 @@ import numpy as np
 
 from sixgig.errors import SixgigError
 from sixgig.hardware import PeakSampler
-from sixgig.inference.budget import BudgetedEngine, PagingOptions, open_engine
 from sixgig.inference.dry_load import dry_load, engine_bytes
 from sixgig.inference.engine import Engine, Logits
+from sixgig.inference.load import BudgetedEngine, open_engine
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.llamacpp import BufferNeed, memory_breakdown
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager.trace import TraceFile

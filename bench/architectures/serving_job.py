@@ -24,10 +24,11 @@ from sixgig.engines import EngineProcess, ModelCard, ModelSpec, model_card
 from sixgig.engines.order import EngineOrder
 from sixgig.errors import BudgetError
 from sixgig.hardware import PeakSampler
-from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.dry_load import dry_load
 from sixgig.inference.engine import Engine
+from sixgig.inference.load import open_engine
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.inference.serving import CHECKPOINTS
 from sixgig.llamacpp import Batch, memory_breakdown
 from sixgig.modelfile import open_model

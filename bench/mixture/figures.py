@@ -16,8 +16,9 @@ from bench.ours import counters, difference
 from bench.verify_routing import report, trace_of
 from sixgig.evaluate import Score, cut, evaluate
 from sixgig.inference import Engine, EngineOptions
-from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.engine import Logits
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs import window_logits
 from sixgig.modelfile import ModelFile
 from sixgig.plan import footprint

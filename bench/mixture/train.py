@@ -85,7 +85,7 @@ def train(mixture: ModelFile, text: Text, training: Training, say: Say) -> tuple
     n_weights = sum(target.n_weights(training.rank) for target in wanted)
     find_footing(training.threads)
     held = process_memory()
-    process = ProcessBytes(held.anonymous_bytes + held.shared_bytes, held.file_bytes, "measured")
+    process = ProcessBytes(held.anonymous_bytes + held.shared_bytes, held.file_bytes)
     batch = Batch(MICRO_BATCHES * MICRO_TOKENS, MICRO_TOKENS, n_weights)
     plan = plan_tuning(anatomy(mixture), batch, process, training.ram_bytes)
     setup = Setup(wanted, training.rank, training.alpha, training.seed, training.threads)

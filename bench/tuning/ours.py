@@ -65,7 +65,7 @@ def train(task: Task, mode: str) -> Told:
             trainer.run(Recorder(told))
     told.more = {
         "ram_bytes": plan.ram_budget_bytes,
-        "predicted_bytes": plan.peak_bytes,
+        "predicted_bytes": plan.predicted_peak_bytes,
         "read_bytes_per_step": plan.read_bytes,
         "bytes_read": reader.counters.bytes_read,
         "waited_s": reader.counters.waited_s,
@@ -76,7 +76,7 @@ def train(task: Task, mode: str) -> Told:
 def planned(task: Task, model: ModelFile, wanted: tuple[Target, ...], mode: str) -> TuningPlan:
     """For this process as it is."""
     held, found = process_memory(), anatomy(model)
-    process = ProcessBytes(held.anonymous_bytes + held.shared_bytes, held.file_bytes, "measured")
+    process = ProcessBytes(held.anonymous_bytes + held.shared_bytes, held.file_bytes)
     n_weights = sum(target.n_weights(task.rank) for target in wanted)
     batch = Batch(task.documents * task.context, max(task.context, MICRO_TOKENS), n_weights)
 

@@ -12,7 +12,7 @@ from sixgig.errors import UsageError
 from sixgig.units import parse_memory, parse_size
 
 if TYPE_CHECKING:
-    from sixgig.inference.budget import PagingOptions
+    from sixgig.inference.request import PagingOptions
 
 
 class Policy(StrEnum):
@@ -132,7 +132,7 @@ def size_bytes(size: str | None) -> int | None:
 
 def paging_options(always: bool, policy: Policy, no_read_ahead: bool) -> PagingOptions:
     """The paging that the shared options ask for."""
-    from sixgig.inference.budget import PagingOptions
+    from sixgig.inference.request import PagingOptions
     from sixgig.pager.pager import CachePolicy
 
     policies = {Policy.LRU: CachePolicy.LRU, Policy.DECAYED: CachePolicy.DECAYED_FREQUENCY}

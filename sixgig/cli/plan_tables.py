@@ -17,7 +17,7 @@ from sixgig.cli.terminal import escaped
 from sixgig.hardware import Absent, Gpu, Machine
 from sixgig.jobs.candidates import Candidate, Refused
 from sixgig.jobs.plan import PlanResult
-from sixgig.plan import Plan, Speed, Tier, WorkPlan
+from sixgig.plan import Need, Plan, Speed, Tier, WorkPlan
 from sixgig.plan.quality import SOURCE
 from sixgig.units import format_bytes, format_rate, format_seconds
 
@@ -175,7 +175,7 @@ def _gib(size_bytes: float) -> str:
 def _conclusions(result: PlanResult) -> Iterator[str]:
     chosen = result.recommended
     yield f"{_label(chosen, result)}: {chosen.explanation}"
-    yield from _tiers(chosen.plan)
+    yield from _uses(chosen.plan)
     yield from _certainty(result, chosen.plan)
     for refused in result.refused[:3]:
         yield f"{_label(refused, result)}: {refused.error}"
@@ -183,16 +183,16 @@ def _conclusions(result: PlanResult) -> Iterator[str]:
         yield f"and {len(result.refused) - 3} more that do not fit or cannot be read"
 
 
-def _tiers(plan: Plan | WorkPlan) -> Iterator[str]:
-    tiers = plan.tiers if isinstance(plan, WorkPlan) else plan.memory.tiers
-    yield f"memory: {_tier_words(tiers)}"
-    if isinstance(plan, Plan) and plan.device:
-        yield f"VRAM: {_tier_words(plan.device)}"
+def _uses(plan: Plan | WorkPlan) -> Iterator[str]:
+    memory = plan if isinstance(plan, WorkPlan) else plan.memory
+    yield f"memory: {_words(memory.at(Tier.RAM))}"
+    if on_device := memory.at(Tier.VRAM):
+        yield f"VRAM: {_words(on_device)}"
 
 
-def _tier_words(tiers: tuple[Tier, ...]) -> str:
-    shown = [tier for tier in tiers if tier.size_bytes and tier.phase != "loading"]
-    return ", ".join(f"{tier.name} {format_bytes(tier.size_bytes)}" for tier in shown)
+def _words(needs: tuple[Need, ...]) -> str:
+    shown = [need for need in needs if need.size_bytes and need.phase != "loading"]
+    return ", ".join(f"{need.use.label} {format_bytes(need.size_bytes)}" for need in shown)
 
 
 def _certainty(result: PlanResult, plan: Plan | WorkPlan) -> Iterator[str]:
@@ -204,11 +204,13 @@ def _certainty(result: PlanResult, plan: Plan | WorkPlan) -> Iterator[str]:
             return
         yield "bytes and times are estimates: nothing here was measured against such a run yet"
         return
+    source = plan.source
     if plan.confirmed:
-        yield "bytes: confirmed by the engine (weights, KV cache, compute buffers)"
+        yield f"bytes: {source.words} (weights, KV cache, compute buffers)"
     else:
         reason = f" ({plan.unconfirmed_because})" if plan.unconfirmed_because else ""
-        yield f"bytes: estimated from the header{reason}; compute buffers may be 25% off, the rest is exact"
+        off = f"compute buffers may be {source.error:.0%} off, the rest is exact"
+        yield f"bytes: {source.words}{reason}; {off}"
     if isinstance(plan.speed, Absent):
         return
     if plan.memory.mode == "paged":

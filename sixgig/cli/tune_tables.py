@@ -29,7 +29,8 @@ def show_tuning(result: TuneResult, model: str) -> None:
     joules = result.joules
     say(pace + ("" if isinstance(joules, Absent) else f", {joules:.0f} J of the processor, idle included"))
     say(
-        f"peak memory {format_bytes(result.peak_memory_bytes)}, predicted {format_bytes(plan.peak_bytes)}, "
+        f"peak memory {format_bytes(result.peak_memory_bytes)}, "
+        f"predicted {format_bytes(plan.predicted_peak_bytes)}, "
         f"budget {format_bytes(plan.ram_budget_bytes)}; {format_bytes(result.bytes_read)} read"
     )
     over = result.peak_memory_bytes - plan.ram_budget_bytes
@@ -67,7 +68,7 @@ def tune_document(result: TuneResult) -> dict[str, Any]:
         "losses": result.losses,
         "held_out": result.held_out,
         "peak_memory_bytes": result.peak_memory_bytes,
-        "predicted_peak_memory_bytes": plan.peak_bytes,
+        "predicted_peak_memory_bytes": plan.predicted_peak_bytes,
         "ram_budget_bytes": plan.ram_budget_bytes,
         "within_budget": result.peak_memory_bytes <= plan.ram_budget_bytes,
         "bytes_read": result.bytes_read,

@@ -9,23 +9,13 @@ from pathlib import Path
 from sixgig.errors import ModelFileError
 from sixgig.inference.options import CONTEXT_STEP, EngineOptions
 from sixgig.inference.purpose import placeholder, pooling_of, require_text, require_vocabulary, require_whole
-from sixgig.inference.serving import serving_tiers
+from sixgig.inference.serving import serving_needs
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.modelfile.label import label
 from sixgig.modelfile.lora import find_lora
 from sixgig.modelfile.lora_fit import check_lora, require_unmerged
 from sixgig.modelfile.names import model_name
-from sixgig.plan import (
-    Placement,
-    Task,
-    anatomy,
-    estimated_engine,
-    estimated_process,
-    least_engine,
-    paged_needs,
-    smallest_budget,
-    unpaged_needs,
-)
+from sixgig.plan import ModelNeeds, Task, Tier, anatomy, estimated_process, smallest_budget
 from sixgig.plan.context import checkpoint_bytes
 
 DEFAULT_CONTEXT = 4096
@@ -144,10 +134,7 @@ def _smallest(model: ModelFile, options: EngineOptions, paged: bool) -> int:
     """The smallest budget of one mode, the server counted."""
     task = Task(context=options.context, sequences=options.sequences, ubatch=options.ubatch)
     parts = anatomy(model)
-    if model.family.declared:
-        engine, kept = estimated_engine(parts, task, Placement(), paged), checkpoint_bytes(parts, task)
-    else:
-        engine, kept = least_engine(parts, paged), 0
-    needs = (paged_needs if paged else unpaged_needs)(model, task, engine, estimated_process(parts, task))
-    tiers = serving_tiers(model, options, kept)
-    return smallest_budget(needs.with_tiers(tiers), ("paged",) if paged else ("unpaged",))
+    kept = checkpoint_bytes(parts, task) if model.family.declared else 0
+    uses = ModelNeeds(parts, task, beside=serving_needs(model, options, kept))
+    needs = uses.by_header("paged" if paged else "unpaged", estimated_process(parts, task))
+    return smallest_budget(needs.least_bytes(Tier.RAM))

@@ -21,11 +21,12 @@ from sixgig.engines.order import EngineOrder
 from sixgig.errors import SixgigError
 from sixgig.hardware import load_machine
 from sixgig.inference import Adapter, EngineOptions
-from sixgig.inference.budget import Arrangement, PagingOptions, arrange
 from sixgig.inference.dry_load import checkpoint_bytes
-from sixgig.inference.serving import EngineServer, Serving, prepare_process, serving_tiers
-from sixgig.modelfile import ModelFile, open_model
-from sixgig.plan import Budgets, Placement, Planner, Task
+from sixgig.inference.memory import arrange
+from sixgig.inference.request import MemoryRequest, PagingOptions
+from sixgig.inference.serving import EngineServer, Serving, prepare_process, serving_needs
+from sixgig.modelfile import open_model
+from sixgig.plan import Refusal, Tier
 
 LOG_S = 0.2  # the engine's log is written by a thread of its own, which is to say why
 _PR_SET_PDEATHSIG, _M_ARENA_MAX = 1, -8
@@ -53,20 +54,22 @@ def main() -> None:
 
 
 def failure(error: SixgigError) -> dict[str, Any]:
-    """An error as an event carries it; smallest_bytes where a larger budget would do."""
+    """An error as an event carries it; smallest_bytes where more main memory would do."""
     kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
     fields = {"kind": kind, "what": error.what, "numbers": error.numbers, "cure": error.cure}
-    return fields | {"smallest_bytes": getattr(error, "smallest_bytes", None)}
+    enough = error.smallest_bytes if isinstance(error, Refusal) and error.tier is Tier.RAM else None
+    return fields | {"smallest_bytes": enough}
 
 
 def _serve(order: EngineOrder, events: BinaryIO) -> EngineServer:
     prepare_process()
-    model = open_model(Path(order.model))
-    arrangement = _arranged(order, model, events)
+    arrangement = arrange(_request(order))
+    _tell(events, event="plan", plan=arrangement.plan.to_json())
     return EngineServer(arrangement, Serving(Path(order.socket), order.name, events.fileno()))
 
 
-def _arranged(order: EngineOrder, model: ModelFile, events: BinaryIO) -> Arrangement:
+def _request(order: EngineOrder) -> MemoryRequest:
+    model = open_model(Path(order.model))
     options = EngineOptions(
         context=order.context,
         sequences=order.sequences,
@@ -74,27 +77,16 @@ def _arranged(order: EngineOrder, model: ModelFile, events: BinaryIO) -> Arrange
         threads=order.threads,
         pooling=order.pooling,
     )
-    return arrange(
+    return MemoryRequest(
         model,
         order.ram_bytes,
         options,
         PagingOptions(always=order.always_page, never=order.never_page),
-        placement=_placement(order, model),
-        vram_bytes=order.vram_bytes,
-        announce=lambda plan: _tell(events, event="plan", plan=plan.to_json()),
-        adapter=Adapter.open(Path(order.adapter), model) if order.adapter else None,
-        beside=serving_tiers(model, options, checkpoint_bytes(model, options)),
+        order.vram_bytes,
+        load_machine(order.machine) if order.vram_bytes and order.machine is not None else None,
+        Adapter.open(Path(order.adapter), model) if order.adapter else None,
+        serving_needs(model, options, checkpoint_bytes(model, options)),
     )
-
-
-def _placement(order: EngineOrder, model: ModelFile) -> Placement:
-    """The planner's for this machine's GPU; all in main memory without one, or without a declaration."""
-    if not order.vram_bytes or order.machine is None or not model.family.declared:
-        return Placement()
-    machine = load_machine(order.machine)
-    task = Task(context=order.context, sequences=order.sequences, ubatch=order.ubatch)
-    budgets = Budgets(order.ram_bytes, order.vram_bytes)
-    return Planner(machine, model, task).plan(budgets, accept=lambda plan: plan.can_run).placement
 
 
 def _answer(server: EngineServer, question: str) -> dict[str, Any] | None:

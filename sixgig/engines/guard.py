@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from sixgig.hardware import LimitedGroup
+from sixgig.plan import Use
 from sixgig.units import format_bytes
 
 MIB = 1 << 20
@@ -23,12 +24,10 @@ TOLERATED, LAST = 20, 10  # a 20th above the grant ends a process, so that it ne
 GROWTH_BYTES_PER_S = 250 * MIB  # the fastest growth seen; looked at twice as often as that would need
 SHORTEST_S, LONGEST_S = 0.004, 0.25
 PLANNING_BYTES = 1 << 30  # while it only plans: a grant that is too small is its own to refuse
-_ALLOCATED = frozenset(  # once it is loaded, of a plan's tiers
-    {
-        *("process", "program files", "dense weights", "weights", "routed experts", "expert cache"),
-        *("KV cache", "compute buffers", "adapter"),
-    }
-)
+_ALLOCATED = {  # once it is loaded, of a plan's uses of memory
+    *(Use.PROCESS, Use.PROGRAM_FILES, Use.DENSE_WEIGHTS, Use.WEIGHTS, Use.ROUTED_EXPERTS, Use.EXPERT_CACHE),
+    *(Use.KV_CACHE, Use.COMPUTE_BUFFERS, Use.ADAPTER),
+}
 
 
 class MemoryGuard:
@@ -59,7 +58,7 @@ class MemoryGuard:
 
         Only now: address space that is reserved for experts counts as well.
         """
-        held = sum(tier["size_bytes"] for tier in plan["tiers"] if tier["name"] in _ALLOCATED)
+        held = sum(need["size_bytes"] for need in plan["tiers"] if Use(need["name"]) in _ALLOCATED)
         left = max(self.granted_bytes - held, 0)
         with contextlib.suppress(OSError, ValueError, AttributeError, psutil.Error):
             now = psutil.Process(self._pid).memory_info().data

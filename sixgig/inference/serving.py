@@ -15,8 +15,8 @@ from typing import Any
 from sixgig.errors import EngineError, SixgigError
 from sixgig.hardware.cores import usable_cores
 from sixgig.hardware.memory import give_back
-from sixgig.inference.budget import Arrangement
 from sixgig.inference.loading import model_params
+from sixgig.inference.memory import Arrangement
 from sixgig.inference.options import EngineOptions
 from sixgig.inference.threads import ThreadCount
 from sixgig.llamacpp import let_threads_sleep, load_library
@@ -32,7 +32,7 @@ from sixgig.pager.server_loader import (
     guard_grammars,
     open_server_loader,
 )
-from sixgig.plan import Tier, anatomy
+from sixgig.plan import Need, Use, anatomy
 
 MIB = 1 << 20
 CHECKPOINTS = 2  # of each sequence: before its last message, and near the prompt's end
@@ -64,7 +64,7 @@ def prepare_process() -> None:
     let_threads_sleep()
 
 
-def serving_tiers(model: ModelFile, options: EngineOptions, checkpoint_bytes: int) -> tuple[Tier, ...]:
+def serving_needs(model: ModelFile, options: EngineOptions, checkpoint_bytes: int) -> tuple[Need, ...]:
     """What the server holds besides the engine: itself, requests, checkpoints of what is not rolled back.
 
     checkpoint_bytes: of one such checkpoint (dry_load.checkpoint_bytes).
@@ -76,9 +76,9 @@ def serving_tiers(model: ModelFile, options: EngineOptions, checkpoint_bytes: in
     # An embedder's first long text brings room for the logits and vector of each of its tokens.
     outputs = 4 * options.ubatch * (vocabulary + model.n_embd) if options.pooling else 0
     return (
-        Tier("server", itself + requests),
-        Tier("context checkpoints", kept, phase="running"),
-        *((Tier("outputs", outputs, phase="running"),) if outputs else ()),
+        Need(Use.SERVER, itself + requests),
+        Need(Use.CHECKPOINTS, kept, phase="running"),
+        *((Need(Use.OUTPUTS, outputs, phase="running"),) if outputs else ()),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sixgig.hardware import Bandwidth, usable_cores
 from sixgig.inference import Engine
-from sixgig.inference.budget import PagingOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.inference.sampling import MAX_SEED
 from sixgig.jobs.door import door
 from sixgig.jobs.lessons import Pace, learn

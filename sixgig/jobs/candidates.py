@@ -62,7 +62,6 @@ class Candidate:
             size_bytes=model.size_bytes,
             n_weights=sum(prod(tensor.shape) for tensor in model.tensors),
             expected_kld=expected_kld,
-            disk_bytes=plan.disk_bytes,
             explanation=plan.why(),
             offer=offer,
             model=model,
@@ -71,12 +70,14 @@ class Candidate:
         if isinstance(plan, WorkPlan):
             seconds = None if isinstance(plan.seconds, Absent) else plan.seconds
             kind, margin = plan.task.kind, plan.margin_bytes
-            return planned(mode=kind, ram_bytes=plan.peak_bytes, margin_bytes=margin, work_s=seconds)
+            ram, disk = plan.predicted_peak_bytes, plan.read_bytes
+            return planned(mode=kind, ram_bytes=ram, margin_bytes=margin, disk_bytes=disk, work_s=seconds)
         made = planned(
             mode=plan.memory.mode,
             ram_bytes=plan.memory.predicted_peak_bytes,
             margin_bytes=plan.memory.margin_bytes,
-            vram_bytes=plan.vram_bytes,
+            vram_bytes=plan.memory.vram_bytes,
+            disk_bytes=plan.memory.disk_bytes,
             confirmed=plan.confirmed,
         )
         if isinstance(plan.speed, Absent):

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sixgig.inference import Generation, Sampler, SamplingOptions, abort_on_interrupt, generate
-from sixgig.inference.budget import PagingOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs.door import door
 from sixgig.jobs.opening import Opening, RunStats, find_model
 from sixgig.jobs.reporter import Request
 from sixgig.modelfile import ModelFile
-from sixgig.plan import MemoryPlan, footprint
+from sixgig.plan import Use, footprint
 
 PROMPT = "PEP: 9999\nTitle: "
 N_TOKENS, CONTEXT = 96, 512
-_CONTEXT_TIERS = ("KV cache", "compute buffers", "kernel scratch", "read-ahead")
-_PAGING_TIERS = ("expert groups",)
+_CONTEXT_USES = Use.KV_CACHE, Use.COMPUTE_BUFFERS, Use.KERNEL_SCRATCH, Use.READ_AHEAD
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,8 @@ class DemoRun:
         model, plan, counters = self.stats.model, self.stats.plan, self.stats.counters
         total = model.routed_bytes
         resident = min(counters.peak_resident_bytes, total) if counters else total
-        held = (
-            resident,
-            model.dense_bytes,
-            _planned_bytes(plan, _CONTEXT_TIERS),
-            _planned_bytes(plan, _PAGING_TIERS),
-        )
+        context, paging = plan.held_bytes(*_CONTEXT_USES), plan.held_bytes(Use.EXPERT_GROUPS)
+        held = (resident, model.dense_bytes, context, paging)
         program = max(0, self.stats.peak_memory_bytes - sum(held))
         return DemoMemory(*held, program, total - resident)
 
@@ -99,10 +94,6 @@ def _run(model: ModelFile, paging: PagingOptions, words: str, request: DemoReque
             for _ in pieces:
                 request.reporter.check()
     return DemoRun(opened.stats, pieces.result)
-
-
-def _planned_bytes(plan: MemoryPlan, names: tuple[str, ...]) -> int:
-    return sum(tier.size_bytes for tier in plan.tiers if tier.name in names)
 
 
 demo = door(DemoRequest, _demo)

@@ -20,8 +20,10 @@ from sixgig.plan import (
     Lesson,
     Mode,
     Placement,
+    Plan,
     Planner,
     Record,
+    Refusal,
     Task,
     WorkPlan,
     basis_of,
@@ -62,12 +64,25 @@ class FilePlans:
             kld = expected_kld(planner.model)
             if self.task.kind != "run":
                 return Candidate.of(offer, model, self._work(planner, figures), kld)
-            plan = planner.plan(self.budgets)
+            try:
+                plan = planner.plan(self.budgets)
+            except Refusal as refusal:
+                return Candidate.of(offer, model, self._by_the_engine(model, refusal), kld)
             others = [p for p in planner.runners_up(self.budgets) if p.placement != plan.placement]
             ways = tuple(Candidate.of(offer, model, other, kld) for other in others)
             return replace(Candidate.of(offer, model, plan, kld), alternatives=ways)
         except SixgigError as error:
             return Refused(offer, model, error)
+
+    def _by_the_engine(self, model: ModelFile, refusal: Refusal) -> Plan:
+        """What the estimates refused, by the engine's own figures, which a run is refused by.
+
+        Raises that refusal where the engine is not asked.
+        """
+        figures = self._figures(model) if model.family.declared and not self.budgets.vram_bytes else None
+        if figures is None:
+            raise refusal
+        return self._planner(model, figures).plan_at(Placement(), self.budgets)
 
     def confirmed(self, chosen: Candidate) -> Candidate | Refused:
         """The same with the engine's own bytes, where file and engine are here, or with its refusal."""

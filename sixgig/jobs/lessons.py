@@ -20,6 +20,7 @@ from sixgig.plan import (
     Record,
     Speed,
     Task,
+    Use,
     anatomy,
     basis_of,
     bookkeeping_bytes,
@@ -71,7 +72,6 @@ def learn(opened: Opened, pace: Pace, path: Path | None = None) -> None:
 
 def _record(opened: Opened, machine: str, pace: Pace, share: float, speed: Speed | Absent) -> Record:
     plan, options, counters = opened.plan, opened.engine.options, opened.engine.counters()
-    tiers = {tier.name: tier.size_bytes for tier in plan.tiers}
     task, predicted_s = Task(context=options.context, ubatch=options.ubatch), (0.0, 0.0)
     if not isinstance(speed, Absent):
         predicted_s = speed.decode_s, speed.prompt_s / pace.prompt_tokens
@@ -86,8 +86,8 @@ def _record(opened: Opened, machine: str, pace: Pace, share: float, speed: Speed
         ubatch=options.ubatch,
         predicted_peak_bytes=plan.predicted_peak_bytes,
         measured_peak_bytes=opened.peak.total_bytes,
-        process_bytes=max(0, tiers["process"] - bookkeeping_bytes(anatomy(opened.model), task)),
-        program_bytes=max(0, tiers["program files"] - KERNEL_FILE_BYTES),
+        process_bytes=max(0, plan.held_bytes(Use.PROCESS) - bookkeeping_bytes(anatomy(opened.model), task)),
+        program_bytes=max(0, plan.held_bytes(Use.PROGRAM_FILES) - KERNEL_FILE_BYTES),
         cache_share=share,
         hit_rate=counters.hit_rate if counters else None,
         predicted_decode_s=predicted_s[0],

@@ -14,7 +14,7 @@ from sixgig.families import Role
 from sixgig.hardware import Absent, Bandwidth, disk_read_bandwidth, memory_bandwidth
 from sixgig.hardware.energy import joules_between, read_energy
 from sixgig.inference import Sampler, SamplingOptions, abort_on_interrupt
-from sixgig.inference.budget import BudgetedEngine
+from sixgig.inference.load import BudgetedEngine
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import DEFAULT_READERS, Counters
 from sixgig.plan import footprint

@@ -14,16 +14,17 @@ from sixgig.errors import UsageError
 from sixgig.hardware import Peak, PeakSampler
 from sixgig.hardware.conditions import Watch
 from sixgig.inference import Adapter, EngineOptions, Watcher
-from sixgig.inference.budget import BudgetedEngine, PagingOptions, arrange, load
 from sixgig.inference.dry_load import checkpoint_bytes
 from sixgig.inference.engine import observing
+from sixgig.inference.load import BudgetedEngine, load
+from sixgig.inference.memory import allowed, arrange
 from sixgig.inference.purpose import placeholder, require_text, require_vocabulary
-from sixgig.inference.room import allowed
+from sixgig.inference.request import MemoryRequest, PagingOptions
 from sixgig.jobs.machines import gpu_machine
 from sixgig.jobs.reporter import SILENT, Reporter
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import Counters
-from sixgig.plan import Budgets, MemoryPlan, Placement, Planner, Task, Tier
+from sixgig.plan import MemoryPlan, Need, Use
 from sixgig.units import format_bytes, format_number
 
 DEMO_MODEL = "pep-moe-31m.gguf"
@@ -131,41 +132,38 @@ class Opening:
 
         announce: may refuse the plan, by raising.
         """
-        options = self._options()
+        request = self._request()
         if remark := allowed(self.ram_bytes).remark:
             reporter.warn(remark)
-        placement, vram_bytes = self._placement(options)
         started = time.perf_counter()
-        for words in (placeholder(self.model), self._beyond_training(options.context)):
+        for words in (placeholder(self.model), self._beyond_training(request.options.context)):
             if words:
                 reporter.warn(words)
-        with PeakSampler() as sampler:
-            arrangement = arrange(
-                self.model,
-                self.ram_bytes,
-                observing(options, self.observe),
-                self.paging,
-                placement=placement,
-                vram_bytes=vram_bytes,
-                announce=announce,
-                adapter=self.adapter,
-                beside=self._beside(options),
-            )
-            with closing(arrangement):
-                plan = arrangement.plan
-                reporter.plan(f"{self.model.name}: {format_bytes(self.model.size_bytes)}, {plan.explain()}")
-                read = self.model.dense_bytes + (self.model.routed_bytes if plan.mode == "unpaged" else 0)
-                with reporter.progress("loading", size_bytes=read) as progress:
-                    engine = load(arrangement, progress, self.observe)
-                with engine:
-                    seconds = time.perf_counter() - started
-                    yield Opened(engine, self.model, seconds, sampler, Watch())
+        with PeakSampler() as sampler, closing(arrange(request)) as arrangement:
+            plan = arrangement.plan
+            announce(plan)
+            reporter.plan(f"{self.model.name}: {format_bytes(self.model.size_bytes)}, {plan.explain()}")
+            read = self.model.dense_bytes + (self.model.routed_bytes if plan.mode == "unpaged" else 0)
+            with reporter.progress("loading", size_bytes=read) as progress:
+                engine = load(arrangement, progress, self.observe)
+            with engine:
+                seconds = time.perf_counter() - started
+                yield Opened(engine, self.model, seconds, sampler, Watch())
 
-    def _beside(self, options: EngineOptions) -> tuple[Tier, ...]:
-        """What the process will hold besides the engine, once that runs."""
+    def _request(self) -> MemoryRequest:
+        options = self._options()
         kept = checkpoint_bytes(self.model, options) if self.checkpoint else 0
-        tiers = (("logits", self.beside_bytes), ("context checkpoint", kept))
-        return tuple(Tier(name, size, phase="running") for name, size in tiers if size)
+        beside = ((Use.LOGITS, self.beside_bytes), (Use.CHECKPOINT, kept))
+        return MemoryRequest(
+            self.model,
+            self.ram_bytes,
+            observing(options, self.observe),
+            self.paging,
+            self.vram_bytes,
+            gpu_machine(self.model.parts[0].parent) if self.vram_bytes else None,
+            self.adapter,
+            tuple(Need(use, size, phase="running") for use, size in beside if size),
+        )
 
     @property
     def budget_bytes(self) -> int:
@@ -187,17 +185,6 @@ class Opening:
             "the model was trained for: llama.cpp evaluates them all, "
             "but what comes after those may be nonsense"
         )
-
-    def _placement(self, options: EngineOptions) -> tuple[Placement, int]:
-        """The planner's, within vram_bytes; all in main memory where that is 0."""
-        if not self.vram_bytes:
-            return Placement(), 0
-        held_bytes = self.adapter.bytes.held_bytes if self.adapter else 0
-        machine = gpu_machine(self.model.parts[0].parent)
-        planner = Planner(machine, self.model, Task(context=options.context, ubatch=options.ubatch))
-        budgets = Budgets(max(0, self.budget_bytes - held_bytes), max(0, self.vram_bytes - held_bytes))
-        plan = planner.plan(budgets, accept=lambda plan: plan.can_run)
-        return plan.placement, self.vram_bytes
 
     def _options(self) -> EngineOptions:
         context = self.context

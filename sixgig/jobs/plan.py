@@ -10,8 +10,8 @@ from typing import get_args
 from sixgig.errors import UsageError
 from sixgig.hardware import Absent, Machine, disturbances, load_machine
 from sixgig.inference.history import past_runs
+from sixgig.inference.memory import allowed
 from sixgig.inference.options import MAX_CONTEXT
-from sixgig.inference.room import allowed
 from sixgig.jobs import machines
 from sixgig.jobs.candidates import Candidate, Refused, recommended, refusal
 from sixgig.jobs.door import door

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
-from sixgig.inference.budget import PagingOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs.door import door
 from sixgig.jobs.model import Model
 from sixgig.jobs.opening import Opening, at_least, find_adapter, find_model, require_resources
@@ -49,7 +49,7 @@ class LoadRequest(Request):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        require_resources(self.ram, self.vram or 0, self.threads)
+        require_resources(self.ram, self.vram, self.threads)
         at_least(1, "--ubatch", self.ubatch)
         if self.context is not None:
             at_least(1, "--context", self.context)

@@ -12,7 +12,7 @@ from sixgig.gateway.gateway import Gateway
 from sixgig.grammars.checker import CHECKER_BYTES
 from sixgig.hardware import process_memory, save_machine
 from sixgig.hardware.memory import give_back
-from sixgig.inference.room import allowed
+from sixgig.inference.memory import allowed
 from sixgig.jobs.machines import gpu_machine
 from sixgig.jobs.reporter import Reporter
 from sixgig.jobs.served_models import model_cards, require_room

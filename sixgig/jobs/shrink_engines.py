@@ -9,7 +9,7 @@ from sixgig.compress.engines import OpenModel
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.hardware import usable_cores
 from sixgig.inference import Engine, Watcher, abort_on_interrupt
-from sixgig.inference.room import allowed
+from sixgig.inference.memory import allowed
 from sixgig.jobs.reporter import SILENT, Reporter
 from sixgig.jobs.window_logits import logits_of, logits_opening
 from sixgig.modelfile import ModelFile

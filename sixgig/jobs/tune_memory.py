@@ -11,9 +11,10 @@ from sixgig.finetune.footing import find_footing
 from sixgig.finetune.schedule import BATCH_TOKENS, FEWEST_ROWS, FEWEST_STEPS, MICRO_TOKENS, StepSize
 from sixgig.finetune.session import device_of
 from sixgig.hardware import process_memory
-from sixgig.inference.room import LIBRARY_BYTES, LIBRARY_FILE_BYTES
+from sixgig.inference.memory import LIBRARY_BYTES, LIBRARY_FILE_BYTES
 from sixgig.modelfile import ModelFile
 from sixgig.plan import Allowance, ProcessBytes, Refusal, anatomy
+from sixgig.plan.budget import PROCESS_SPREAD_BYTES
 from sixgig.plan.tuning import Batch, TuningPlan, plan_tuning
 
 TOKEN_BYTES = 2  # a document in tokens takes, for each byte of DATA, at most
@@ -21,7 +22,7 @@ TOKEN_BYTES = 2  # a document in tokens takes, for each byte of DATA, at most
 # with 20 to 28 tokens: 900 bytes in all.
 LEAST_DOCUMENT_BYTES, MOST_DOCUMENT_BYTES = 600, 1500
 FRAME_TOKENS = 64  # that a template adds to a row
-NOTHING, VARIATION = ProcessBytes(0, 0, "none"), ProcessBytes(8 << 20, 0, "measured")
+NOTHING = ProcessBytes(0, 0)
 _CHUNK_BYTES = 1 << 20
 
 
@@ -107,27 +108,23 @@ class Memory:
         holds the most it may be. extents: of what is learnt, and of what is held out."""
         try:
             least = extents[0].least_batch(size, self.n_weights)
-            self._plan(least, ProcessBytes(sum(e.least_bytes for e in extents), 0, "estimated"))
+            self._plan(least, ProcessBytes(sum(e.least_bytes for e in extents), 0))
         except Refusal:
             taken = LIBRARY_BYTES + sum(e.most_bytes for e in extents)
             most = extents[0].most_batch(size, self.n_weights)
-            self._plan(most, ProcessBytes(taken, LIBRARY_FILE_BYTES, "estimated"))
+            self._plan(most, ProcessBytes(taken, LIBRARY_FILE_BYTES))
 
     def plan(self, size: StepSize) -> TuningPlan:
         """A budget that a refusal names holds another run too, whose process takes a little more."""
         batch = Batch(size.step_tokens, size.micro_tokens, self.n_weights)
-        try:
-            plan = self._plan(batch)
-        except Refusal:
-            plan = self._plan(batch, VARIATION)
-        return plan.with_peak(process_memory().peak_bytes)
+        return self._plan(batch).with_peak(process_memory().peak_bytes)
 
     def _plan(self, batch: Batch, more: ProcessBytes = NOTHING) -> TuningPlan:
         """With this process as it is now, everything imported and the data in tokens, and `more`."""
         find_footing(self.threads, device_of(self.vram_bytes))
         held = process_memory()
         owned = held.anonymous_bytes + held.shared_bytes + more.anonymous_bytes
-        process = ProcessBytes(owned, held.file_bytes + more.file_bytes, "measured")
+        process = ProcessBytes(owned, held.file_bytes + more.file_bytes)
         with self.allowance.explaining():
-            ram_bytes = self.allowance.ram_bytes
-            return plan_tuning(anatomy(self.model), batch, process, ram_bytes, self.vram_bytes)
+            ram_bytes, spread = self.allowance.ram_bytes, PROCESS_SPREAD_BYTES
+            return plan_tuning(anatomy(self.model), batch, process, ram_bytes, self.vram_bytes, spread)

@@ -24,7 +24,7 @@ from sixgig.finetune.verdict import Outcome, Verdict, judge
 from sixgig.hardware import Absent, Peak, PeakSampler, process_memory, usable_cores
 from sixgig.hardware.energy import joules_between, read_energy
 from sixgig.hardware.memory import give_back
-from sixgig.inference.room import allowed
+from sixgig.inference.memory import allowed
 from sixgig.jobs.opening import fetched
 from sixgig.jobs.reporter import HeldOutLoss, Reporter, TuneListener, TuneStep
 from sixgig.jobs.tune_data import Course, Documents, Reading, course_of

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sixgig.evaluate.log_probabilities import Logits
 from sixgig.inference import Adapter, Engine, Watcher
-from sixgig.inference.room import allowed
+from sixgig.inference.memory import allowed
 from sixgig.jobs.opening import Opening
 from sixgig.modelfile import ModelFile
 

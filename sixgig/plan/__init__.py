@@ -2,40 +2,33 @@
 
 from sixgig.plan.allowance import Allowance, allowance
 from sixgig.plan.anatomy import Anatomy, anatomy
-from sixgig.plan.budget import (
-    MemoryPlan,
-    Mode,
-    Needs,
-    Refusal,
-    Tier,
-    default_budget,
-    plan_memory,
-    smallest_budget,
-)
+from sixgig.plan.budget import Budgets, MemoryPlan, Mode, Needs, Refusal, default_budget, fit, smallest_budget
 from sixgig.plan.hits import PUBLISHED, HitCurve
 from sixgig.plan.learning import Lesson, Record, basis_of, lesson, process_bytes
 from sixgig.plan.needs import (
     GPU_CONTEXT_BYTES,
+    MEASURED,
     AdapterBytes,
     EngineBytes,
+    ModelNeeds,
     ProcessBytes,
     bookkeeping_bytes,
     estimated_engine,
     estimated_process,
-    least_engine,
-    paged_needs,
+    header_engine,
     table_bytes,
-    unpaged_needs,
 )
 from sixgig.plan.placement import Placement
-from sixgig.plan.planner import Budgets, EngineFigures, Plan, Planner, usable_gpu
+from sixgig.plan.planner import EngineFigures, Plan, Planner, usable_gpu
 from sixgig.plan.prediction import Predictor, Speed
 from sixgig.plan.quality import expected_kld
 from sixgig.plan.task import Task
+from sixgig.plan.uses import Need, Tier, Use
 from sixgig.plan.work import WorkPlan, plan_work
 
 __all__ = [
     "GPU_CONTEXT_BYTES",
+    "MEASURED",
     "PUBLISHED",
     "AdapterBytes",
     "Allowance",
@@ -47,6 +40,8 @@ __all__ = [
     "Lesson",
     "MemoryPlan",
     "Mode",
+    "ModelNeeds",
+    "Need",
     "Needs",
     "Placement",
     "Plan",
@@ -58,6 +53,7 @@ __all__ = [
     "Speed",
     "Task",
     "Tier",
+    "Use",
     "WorkPlan",
     "allowance",
     "anatomy",
@@ -67,14 +63,12 @@ __all__ = [
     "estimated_engine",
     "estimated_process",
     "expected_kld",
-    "least_engine",
+    "fit",
+    "header_engine",
     "lesson",
-    "paged_needs",
-    "plan_memory",
     "plan_work",
     "process_bytes",
     "smallest_budget",
     "table_bytes",
-    "unpaged_needs",
     "usable_gpu",
 ]

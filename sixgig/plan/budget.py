@@ -1,94 +1,162 @@
 """A memory budget as a contract: what fits, how, and the smallest budget that does.
 
-The budget covers the whole process. Tiers are exact bytes, measured or declared by whoever allocates them;
-nothing is estimated here. Covers resident memory of this process; does not cover memory of the GPU.
+A budget of main memory covers the whole resident process; one of a GPU what this process holds there. What is
+needed is said by whoever allocates it, or estimated (plan.needs); here it is only added up and held against
+the budgets.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from sixgig.errors import BudgetError
+from sixgig.plan.uses import Need, Tier, Use, peak_bytes
 from sixgig.units import format_bytes
 
 MIB = 1 << 20
-STEP_BYTES = MIB  # budgets are suggested in whole MiB
 CONTEXT_STEP = 256
+# Two processes that do the same differ by less, as measured (LOG.md).
+PROCESS_SPREAD_BYTES = 8 << 20
 
-Kind = Literal["anon", "file"]
-Phase = Literal["always", "loading", "running"]
 Mode = Literal["unpaged", "paged"]
-MODES: tuple[Mode, ...] = ("unpaged", "paged")  # in order of preference
+BOUNDED = (Tier.VRAM, Tier.RAM)  # tiers with a budget, in the order in which they are checked
 
 
 @dataclass(frozen=True)
-class Tier:
-    """One use of memory. kind: owned pages or pages of a mapped file. phase: when it is held."""
+class Budgets:
+    """Bytes of main memory for the whole process, and of one GPU's memory (0: none)."""
 
-    name: str
+    ram_bytes: int
+    vram_bytes: int = 0
+
+    def of(self, tier: Tier) -> int:
+        """That of a tier which has one."""
+        return {Tier.RAM: self.ram_bytes, Tier.VRAM: self.vram_bytes}[tier]
+
+    def room(self, tier: Tier) -> int:
+        """What needs may take of it."""
+        return self.of(tier) - margin_for(self.of(tier), tier)
+
+
+@dataclass(frozen=True)
+class PagedExperts:
+    """Routed experts that a cache in main memory and the disk share.
+
+    smallest_cache_bytes: the least that paging works with. grouping: held as well while the cache is smaller
+    than whole_visit_bytes, so that a layer's experts may be computed in groups.
+    """
+
     size_bytes: int
-    kind: Kind = "anon"
-    phase: Phase = "always"
+    smallest_cache_bytes: int = 0
+    grouping: tuple[Need, ...] = ()
+    whole_visit_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What one model at one context needs besides its routed experts.
+    """What one way to hold a model takes, at one context.
 
-    tiers: held in both modes (process, library, dense weights, KV cache, compute buffers).
-    unpaged_tiers, paged_tiers: held in that mode only (a loader's staging, the readers' buffers).
-    smallest_cache_bytes: the least expert cache that paging works with. grouping: held as well while the
-    cache is smaller than whole_visit_bytes, so that a layer's experts may be computed in groups.
-    kv_bytes_per_token: how much a context one token shorter saves.
+    held: all but the experts that are paged. kv_bytes_per_token: how much main memory a context one token
+    shorter saves. spread_bytes: how much more of it may turn out to be needed, as its source is known to err.
     """
 
-    tiers: tuple[Tier, ...]
-    routed_bytes: int
-    smallest_cache_bytes: int = 0
-    unpaged_tiers: tuple[Tier, ...] = ()
-    paged_tiers: tuple[Tier, ...] = ()
+    held: tuple[Need, ...]
+    paged: PagedExperts | None = None
     context_tokens: int = 0
     kv_bytes_per_token: int = 0
-    grouping: tuple[Tier, ...] = ()
-    whole_visit_bytes: int = 0
+    spread_bytes: int = 0
 
-    def with_tiers(self, more: tuple[Tier, ...]) -> Needs:
-        """These needs and what else is held in both modes."""
-        return replace(self, tiers=self.tiers + more)
+    def with_cache(self, cache_bytes: int) -> tuple[Need, ...]:
+        """Everything with an expert cache of that size, the experts last."""
+        if self.paged is None:
+            return self.held
+        grouping = self.paged.grouping if cache_bytes < self.paged.whole_visit_bytes else ()
+        return (
+            *self.held,
+            *grouping,
+            Need(Use.EXPERT_CACHE, cache_bytes, phase="running"),
+            Need(Use.ROUTED_EXPERTS, self.paged.size_bytes - cache_bytes, tier=Tier.DISK),
+        )
 
-    def in_mode(self, mode: Mode, experts_bytes: int) -> tuple[Tier, ...]:
-        """All tiers of a mode, the experts last: all of them, or the cache."""
-        if mode == "unpaged":
-            experts = (Tier("routed experts", experts_bytes),) if experts_bytes else ()
-            return (*self.tiers, *self.unpaged_tiers, *experts)
-        grouping = self.grouping if experts_bytes < self.whole_visit_bytes else ()
-        cache = Tier("expert cache", experts_bytes, phase="running")
-        return (*self.tiers, *self.paged_tiers, *grouping, cache)
+    def least_bytes(self, tier: Tier, context: int | None = None) -> int:
+        """The smallest peak there, also with another context."""
+        saved = 0 if context is None else (self.context_tokens - context) * self.kv_bytes_per_token
+        needs = self.with_cache(self.paged.smallest_cache_bytes if self.paged else 0)
+        return peak_bytes((*needs, Need(Use.KV_CACHE, -saved, phase="running")), tier)
+
+    def largest_cache(self, room_bytes: int) -> int:
+        """The expert cache that fills the room; with grouping where that is too small for a whole visit."""
+        if self.paged is None:
+            return 0
+        left, most = room_bytes - peak_bytes(self.held, Tier.RAM, "running"), self.paged.size_bytes
+        if min(left, most) >= self.paged.whole_visit_bytes:
+            return min(left, most)
+        return min(left - sum(need.size_bytes for need in self.paged.grouping), most)
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How a model runs within a budget. predicted_peak_bytes + margin_bytes <= ram_budget_bytes always."""
+    """What is held where. In each tier that has a budget its peak and its margin together keep to that."""
 
     mode: Mode
-    ram_budget_bytes: int
-    tiers: tuple[Tier, ...]
-    expert_cache_bytes: int
-    routed_bytes: int
-    predicted_peak_bytes: int
-    margin_bytes: int
+    budgets: Budgets
+    needs: tuple[Need, ...]
+
+    def at(self, tier: Tier) -> tuple[Need, ...]:
+        """What lies there."""
+        return tuple(need for need in self.needs if need.tier is tier)
+
+    def held_bytes(self, *uses: Use, tier: Tier = Tier.RAM) -> int:
+        """Bytes of those uses there."""
+        return sum(need.size_bytes for need in self.at(tier) if need.use in uses)
+
+    @property
+    def ram_budget_bytes(self) -> int:
+        """That of main memory."""
+        return self.budgets.ram_bytes
+
+    @property
+    def margin_bytes(self) -> int:
+        """Main memory kept free for what no need counts."""
+        return margin_for(self.budgets.ram_bytes)
+
+    @property
+    def predicted_peak_bytes(self) -> int:
+        """The most main memory held at once."""
+        return peak_bytes(self.needs, Tier.RAM)
+
+    @property
+    def vram_bytes(self) -> int:
+        """The most of a GPU's memory."""
+        return peak_bytes(self.needs, Tier.VRAM)
+
+    @property
+    def expert_cache_bytes(self) -> int:
+        """Of paged experts as many as main memory holds."""
+        return self.held_bytes(Use.EXPERT_CACHE)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Routed experts that neither memory holds at once."""
+        return sum(need.size_bytes for need in self.at(Tier.DISK))
+
+    @property
+    def routed_bytes(self) -> int:
+        """All experts that are paged, each in whole pages."""
+        return self.expert_cache_bytes + self.disk_bytes
 
     def explain(self) -> str:
-        """A line of summary, then one per tier."""
+        """A line of summary, then one per use of main memory."""
         head = (
             f"{self.mode}: {format_bytes(self.predicted_peak_bytes)} predicted peak, "
             f"{format_bytes(self.margin_bytes)} margin, {format_bytes(self.ram_budget_bytes)} budget"
         )
-        return "\n".join([head, *(self._line(tier) for tier in self.tiers)])
+        return "\n".join([head, *(self._line(need) for need in self.at(Tier.RAM))])
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """Plain values; sizes in bytes."""
         return {
             "mode": self.mode,
@@ -97,22 +165,52 @@ class MemoryPlan:
             "margin_bytes": self.margin_bytes,
             "expert_cache_bytes": self.expert_cache_bytes,
             "routed_bytes": self.routed_bytes,
-            "tiers": [vars(tier) for tier in self.tiers],
+            "tiers": [need.to_json() for need in self.at(Tier.RAM)],
         }
 
-    def _line(self, tier: Tier) -> str:
-        notes = [tier.kind] + ([f"while {tier.phase}"] if tier.phase == "loading" else [])
-        if tier.name == "expert cache" and self.routed_bytes:
-            notes.append(f"{100 * tier.size_bytes / self.routed_bytes:.1f}% of the experts")
-        return f"  {tier.name:<18} {format_bytes(tier.size_bytes):>12}  {', '.join(notes)}"
+    def _line(self, need: Need) -> str:
+        notes = [need.kind] + ([f"while {need.phase}"] if need.phase == "loading" else [])
+        if need.use is Use.EXPERT_CACHE and self.routed_bytes:
+            notes.append(f"{100 * need.size_bytes / self.routed_bytes:.1f}% of the experts")
+        return f"  {need.use.label:<18} {format_bytes(need.size_bytes):>12}  {', '.join(notes)}"
 
 
 class Refusal(BudgetError):
-    """Nothing fits; smallest_bytes is the budget that would."""
+    """Nothing fits. smallest_bytes: the budget of `tier` that would do.
 
-    def __init__(self, smallest_bytes: int, what: str, numbers: str, cure: str) -> None:
+    uses: the largest needs there, in words; context: a shorter one that fits the budget as it is, 0 for none.
+    """
+
+    def __init__(
+        self,
+        smallest_bytes: int,
+        what: str,
+        numbers: str,
+        cure: str,
+        tier: Tier = Tier.RAM,
+        uses: str = "",
+        context: int = 0,
+    ) -> None:
         super().__init__(what, numbers, cure)
-        self.smallest_bytes = smallest_bytes
+        self.smallest_bytes, self.tier, self.uses, self.context = smallest_bytes, tier, uses, context
+
+
+@dataclass(frozen=True)
+class Job:
+    """How a refusal is worded: what does not fit, and the cure for each tier, {} being megabytes."""
+
+    what: str
+    more_ram: str = "try --ram {}M"
+    more_vram: str = "raise --vram to {}M, or lower --context"
+
+
+RUNNING = Job("the model does not fit")
+SHRINKING = Job("to shrink this model does not fit")
+TUNING = Job(
+    "this model cannot be tuned",
+    "try --ram {}M, fewer tokens a step with --batch, or a lower --rank",
+    "try --vram {}M, or a smaller --batch",
+)
 
 
 def default_budget(available_bytes: int, held_bytes: int = 0) -> int:
@@ -123,106 +221,62 @@ def default_budget(available_bytes: int, held_bytes: int = 0) -> int:
     return reachable - min(max(512 * MIB, reachable // 20), reachable // 8)
 
 
-def margin_for(ram_budget_bytes: int) -> int:
-    """Kept free for what no tier counts (fragmentation, caches of the interpreter): 2%, 32 to 256 MiB."""
-    return min(max(32 * MIB, ram_budget_bytes // 50), 256 * MIB)
+def margin_for(budget_bytes: int, tier: Tier = Tier.RAM) -> int:
+    """Kept free for what no need counts (fragmentation, caches of the interpreter): 2%, 32 to 256 MiB.
 
-
-def plan_memory(needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...] = MODES) -> MemoryPlan:
-    """Unpaged when everything fits, else paged with all that is left as expert cache; only in `modes`.
-
-    Raises Refusal with the smallest budget that works when neither does.
+    None of a GPU's: what its driver takes is a need.
     """
-    room = ram_budget_bytes - margin_for(ram_budget_bytes)
-    mode = next((mode for mode in _possible(needs, modes) if _least(needs, mode) <= room), None)
-    if mode is None:
-        raise _refusal(needs, ram_budget_bytes, modes)
-    experts = needs.routed_bytes if mode == "unpaged" else _cache_bytes(needs, room)
-    return _plan(needs, mode, experts, ram_budget_bytes)
+    return min(max(32 * MIB, budget_bytes // 50), 256 * MIB) if tier is Tier.RAM else 0
 
 
-def smallest_budget(needs: Needs, modes: tuple[Mode, ...] = MODES) -> int:
-    """The smallest budget, in whole MiB, that plan_memory accepts."""
-    peak = min(_least(needs, mode) for mode in _possible(needs, modes))
-    budget = peak
-    while budget - margin_for(budget) < peak:
-        budget = peak + margin_for(budget)
-    return -(-budget // STEP_BYTES) * STEP_BYTES
+def smallest_budget(needed_bytes: int, tier: Tier = Tier.RAM) -> int:
+    """The smallest budget, in whole MiB, that leaves so much beside its margin."""
+    budget = needed_bytes
+    while budget - margin_for(budget, tier) < needed_bytes:
+        budget = needed_bytes + margin_for(budget, tier)
+    return -(-budget // MIB) * MIB
 
 
-def _possible(needs: Needs, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
-    """The allowed modes in order of preference; without routed experts there is nothing to page."""
-    return tuple(mode for mode in MODES if mode in modes) if needs.routed_bytes else ("unpaged",)
+def fit(ways: Iterable[Needs], budgets: Budgets, job: Job = RUNNING) -> MemoryPlan:
+    """The first of several ways to hold a model that fits; a cache of experts takes all memory that is left.
+
+    Ways behind the one that fits are not asked for. Raises Refusal where none does, of the way that needs
+    least: of main memory, unless a GPU's is too small for all.
+    """
+    tried = list[Needs]()
+    for needs in ways:
+        tried.append(needs)
+        if all(needs.least_bytes(tier) <= budgets.room(tier) for tier in BOUNDED):
+            cache = needs.largest_cache(budgets.room(Tier.RAM))
+            return MemoryPlan("paged" if needs.paged else "unpaged", budgets, needs.with_cache(cache))
+    raise _refusal(tried, budgets, job)
 
 
-def _least(needs: Needs, mode: Mode) -> int:
-    """The smallest peak of a mode."""
-    experts = needs.routed_bytes if mode == "unpaged" else needs.smallest_cache_bytes
-    return _peak(needs.in_mode(mode, experts))
+def _refusal(ways: Sequence[Needs], budgets: Budgets, job: Job) -> Refusal:
+    """The budget it names holds what the needs may turn out to be."""
+    within = [needs for needs in ways if needs.least_bytes(Tier.VRAM) <= budgets.room(Tier.VRAM)]
+    tier, more = (Tier.RAM, job.more_ram) if within else (Tier.VRAM, job.more_vram)
+
+    def wanted(needs: Needs, context: int | None = None) -> int:
+        return needs.least_bytes(tier, context) + (needs.spread_bytes if tier is Tier.RAM else 0)
+
+    ways = within or ways
+    least = min(ways, key=wanted)
+    smallest = smallest_budget(wanted(least), tier)
+    context = 0
+    if tier is Tier.RAM and least.kv_bytes_per_token:
+        room = budgets.room(tier)
+        context = _longest_context(least.context_tokens, lambda n: min(wanted(w, n) for w in ways) <= room)
+    cure = more.format(smallest // MIB) + (f" or --context {context}" if context else "")
+    largest = sorted((n for n in least.held if n.tier is tier), key=lambda n: -n.size_bytes)[:3]
+    uses = ", ".join(f"{need.use.label} {format_bytes(need.size_bytes)}" for need in largest)
+    memory = "memory" if tier is Tier.RAM else "the GPU's memory"
+    what = f"{job.what} in {format_bytes(budgets.of(tier))} of {memory}"
+    return Refusal(smallest, what, f"{format_bytes(smallest)} needed ({uses})", cure, tier, uses, context)
 
 
-def _peak(tiers: tuple[Tier, ...], *phases: Phase) -> int:
-    """Most bytes held at once in any of the phases, by default both."""
-    return max(
-        sum(tier.size_bytes for tier in tiers if tier.phase in ("always", phase))
-        for phase in phases or ("loading", "running")
-    )
-
-
-def _cache_bytes(needs: Needs, room: int) -> int:
-    """The expert cache that fills the room; with grouping only where it is too small for a whole visit."""
-    grouped = room - _peak(needs.in_mode("paged", 0), "running")
-    ungrouped = grouped + sum(tier.size_bytes for tier in needs.grouping)
-    whole = min(ungrouped, needs.routed_bytes)
-    return whole if whole >= needs.whole_visit_bytes else min(grouped, needs.routed_bytes)
-
-
-def _plan(needs: Needs, mode: Mode, experts_bytes: int, ram_budget_bytes: int) -> MemoryPlan:
-    tiers = needs.in_mode(mode, experts_bytes)
-    return MemoryPlan(
-        mode=mode,
-        ram_budget_bytes=ram_budget_bytes,
-        tiers=tiers,
-        expert_cache_bytes=experts_bytes if mode == "paged" else 0,
-        routed_bytes=needs.routed_bytes,
-        predicted_peak_bytes=_peak(tiers),
-        margin_bytes=margin_for(ram_budget_bytes),
-    )
-
-
-def _refusal(needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...]) -> Refusal:
-    smallest = smallest_budget(needs, modes)
-    context = _context_that_fits(needs, ram_budget_bytes, modes)
-    cures = [f"--ram {smallest // STEP_BYTES}M"] + ([f"--context {context}"] if context else [])
-    parts = sorted(needs.tiers + needs.paged_tiers, key=lambda tier: -tier.size_bytes)[:3]
-    shares = ", ".join(f"{tier.name} {format_bytes(tier.size_bytes)}" for tier in parts)
-    return Refusal(
-        smallest,
-        f"the model does not fit in {format_bytes(ram_budget_bytes)} of memory",
-        f"{format_bytes(smallest)} needed ({shares})",
-        f"try {' or '.join(cures)}",
-    )
-
-
-def _context_that_fits(needs: Needs, ram_budget_bytes: int, modes: tuple[Mode, ...]) -> int:
-    """The longest shorter context that this budget serves, in steps of 256 tokens; 0 where none does."""
-    if not needs.kv_bytes_per_token:
-        return 0
-    steps = range((needs.context_tokens - 1) // CONTEXT_STEP)  # of what is left, from the longest
-
-    def fits(step: int) -> bool:
-        saved = (needs.context_tokens - _left(needs, step)) * needs.kv_bytes_per_token
-        return smallest_budget(_saving(needs, saved), modes) <= ram_budget_bytes
-
-    found = bisect_left(steps, True, key=fits)
-    return _left(needs, found) if found < len(steps) else 0
-
-
-def _left(needs: Needs, step: int) -> int:
-    """The context that many steps shorter than the longest shorter one."""
-    return ((needs.context_tokens - 1) // CONTEXT_STEP - step) * CONTEXT_STEP
-
-
-def _saving(needs: Needs, saved_bytes: int) -> Needs:
-    """The same needs with that much less held while running."""
-    return replace(needs, tiers=(*needs.tiers, Tier("saved", -saved_bytes, phase="running")))
+def _longest_context(context: int, fits: Callable[[int], bool]) -> int:
+    """The longest shorter context that fits, in steps of 256 tokens; 0 where none does."""
+    shorter = range((context - 1) // CONTEXT_STEP * CONTEXT_STEP, 0, -CONTEXT_STEP)
+    found = bisect_left(shorter, True, key=fits)
+    return shorter[found] if found < len(shorter) else 0

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from sixgig.modelfile import ModelFile
 from sixgig.plan import footprint
-from sixgig.plan.anatomy import Anatomy, anatomy
-from sixgig.plan.budget import Needs, Tier
+from sixgig.plan.anatomy import Anatomy
+from sixgig.plan.budget import PROCESS_SPREAD_BYTES, Mode, Needs, PagedExperts
 from sixgig.plan.buffers import compute_bytes
 from sixgig.plan.context import cells, context_bytes, growth_bytes
 from sixgig.plan.placement import Placement
 from sixgig.plan.task import Task
+from sixgig.plan.uses import Need, Tier, Use
 
 MIB = 1 << 20
 # Interpreter, libraries and command line; what the engine keeps of a token (text, score, merge) and of a
@@ -25,19 +26,38 @@ NODE_BYTES, FEWEST_NODES, NODES_PER_TENSOR = 424, 1024, 8
 RECURRENT_NODES_PER_TENSOR, RECURRENT_NODES_PER_TOKEN = 32, 40
 # A driver's context and kernels, before anything of ours: as published, not measured here.
 GPU_CONTEXT_BYTES = 320 * MIB
+_IN_MAIN_MEMORY = Placement()
+
+
+@dataclass(frozen=True)
+class Source:
+    """How the engine's bytes are known. error: the most that compute buffers were off; the rest is exact."""
+
+    words: str
+    error: float
+
+
+MEASURED = Source("confirmed by the engine", 0.0)
+ESTIMATED = Source("estimated from the header", 0.25)  # LOG.md
 
 
 @dataclass(frozen=True)
 class EngineBytes:
-    """What the engine holds in one memory. confirmed: its own figures, from a load without allocation.
+    """What the engine holds in one memory. weights_bytes leaves routed experts out where they are paged.
 
-    weights_bytes leaves routed experts out where they are paged.
+    process: this program beside it, where that was measured with it.
     """
 
     weights_bytes: int
     context_bytes: int
     compute_bytes: int
-    confirmed: bool = False
+    source: Source = ESTIMATED
+    process: ProcessBytes | None = None
+
+    @property
+    def spread_bytes(self) -> int:
+        """How much more it may turn out to be."""
+        return int(self.source.error * self.compute_bytes)
 
 
 @dataclass(frozen=True)
@@ -50,18 +70,21 @@ class AdapterBytes:
 
 @dataclass(frozen=True)
 class ProcessBytes:
-    """This program itself with a model open and nothing of it allocated; source: how that is known."""
+    """This program itself with a model open and nothing of it allocated."""
 
     anonymous_bytes: int
     file_bytes: int
-    source: str
+
+    @property
+    def total_bytes(self) -> int:
+        """Both."""
+        return self.anonymous_bytes + self.file_bytes
 
 
 def estimated_process(model: Anatomy, task: Task, known: tuple[int, int] | None = None) -> ProcessBytes:
     """From `known` (anonymous, file) bytes without any model's bookkeeping, else from constants."""
     anonymous, file = known or (PROCESS_BYTES, PROGRAM_BYTES)
-    source = "as in the latest run here" if known else "estimated"
-    return ProcessBytes(anonymous + bookkeeping_bytes(model, task), file, source)
+    return ProcessBytes(anonymous + bookkeeping_bytes(model, task), file)
 
 
 def table_bytes(task: Task) -> int:
@@ -87,8 +110,10 @@ def bookkeeping_bytes(model: Anatomy, task: Task) -> int:
     return VOCABULARY_ENTRY_BYTES * model.model.n_vocab + graphs + _evaluation_bytes(model, task)
 
 
-def least_engine(model: Anatomy, paged: bool) -> EngineBytes:
-    """What any engine holds in main memory: the weights. No context, no buffers."""
+def header_engine(model: Anatomy, task: Task, placement: Placement, paged: bool) -> EngineBytes:
+    """As estimated_engine(); without a declaration the weights alone, which any engine holds."""
+    if model.model.family.declared:
+        return estimated_engine(model, task, placement, paged)
     return EngineBytes(model.dense_bytes + (0 if paged else model.routed_bytes), 0, 0)
 
 
@@ -107,80 +132,123 @@ def estimated_engine(model: Anatomy, task: Task, placement: Placement, paged: bo
     )
 
 
-def estimated_device(model: Anatomy, task: Task, placement: Placement) -> tuple[Tier, ...]:
-    """The tiers of the GPU's memory; none where nothing is placed there."""
+def estimated_device(model: Anatomy, task: Task, placement: Placement) -> tuple[Need, ...]:
+    """What lies in the GPU's memory; nothing where nothing is placed there."""
     moved = placement.moved_layers(model)
     if not moved:
         return ()
     remembered = context_bytes(model, task)
     dense = sum(layer.dense_bytes for layer in moved) + placement.head_bytes(model)
     return (
-        Tier("driver", GPU_CONTEXT_BYTES),
-        Tier("dense weights", dense),
-        Tier("KV cache", sum(remembered[layer.number] for layer in moved)),
-        Tier("compute buffers", compute_bytes(model, task)),
-        Tier("routed experts", placement.device_routed_bytes(model)),
-        Tier("expert cache", placement.expert_cache_bytes),
-    )
-
-
-def unpaged_needs(
-    model: ModelFile,
-    task: Task,
-    engine: EngineBytes,
-    process: ProcessBytes,
-    adapter: AdapterBytes | None = None,
-) -> Needs:
-    """Everything loaded; while loading, the stream's buffer and the largest tensor come on top."""
-    largest = max(tensor.size_bytes for tensor in model.tensors)
-    kept = largest <= footprint.HEAP_KEEPS_BYTES
-    loader = Tier("loader", footprint.STREAM_BYTES + largest, phase="always" if kept else "loading")
-    return Needs(
-        (*held_tiers(model, task, engine, process), *adapter_tiers(adapter), loader),
-        routed_bytes=0,
-        context_tokens=task.context,
-        kv_bytes_per_token=growth_bytes(anatomy(model), task),
-    )
-
-
-def paged_needs(
-    model: ModelFile,
-    task: Task,
-    engine: EngineBytes,
-    process: ProcessBytes,
-    adapter: AdapterBytes | None = None,
-) -> Needs:
-    """Routed experts in a cache."""
-    return Needs(
-        (*held_tiers(model, task, engine, process), *adapter_tiers(adapter)),
-        footprint.resident_bytes(model),
-        smallest_cache_bytes=footprint.smallest_cache_bytes(model),
-        paged_tiers=(
-            Tier("loader", footprint.STREAM_BYTES + footprint.UPLOAD_BYTES, phase="loading"),
-            Tier("read-ahead", footprint.router_bytes(model) if task.read_ahead else 0),
+        *device_needs(
+            EngineBytes(dense, sum(remembered[layer.number] for layer in moved), compute_bytes(model, task)),
+            Use.DENSE_WEIGHTS,
         ),
-        grouping=(Tier("expert groups", footprint.group_scratch_bytes(model, task.ubatch), phase="running"),),
-        whole_visit_bytes=footprint.whole_visit_bytes(model),
-        context_tokens=task.context,
-        kv_bytes_per_token=growth_bytes(anatomy(model), task),
+        Need(Use.ROUTED_EXPERTS, placement.device_routed_bytes(model), tier=Tier.VRAM),
+        Need(Use.EXPERT_CACHE, placement.expert_cache_bytes, tier=Tier.VRAM),
     )
 
 
-def held_tiers(model: ModelFile, task: Task, engine: EngineBytes, process: ProcessBytes) -> tuple[Tier, ...]:
-    """What is held in either mode."""
-    return (
-        Tier("process", process.anonymous_bytes),
-        Tier("program files", process.file_bytes + footprint.KERNEL_FILE_BYTES, kind="file"),
-        Tier("dense weights" if model.routed_bytes else "weights", engine.weights_bytes),
-        Tier("KV cache", engine.context_bytes, phase="running"),
-        Tier("compute buffers", engine.compute_bytes, phase="running"),
-        Tier("kernel scratch", footprint.kernel_scratch_bytes(model, task.ubatch), phase="running"),
-    )
+def device_needs(engine: EngineBytes, weights: Use = Use.WEIGHTS) -> tuple[Need, ...]:
+    """What a GPU holds for the engine, and its driver."""
+    sizes = {
+        Use.DRIVER: GPU_CONTEXT_BYTES,
+        weights: engine.weights_bytes,
+        Use.KV_CACHE: engine.context_bytes,
+        Use.COMPUTE_BUFFERS: engine.compute_bytes,
+    }
+    return tuple(Need(use, size, tier=Tier.VRAM) for use, size in sizes.items())
 
 
-def adapter_tiers(adapter: AdapterBytes | None) -> tuple[Tier, ...]:
-    """A LoRA's, in either mode; none without one."""
-    if adapter is None:
-        return ()
-    reading = Tier("adapter loader", adapter.loading_bytes, phase="loading")
-    return Tier("adapter", adapter.held_bytes), reading
+@dataclass(frozen=True)
+class ModelNeeds:
+    """What a model takes for a task, whichever way it is held. adapter, beside: held as well.
+
+    An adapter is counted in both memories, for the engine puts it where the layers are.
+    """
+
+    model: Anatomy
+    task: Task
+    adapter: AdapterBytes | None = None
+    beside: tuple[Need, ...] = ()
+
+    def by_header(self, mode: Mode, process: ProcessBytes, placement: Placement = _IN_MAIN_MEMORY) -> Needs:
+        """As estimated; without a declaration it is the least there can be."""
+        engine = header_engine(self.model, self.task, placement, mode == "paged")
+        device = estimated_device(self.model, self.task, placement)
+        needs = self.of(mode, engine, process, placement, device)
+        return replace(needs, spread_bytes=PROCESS_SPREAD_BYTES + engine.spread_bytes)
+
+    def of(
+        self,
+        mode: Mode,
+        engine: EngineBytes,
+        process: ProcessBytes | None = None,
+        placement: Placement = _IN_MAIN_MEMORY,
+        device: tuple[Need, ...] = (),
+    ) -> Needs:
+        """engine: in main memory; device: in a GPU's, by that placement. process: as `engine` says unless
+        that is None; what was measured may turn out to be more.
+        """
+        told = engine.process
+        process = process or told
+        assert process is not None, "measured or estimated"
+        paged = self._paged if mode == "paged" else None
+        if paged is not None:
+            share = placement.host_routed_bytes(self.model) / max(self.model.routed_bytes, 1)
+            paged = replace(paged, size_bytes=int(paged.size_bytes * share))
+        reading = self._reading() if paged is not None else ()
+        held = (
+            *self._held(engine, process),
+            *self._adapter(bool(device)),
+            *(() if paged else (self._loader(),)),
+            *self.beside,
+            *reading,
+            *device,
+        )
+        growth = growth_bytes(self.model, self.task, len(self.model.layers) - placement.n_layers)
+        spread = PROCESS_SPREAD_BYTES + max(0, told.total_bytes - process.total_bytes) if told else 0
+        return Needs(held, paged, self.task.context, growth, spread)
+
+    @cached_property
+    def _paged(self) -> PagedExperts:
+        file, groups = self.model.model, footprint.group_scratch_bytes(self.model.model, self.task.ubatch)
+        return PagedExperts(
+            footprint.resident_bytes(file),
+            footprint.smallest_cache_bytes(file),
+            (Need(Use.EXPERT_GROUPS, groups, phase="running"),),
+            footprint.whole_visit_bytes(file),
+        )
+
+    def _held(self, engine: EngineBytes, process: ProcessBytes) -> tuple[Need, ...]:
+        """Whether experts are paged or not."""
+        file = self.model.model
+        scratch = footprint.kernel_scratch_bytes(file, self.task.ubatch)
+        return (
+            Need(Use.PROCESS, process.anonymous_bytes),
+            Need(Use.PROGRAM_FILES, process.file_bytes + footprint.KERNEL_FILE_BYTES, kind="file"),
+            Need(Use.DENSE_WEIGHTS if file.routed_bytes else Use.WEIGHTS, engine.weights_bytes),
+            Need(Use.KV_CACHE, engine.context_bytes, phase="running"),
+            Need(Use.COMPUTE_BUFFERS, engine.compute_bytes, phase="running"),
+            Need(Use.KERNEL_SCRATCH, scratch, phase="running"),
+        )
+
+    def _adapter(self, on_device: bool) -> tuple[Need, ...]:
+        if self.adapter is None:
+            return ()
+        held = self.adapter.held_bytes
+        there = (Need(Use.ADAPTER, held, tier=Tier.VRAM),) if on_device else ()
+        reading = Need(Use.ADAPTER_LOADER, self.adapter.loading_bytes, phase="loading")
+        return Need(Use.ADAPTER, held), reading, *there
+
+    def _loader(self) -> Need:
+        """The stream's buffer and the largest tensor, on top of everything while it is loaded."""
+        largest = max(tensor.size_bytes for tensor in self.model.model.tensors)
+        kept = largest <= footprint.HEAP_KEEPS_BYTES
+        return Need(Use.LOADER, footprint.STREAM_BYTES + largest, phase="always" if kept else "loading")
+
+    def _reading(self) -> tuple[Need, ...]:
+        """Where experts are paged."""
+        routers = footprint.router_bytes(self.model.model) if self.task.read_ahead else 0
+        loader = footprint.STREAM_BYTES + footprint.UPLOAD_BYTES
+        return Need(Use.LOADER, loader, phase="loading"), Need(Use.READ_AHEAD, routers)

@@ -7,18 +7,18 @@ from dataclasses import replace
 from sixgig.errors import BudgetError
 from sixgig.modelfile import ModelFile
 from sixgig.plan.anatomy import anatomy
-from sixgig.plan.budget import margin_for, plan_memory
+from sixgig.plan.budget import Budgets, margin_for
 from sixgig.plan.buffers import compute_bytes
 from sixgig.plan.needs import (
     GPU_CONTEXT_BYTES,
     EngineBytes,
+    ModelNeeds,
     estimated_engine,
     estimated_process,
-    unpaged_needs,
 )
 from sixgig.plan.placement import Placement
-from sixgig.plan.planner import Budgets
 from sixgig.plan.task import Task
+from sixgig.plan.uses import Tier
 from sixgig.units import format_bytes
 
 _ROUNDS = 4
@@ -58,9 +58,8 @@ def _beside(model: ModelFile, task: Task, size: int, measured: EngineBytes | Non
         if measured is not None
         else estimated_engine(parts, task, Placement(), paged=False)
     )
-    needs = unpaged_needs(scaled, task, engine, estimated_process(parts, task))
-    plenty = 4 * sum(tier.size_bytes for tier in needs.tiers) + (1 << 40)
-    return plan_memory(needs, plenty, modes=("unpaged",)).predicted_peak_bytes - engine.weights_bytes
+    needs = ModelNeeds(parts, task).of("unpaged", engine, estimated_process(parts, task))
+    return needs.least_bytes(Tier.RAM) - engine.weights_bytes
 
 
 def _scaled(model: ModelFile, factor: float) -> ModelFile:

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
-from sixgig.errors import BudgetError
 from sixgig.families import Role, blocks
 from sixgig.modelfile.counts import Counts
 from sixgig.plan.anatomy import Anatomy, Layer
-from sixgig.plan.budget import STEP_BYTES, Refusal, Tier, margin_for
+from sixgig.plan.budget import TUNING, Budgets, MemoryPlan, Needs, fit
 from sixgig.plan.footprint import expert_width
 from sixgig.plan.needs import ProcessBytes
 from sixgig.plan.pieces import Piece, Pieces, pieces_of
+from sixgig.plan.uses import Need, Tier, Use
 from sixgig.units import format_bytes
 
 STATE_BYTES = 20  # per trained weight: itself, its gradient, two moments, its best value so far
@@ -49,63 +49,62 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class TuningPlan:
-    """tiers: of main memory; device_tiers: of the GPU's, where one computes. room_bytes: for reading ahead.
-    stays: pieces kept after they were read once. n_on_disk: visits whose inputs go to disk. read_bytes: from
-    disk in each step but the first.
+class TuningPlan(MemoryPlan):
+    """room_bytes: for reading ahead. stays: pieces kept after they were read once. n_on_disk: visits whose
+    inputs go to disk. read_bytes: from disk in each step but the first.
     """
 
-    tiers: tuple[Tier, ...]
-    device_tiers: tuple[Tier, ...]
-    ram_budget_bytes: int
-    margin_bytes: int
     room_bytes: int
     stays: frozenset[Piece]
     n_on_disk: int
     read_bytes: int
     stream_bytes: int
 
-    @property
-    def peak_bytes(self) -> int:
-        """All tiers together."""
-        return sum(tier.size_bytes for tier in self.tiers)
-
     def with_peak(self, taken_bytes: int) -> TuningPlan:
         """With what was taken at once before, where it is more than will be."""
-        more = taken_bytes - self.peak_bytes
-        return replace(self, tiers=(*self.tiers, Tier("reading DATA", more))) if more > 0 else self
+        more = taken_bytes - self.predicted_peak_bytes
+        return replace(self, needs=(*self.needs, Need(Use.READING_DATA, more))) if more > 0 else self
 
     def explain(self) -> str:
-        """A line of summary, then one per tier."""
+        """A line of summary, then one per use."""
         head = (
-            f"{format_bytes(self.peak_bytes)} predicted peak, {format_bytes(self.margin_bytes)} margin, "
-            f"{format_bytes(self.ram_budget_bytes)} budget; {format_bytes(self.read_bytes)} read in each step"
+            f"{format_bytes(self.predicted_peak_bytes)} predicted peak, "
+            f"{format_bytes(self.margin_bytes)} margin, {format_bytes(self.ram_budget_bytes)} budget; "
+            f"{format_bytes(self.read_bytes)} read in each step"
         )
-        lines = [f"  {tier.name:<24} {format_bytes(tier.size_bytes):>12}" for tier in self.tiers]
-        lines += [
-            f"  {tier.name:<24} {format_bytes(tier.size_bytes):>12}  of the GPU" for tier in self.device_tiers
+        places = ((Tier.RAM, ""), (Tier.VRAM, "  of the GPU"))
+        lines = [
+            f"  {need.use.label:<24} {format_bytes(need.size_bytes):>12}{where}"
+            for tier, where in places
+            for need in self.at(tier)
         ]
         return "\n".join([head, *lines])
 
 
 def plan_tuning(
-    model: Anatomy, batch: Batch, process: ProcessBytes, ram_bytes: int, vram_bytes: int | None = None
+    model: Anatomy,
+    batch: Batch,
+    process: ProcessBytes,
+    ram_bytes: int,
+    vram_bytes: int | None = None,
+    spread_bytes: int = 0,
 ) -> TuningPlan:
-    """The plan that reads least; BudgetError with the smallest budget that works, ModelFileError for a family
+    """The plan that reads least; Refusal with the smallest budget that works, ModelFileError for a family
     whose blocks nobody declares.
 
-    vram_bytes: of the GPU that computes, None where the processor does.
+    vram_bytes: of the GPU that computes, None where the processor does. spread_bytes: as Needs has it.
     """
     pieces = pieces_of(model)
     n_visits, stream = len(pieces.visits), _F32_BYTES * batch.tokens * model.model.n_embd
-    held, working = _process(process), _working(model, pieces, batch, vram_bytes is not None)
-    device = () if vram_bytes is None else _on_device(working, pieces, vram_bytes)
-    fixed = (*held, Tier("kernels of the GPU", KERNELS_BYTES)) if device else (*held, *working)
     least, everything = _least_room(pieces), _all(pieces)
-    margin = margin_for(ram_bytes)
-    spare = ram_bytes - margin - least - sum(tier.size_bytes for tier in fixed)
-    if spare < 0:
-        raise _refusal((*fixed, Tier("weights at work", least)), ram_bytes)
+    fixed = (
+        Need(Use.PROCESS, process.anonymous_bytes),
+        Need(Use.PROGRAM_FILES, process.file_bytes + LATE_FILE_BYTES, "file"),
+        *_working(model, pieces, batch, vram_bytes is not None),
+    )
+    needs = Needs((*fixed, Need(Use.WORKING_WEIGHTS, least)), spread_bytes=spread_bytes)
+    fitted = fit([needs], Budgets(ram_bytes, vram_bytes or 0), TUNING)
+    spare = fitted.budgets.room(Tier.RAM) - fitted.predicted_peak_bytes
     in_memory = min(n_visits, spare // stream)
     spare -= in_memory * stream
     more = min(spare, max(0, _pleasant_room(pieces) - least))
@@ -114,15 +113,15 @@ def plan_tuning(
         stays = frozenset(everything)
     else:
         stays = _spread(everything, spare - more)
-    tiers = (
+    needs_chosen = (
         *fixed,
-        Tier("inputs of the layers", in_memory * stream),
-        Tier("weights at work", min(least + more, _held(set(everything) - stays))),
-        Tier("weights that stay", _held(stays)),
+        Need(Use.VISIT_INPUTS, in_memory * stream),
+        Need(Use.WORKING_WEIGHTS, min(least + more, _held(set(everything) - stays))),
+        Need(Use.STAYING_WEIGHTS, _held(stays)),
     )
     read = sum(piece.size_bytes for piece in pieces.step() if piece not in stays)
     return TuningPlan(
-        tiers, device, ram_bytes, margin, least + more, stays, n_visits - in_memory, read, stream
+        fitted.mode, fitted.budgets, needs_chosen, least + more, stays, n_visits - in_memory, read, stream
     )
 
 
@@ -133,25 +132,28 @@ def adapter_weights(model: Anatomy, rank: int) -> int:
     return sum(rank * (tensor.shape[0] + tensor.shape[1]) for tensor in found)
 
 
-def _process(process: ProcessBytes) -> tuple[Tier, ...]:
-    files = process.file_bytes + LATE_FILE_BYTES
-    return Tier("process", process.anonymous_bytes), Tier("program files", files, "file")
-
-
-def _working(model: Anatomy, pieces: Pieces, batch: Batch, on_device: bool) -> tuple[Tier, ...]:
-    """What lies where the arithmetic is done, and no choice makes smaller."""
+def _working(model: Anatomy, pieces: Pieces, batch: Batch, on_device: bool) -> tuple[Need, ...]:
+    """What no choice makes smaller: it lies where the arithmetic is done."""
     vectors = _F32_BYTES * sum(prod(tensor.shape) for tensor in pieces.vectors)
-    stream = _F32_BYTES * batch.tokens * model.model.n_embd
     visit = _most_visit_bytes(model, batch)
     kept = DEVICE_KEPT_BYTES if on_device else min(KEPT_BYTES, int(KEPT_TIMES * visit))
-    return (
-        Tier("adapter and optimizer", STATE_BYTES * batch.n_weights),
-        Tier("small weights", vectors),
-        Tier("matrix in float32", _F32_BYTES * pieces.largest_matrix),
-        Tier("stream and its gradient", 2 * stream),
-        Tier("kept by the allocator", kept),
-        Tier("activations at work", max(visit, head_bytes(model, batch, on_device))),
-    )
+    sizes = {
+        Use.TRAINED_WEIGHTS: STATE_BYTES * batch.n_weights,
+        Use.VECTORS: vectors,
+        Use.MATRIX: _F32_BYTES * pieces.largest_matrix,
+        Use.STREAM: 2 * _F32_BYTES * batch.tokens * model.model.n_embd,
+        Use.ALLOCATOR: kept,
+        Use.ACTIVATIONS: max(visit, head_bytes(model, batch, on_device)),
+    }
+    if not on_device:
+        return tuple(Need(use, size) for use, size in sizes.items())
+    sizes = {
+        Use.GPU_PROGRAM: DRIVER_BYTES,
+        **sizes,
+        Use.DEQUANTISING: DEQUANTISING_BYTES * pieces.largest_matrix,
+    }
+    there = (Need(use, size, tier=Tier.VRAM) for use, size in sizes.items())
+    return Need(Use.GPU_LIBRARIES, KERNELS_BYTES), *there
 
 
 def head_bytes(model: Anatomy, batch: Batch, on_device: bool = False) -> int:
@@ -167,19 +169,6 @@ def _caps_logits(model: Anatomy) -> bool:
     architecture = model.model.architecture
     counts = Counts(model.model.metadata, architecture)
     return blocks(architecture).capped_logits and bool(counts.number("final_logit_softcapping", default=0))
-
-
-def _on_device(working: tuple[Tier, ...], pieces: Pieces, vram_bytes: int) -> tuple[Tier, ...]:
-    """What the GPU holds; BudgetError where it cannot."""
-    scratch = Tier("dequantising", DEQUANTISING_BYTES * pieces.largest_matrix)
-    tiers = (Tier("driver and kernels", DRIVER_BYTES), *working, scratch)
-    needed = sum(tier.size_bytes for tier in tiers)
-    if needed > vram_bytes:
-        what = f"this model cannot be tuned in {format_bytes(vram_bytes)} of the GPU's memory"
-        raise BudgetError(
-            what, _shares(tiers), f"try --vram {-(-needed // STEP_BYTES)}M, or a smaller --batch"
-        )
-    return tiers
 
 
 def _least_room(pieces: Pieces) -> int:
@@ -260,22 +249,3 @@ def _stream_values(model: Anatomy) -> float:
 
 def _mixes(role: Role) -> bool:
     return role in (Role.ATTENTION, Role.LINEAR_ATTENTION)
-
-
-def _refusal(tiers: tuple[Tier, ...], ram_bytes: int) -> Refusal:
-    peak = smallest = sum(tier.size_bytes for tier in tiers)
-    while smallest - margin_for(smallest) < peak:
-        smallest = peak + margin_for(smallest)
-    return Refusal(
-        smallest,
-        f"this model cannot be tuned in {format_bytes(ram_bytes)} of memory",
-        _shares(tiers, smallest),
-        f"try --ram {-(-smallest // STEP_BYTES)}M, fewer tokens a step with --batch, or a lower --rank",
-    )
-
-
-def _shares(tiers: tuple[Tier, ...], needed: int | None = None) -> str:
-    total = sum(tier.size_bytes for tier in tiers) if needed is None else needed
-    largest = sorted(tiers, key=lambda tier: -tier.size_bytes)[:3]
-    parts = ", ".join(f"{tier.name} {format_bytes(tier.size_bytes)}" for tier in largest)
-    return f"{format_bytes(total)} needed ({parts})"

@@ -6,8 +6,8 @@ import pytest
 
 from bench.architectures.description import write
 from bench.architectures.text import from_json
+from sixgig.inference.dry_load import measure
 from sixgig.inference.engine import Engine
-from sixgig.inference.measure import measure
 from sixgig.inference.options import EngineOptions
 from sixgig.llamacpp import memory_breakdown
 

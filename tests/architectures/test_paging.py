@@ -13,7 +13,8 @@ import pytest
 from bench.architectures.description import write
 from bench.architectures.expand import N_EXPERTS, N_USED
 from bench.architectures.text import from_json
-from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager.trace import TraceFile
 from tests.paged.engines import OPTIONS, logits_of, share_of_experts, stock_logits

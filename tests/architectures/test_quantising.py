@@ -21,8 +21,9 @@ from sixgig.compress.types import can_be_quantised
 from sixgig.compress.write import Job, write_model
 from sixgig.evaluate import Windows
 from sixgig.families import Role
-from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.engine import Engine
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.modelfile import open_model
 from sixgig.weights.stored import StoredWeights
 from tests.paged.engines import OPTIONS, logits_of, share_of_experts, stock_logits

@@ -17,8 +17,8 @@ from bench.architectures.skipped_settings import TINY
 from bench.architectures.trying import outcome
 from sixgig.errors import ModelFileError
 from sixgig.inference import EngineOptions
-from sixgig.inference.budget import open_engine
 from sixgig.inference.dry_load import dry_load
+from sixgig.inference.load import open_engine
 from sixgig.jobs.plan import plan
 from sixgig.llamacpp import memory_breakdown
 from sixgig.modelfile import open_model

@@ -17,7 +17,7 @@ from sixgig.engines import EngineProcess
 from sixgig.errors import ModelFileError
 from sixgig.hardware import load_machine
 from sixgig.inference import EngineOptions, trial
-from sixgig.inference.budget import open_engine
+from sixgig.inference.load import open_engine
 from sixgig.inference.tokenizer import open_tokenizer
 from sixgig.jobs import machines
 from sixgig.modelfile import open_model

@@ -11,7 +11,7 @@ from sixgig.cli.main import main
 from sixgig.cli.reporter import TerminalReporter
 from sixgig.errors import UsageError
 from sixgig.evaluate import BaseFile
-from sixgig.inference.budget import PagingOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs import references, window_logits
 from sixgig.jobs.opening import Opening, demo_path
 from sixgig.jobs.texts import read_text

@@ -18,7 +18,7 @@ from sixgig.compress import shrinker
 from sixgig.compress.measuring import Figures
 from sixgig.jobs import shrink
 from sixgig.modelfile import open_model
-from sixgig.plan import EngineBytes
+from sixgig.plan import MEASURED, EngineBytes
 from sixgig.pruning.proposals import FewerExperts
 from tests.cli.shrink_source import SMALL, Tiny, quicken
 from tests.paged.engines import logits_of, open_paged, share_of_experts, stock_logits
@@ -222,7 +222,7 @@ def test_a_memory_to_run_in_stands_for_a_size(
     captured = capsys.readouterr()
     assert json.loads(captured.out)["budget_bytes"] == 1500 << 10
     assert "left for weights" in captured.err
-    assert asked[0].confirmed and asked[0].context_bytes > 0, "the engine said what a context takes"
+    assert asked[0].source is MEASURED and asked[0].context_bytes > 0, "the engine said what a context takes"
 
 
 def test_a_kept_work_folder_serves_another_size(

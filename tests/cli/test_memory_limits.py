@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ import pytest
 from sixgig.errors import BudgetError
 from sixgig.hardware import LimitedGroup, MachineMemory, MemoryLimit, limits, memory_limit
 from sixgig.inference import EngineOptions
-from sixgig.inference.budget import PagingOptions, arrange
+from sixgig.inference.memory import arrange
+from sixgig.inference.request import MemoryRequest, PagingOptions
 from sixgig.modelfile import open_model
 from sixgig.plan import Refusal, allowance
 from tests.peaks import PeakWatch
@@ -184,11 +185,16 @@ def test_refusing_takes_no_memory(more: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("always_page", [False, True])
 def test_the_budget_that_such_a_refusal_names_works(always_page: bool) -> None:
     """By the header: nothing of the model is allocated by either call."""
-    model, paging = open_model(DEMO), PagingOptions(always=always_page)
-    options = EngineOptions(context=1 << 20)
+    request = MemoryRequest(
+        open_model(DEMO),
+        400 * MIB,
+        EngineOptions(context=1 << 20),
+        PagingOptions(always=always_page),
+    )
     with pytest.raises(Refusal) as refused:
-        arrange(model, 400 * MIB, options, paging)
+        arrange(request)
     if refused.value.smallest_bytes > memory_limit().reachable_bytes:
         pytest.skip("this machine has less memory than that")
-    with contextlib.closing(arrange(model, refused.value.smallest_bytes, options, paging)) as arranged:
+    enough = replace(request, ram_bytes=refused.value.smallest_bytes)
+    with contextlib.closing(arrange(enough)) as arranged:
         assert arranged.plan.predicted_peak_bytes <= refused.value.smallest_bytes

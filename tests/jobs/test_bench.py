@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sixgig.errors import Cancelled, UsageError
-from sixgig.inference.budget import PagingOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs import measuring
 from sixgig.jobs.bench import BenchRequest, bench
 from tests.jobs.reporters import Canceller, Recorder

@@ -204,7 +204,7 @@ def test_cancelled_before_it_begins_it_does_nothing(mixture: Path) -> None:
     ("named", "words"),
     [
         ({"ram": 0}, "--ram of 0 is not possible"),
-        ({"ram": "6G"}, "--ram of '6G' is not possible; a whole number"),
+        ({"ram": "6G"}, "--ram of '6G' is not possible; a whole number is needed"),
         ({"ram": 6.5}, "--ram of 6.5 is not possible"),
         ({"vram": -1}, "--vram of -1 is not possible"),
         ({"context": 0}, "--context of 0 is not possible"),

@@ -23,7 +23,7 @@ from bench.synthetic.writer import write_model
 from bench.table import agreement, show, spread
 from bench.tokens import stream_for
 from sixgig.errors import EngineError, UsageError
-from sixgig.inference.budget import BudgetedEngine
+from sixgig.inference.load import BudgetedEngine
 
 WHY_NOT = unavailable()
 needs_cgroup = [pytest.mark.cgroup, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "possible")]

@@ -13,15 +13,16 @@ from sixgig.errors import BudgetError
 from sixgig.hardware import Gpu
 from sixgig.hardware.memory import ProcessMemory
 from sixgig.inference import EngineOptions
-from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.devices import engine_devices
-from sixgig.inference.dry_load import device_bytes, engine_bytes
+from sixgig.inference.dry_load import Measured, engine_bytes
+from sixgig.inference.load import open_engine
 from sixgig.inference.loading import model_params, name_patterns
-from sixgig.inference.measure import Measured
-from sixgig.inference.placing import placed, require_room
+from sixgig.inference.memory import placed
+from sixgig.inference.request import PagingOptions
 from sixgig.llamacpp import BufferNeed, ContextParams, ModelTraits, load_library
 from sixgig.modelfile import open_model
-from sixgig.plan import GPU_CONTEXT_BYTES, Placement
+from sixgig.plan import GPU_CONTEXT_BYTES, Budgets, Needs, Placement, Refusal, fit
+from sixgig.plan.needs import device_needs
 
 GPU = Gpu("card", "nvidia", 6 << 30, 6 << 30)
 MEASURED = Measured(
@@ -104,13 +105,17 @@ def test_paged_weights_are_never_lent_to_a_gpu() -> None:
 def test_main_memory_and_a_gpus_are_told_apart() -> None:
     host = engine_bytes(MEASURED)
     assert (host.weights_bytes, host.context_bytes, host.compute_bytes) == (300, 10, 9)
-    assert device_bytes(MEASURED) == 4440
+    device = engine_bytes(MEASURED, on_device=True)
+    assert (device.weights_bytes, device.context_bytes, device.compute_bytes) == (4000, 400, 40)
 
 
 def test_a_gpu_is_not_filled_past_its_budget() -> None:
-    require_room(MEASURED, 4440 + GPU_CONTEXT_BYTES)
-    with pytest.raises(BudgetError, match="raise --vram"):
-        require_room(MEASURED, 4439 + GPU_CONTEXT_BYTES)
+    needs = Needs(device_needs(engine_bytes(MEASURED, on_device=True)))
+    fit([needs], Budgets(1 << 30, 4440 + GPU_CONTEXT_BYTES))
+    with pytest.raises(BudgetError, match="raise --vram") as refused:
+        fit([needs], Budgets(1 << 30, 4439 + GPU_CONTEXT_BYTES))
+    assert isinstance(refused.value, Refusal)
+    assert fit([needs], Budgets(1 << 30, refused.value.smallest_bytes)).vram_bytes == 4440 + GPU_CONTEXT_BYTES
 
 
 def test_a_cpu_build_names_no_device() -> None:

@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 
 from sixgig.errors import BudgetError
 from sixgig.hardware import Absent, Gpu, Machine, Meter
-from sixgig.plan import Budgets, EngineBytes, Lesson, Placement, Plan, Planner, Task, anatomy, usable_gpu
+from sixgig.plan import (
+    MEASURED,
+    Budgets,
+    EngineBytes,
+    Lesson,
+    Placement,
+    Plan,
+    Planner,
+    Task,
+    Tier,
+    anatomy,
+    usable_gpu,
+)
 from sixgig.plan.footprint import KERNEL_FILE_BYTES
 from sixgig.plan.nominal import NOMINAL_CORE
 from sixgig.plan.placement import placements
@@ -40,8 +52,8 @@ def rate(plan: Plan) -> float:
 def test_all_in_memory_where_that_fits_and_paged_where_not() -> None:
     whole, part = plan(Budgets(24 * GIB)), plan(Budgets(8 * GIB))
     assert (whole.memory.mode, part.memory.mode) == ("unpaged", "paged")
-    assert (whole.disk_bytes, whole.memory.expert_cache_bytes) == (0, 0)
-    assert part.disk_bytes == part.memory.routed_bytes - part.memory.expert_cache_bytes > 0
+    assert (whole.memory.disk_bytes, whole.memory.expert_cache_bytes) == (0, 0)
+    assert part.memory.disk_bytes == part.memory.routed_bytes - part.memory.expert_cache_bytes > 0
     assert rate(whole) > rate(part)
     assert "everything in memory" in whole.why() and "of disk per token" in part.why()
 
@@ -49,7 +61,7 @@ def test_all_in_memory_where_that_fits_and_paged_where_not() -> None:
 def test_repacked_weights_are_quicker_than_experts_that_all_stay_in_the_cache() -> None:
     planner = Planner(replace(BOX, kernels=NOMINAL_CORE), planned.model(MIXTURE), Task())
     whole, paged = (planner.plan(Budgets(24 * GIB), (mode,)) for mode in ("unpaged", "paged"))
-    assert paged.disk_bytes == 0 and rate(whole) > 1.1 * rate(paged)
+    assert paged.memory.disk_bytes == 0 and rate(whole) > 1.1 * rate(paged)
 
 
 def test_a_mode_that_was_ruled_out_is_not_planned() -> None:
@@ -75,12 +87,12 @@ def test_ways_to_use_a_gpu_take_dense_layers_first_then_ever_more_experts() -> N
 def test_what_moves_to_the_gpu_leaves_main_memory() -> None:
     planner, budgets = Planner(WITH_GPU, planned.model(MIXTURE), Task()), Budgets(40 * GIB, 40 * GIB)
     at = [planner.plan_at(way, budgets) for way in (Placement(), *placements(planner.model, GPU))]
-    ram, vram = ([getattr(p, name) for p in at] for name in ("memory", "vram_bytes"))
+    ram, vram = [p.memory for p in at], [p.memory.vram_bytes for p in at]
     peaks = [memory.predicted_peak_bytes for memory in ram]
     assert peaks == sorted(peaks, reverse=True) and vram == sorted(vram)
-    dense = {tier.name: tier.size_bytes for tier in at[-1].device}
+    dense = {need.use.label: need.size_bytes for need in at[-1].memory.at(Tier.VRAM)}
     assert dense["routed experts"] == planner.model.routed_bytes
-    host = {tier.name: tier.size_bytes for tier in at[-1].memory.tiers}
+    host = {need.use.label: need.size_bytes for need in at[-1].memory.at(Tier.RAM)}
     assert host["KV cache"] == 0
     embedding = sum(tensor.size_bytes for tensor in planner.model.embedding)
     assert host["dense weights"] == embedding  # the rows are looked up in main memory
@@ -92,9 +104,9 @@ def test_a_gpu_is_filled_in_that_order(vram_gib: int) -> None:
     found = plan(Budgets(24 * GIB, vram_gib * GIB), machine=replace(WITH_GPU, disk=NONE))
     place = found.placement
     assert place.n_layers == 48 or not place.n_expert_layers
-    assert place.n_layers > 0 and found.vram_bytes > 0.8 * min(vram_gib * GIB, found.vram_bytes)
+    assert place.n_layers > 0 and found.memory.vram_bytes > 0.8 * min(vram_gib * GIB, found.memory.vram_bytes)
     assert rate(found) > rate(plan(Budgets(24 * GIB)))
-    assert found.vram_bytes <= vram_gib * GIB
+    assert found.memory.vram_bytes <= vram_gib * GIB
 
 
 def test_a_cache_of_experts_on_the_gpu_where_its_link_is_fast_and_they_fit_main_memory() -> None:
@@ -106,7 +118,8 @@ def test_a_cache_of_experts_on_the_gpu_where_its_link_is_fast_and_they_fit_main_
     assert not plan(room, machine=slow).placement.expert_cache_bytes
     paged = plan(tight, machine=fast)
     assert paged.memory.mode == "paged" and not paged.placement.expert_cache_bytes
-    assert paged.device[-1].size_bytes == 0 < cached.device[-1].size_bytes
+    held = [one.memory.at(Tier.VRAM)[-1].size_bytes for one in (paged, cached)]
+    assert held[0] == 0 < held[1]
 
 
 def test_experts_are_not_paged_below_a_cache_on_the_gpu() -> None:
@@ -177,17 +190,17 @@ def test_lessons_correct_the_speed_of_their_mode() -> None:
 
 def test_the_engines_own_figures_are_taken_where_there_are_any() -> None:
     def figures(placement: Placement, mode: str) -> EngineBytes:
-        return EngineBytes(3 * GIB, GIB, 5 * MIB, confirmed=True)
+        return EngineBytes(3 * GIB, GIB, 5 * MIB, MEASURED)
 
     found = Planner(BOX, planned.model(MIXTURE), Task(), figures=figures).plan(Budgets(8 * GIB))
-    tiers = {tier.name: tier.size_bytes for tier in found.memory.tiers}
+    tiers = {need.use.label: need.size_bytes for need in found.memory.at(Tier.RAM)}
     assert (tiers["dense weights"], tiers["KV cache"], tiers["compute buffers"]) == (3 * GIB, GIB, 5 * MIB)
     assert found.to_json()["confirmed_by_engine"] and not plan(Budgets(8 * GIB)).confirmed
 
 
 def test_a_known_process_takes_the_place_of_the_estimate() -> None:
     known = Planner(BOX, planned.model(MIXTURE), Task(), known_process=(500 * MIB, 7 * MIB))
-    tiers = {tier.name: tier.size_bytes for tier in known.plan(Budgets(8 * GIB)).memory.tiers}
+    tiers = {n.use.label: n.size_bytes for n in known.plan(Budgets(8 * GIB)).memory.at(Tier.RAM)}
     assert tiers["process"] >= 500 * MIB
     assert tiers["program files"] == 7 * MIB + KERNEL_FILE_BYTES
 

@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 from sixgig.errors import BudgetError
 from sixgig.hardware import Absent, Machine
 from sixgig.modelfile import ModelFile
-from sixgig.plan import (
-    Budgets,
-    Needs,
-    Plan,
-    Planner,
-    Task,
-    Tier,
-    plan_memory,
-    smallest_budget,
-)
+from sixgig.plan import Budgets, Need, Needs, Plan, Planner, Task, Tier, Use, anatomy, fit, smallest_budget
+from sixgig.plan.budget import PagedExperts
+from sixgig.plan.footprint import resident_bytes
 from tests.null import planned
 from tests.null.planned import BOX, GIB, GPU, MACHINES, MIB
 
@@ -54,10 +47,34 @@ def test_no_plan_exceeds_a_budget(machine: Machine, model: ModelFile, task: Task
     assume(plan is not None)
     assert plan is not None
     assert plan.memory.predicted_peak_bytes + plan.memory.margin_bytes <= budgets.ram_bytes
-    assert sum(tier.size_bytes for tier in plan.device) == plan.vram_bytes <= budgets.vram_bytes
-    assert all(tier.size_bytes >= 0 for tier in (*plan.memory.tiers, *plan.device))
+    assert (
+        sum(need.size_bytes for need in plan.memory.at(Tier.VRAM))
+        == plan.memory.vram_bytes
+        <= budgets.vram_bytes
+    )
+    assert all(need.size_bytes >= 0 for need in plan.memory.needs)
     assert rate(plan) >= 0 and math.isfinite(rate(plan))
     assert isinstance(plan.speed, Absent) == (rate(plan) == 0)
+
+
+@QUICK
+@given(MACHINES, MODELS, TASKS, BUDGETS)
+def test_every_expert_is_planned_in_one_tier(
+    machine: Machine, model: ModelFile, task: Task, budgets: Budgets
+) -> None:
+    plan, parts = planned_at(machine, model, task, budgets), anatomy(model)
+    assume(plan is not None)
+    assert plan is not None
+    there, memory = plan.placement.device_routed_bytes(parts), plan.memory
+    assert memory.held_bytes(Use.ROUTED_EXPERTS, tier=Tier.VRAM) == there
+    if memory.mode == "paged":
+        share = 1 - there / max(parts.routed_bytes, 1)
+        held = memory.expert_cache_bytes + memory.disk_bytes
+        assert held == pytest.approx(resident_bytes(model) * share, abs=1)
+    else:
+        weights = (Use.WEIGHTS, Use.DENSE_WEIGHTS)
+        held = sum(memory.held_bytes(*weights, tier=tier) for tier in (Tier.RAM, Tier.VRAM))
+        assert held + there == parts.dense_bytes + parts.routed_bytes and not memory.disk_bytes
 
 
 @QUICK
@@ -129,12 +146,12 @@ def test_memory_for_groups_is_counted_wherever_it_is_needed(
     routed: int, visit: int, scratch: int, room: int
 ) -> None:
     """Also where fewer experts are left to main memory than one visit may want."""
-    groups = Tier("expert groups", scratch * MIB, phase="running")
-    needs = Needs((), routed * MIB + 1, 0, grouping=(groups,), whole_visit_bytes=visit * MIB)
-    budget = room * MIB + smallest_budget(needs, ("paged",))
-    plan = plan_memory(needs, budget, ("paged",))
+    groups = Need(Use.EXPERT_GROUPS, scratch * MIB, phase="running")
+    needs = Needs((), PagedExperts(routed * MIB + 1, 0, (groups,), visit * MIB))
+    budget = room * MIB + smallest_budget(needs.least_bytes(Tier.RAM))
+    plan = fit([needs], Budgets(budget))
     assert plan.predicted_peak_bytes + plan.margin_bytes <= budget
-    assert (groups in plan.tiers) == (plan.expert_cache_bytes < visit * MIB)
+    assert (groups in plan.needs) == (plan.expert_cache_bytes < visit * MIB)
 
 
 @pytest.mark.parametrize("name", NAMES)

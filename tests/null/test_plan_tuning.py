@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sixgig.errors import BudgetError
-from sixgig.plan import ProcessBytes, anatomy
+from sixgig.plan import ProcessBytes, Tier, Use, anatomy
 from sixgig.plan.pieces import HEAD_ELEMENTS, is_vector, pieces_of
 from sixgig.plan.tuning import Batch, _scattered, adapter_weights, plan_tuning
 from sixgig.units import parse_size
 from tests.null import planned
 
 MODELS = ("qwen3.5-122b", "qwen3-30b", "llama-8b", "mixtral-8x7b")
-PROCESS = ProcessBytes(250 << 20, 60 << 20, "said")
+PROCESS = ProcessBytes(250 << 20, 60 << 20)
 GIB = 1 << 30
 
 
@@ -58,9 +58,9 @@ def test_a_plan_keeps_the_budget_or_the_refusal_names_one_that_works(name, gib, 
         assert smallest > budget
         plan = plan_tuning(model, _batch(model, tokens), PROCESS, smallest)
         budget = smallest
-    assert plan.peak_bytes + plan.margin_bytes <= budget
+    assert plan.predicted_peak_bytes + plan.margin_bytes <= budget
     assert plan.read_bytes <= 2 * (model.routed_bytes + model.dense_bytes)
-    assert sum(piece.held_bytes for piece in plan.stays) == plan.tiers[-1].size_bytes
+    assert sum(piece.held_bytes for piece in plan.stays) == plan.held_bytes(Use.STAYING_WEIGHTS)
 
 
 @settings(max_examples=40)
@@ -82,7 +82,7 @@ def test_a_gpu_that_is_too_small_is_refused_with_the_size_that_works() -> None:
     with pytest.raises(BudgetError, match="GPU's memory") as refused:
         plan_tuning(model, _batch(model), PROCESS, 16 * GIB, vram_bytes=GIB // 2)
     enough = parse_size(re.search(r"--vram (\d+M)", str(refused.value))[1])
-    assert plan_tuning(model, _batch(model), PROCESS, 16 * GIB, enough).device_tiers
+    assert plan_tuning(model, _batch(model), PROCESS, 16 * GIB, enough).at(Tier.VRAM)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -107,6 +107,6 @@ def test_scattered_numbers_are_all_numbers_and_begin_evenly_spread(count: int) -
 
 def test_what_was_taken_before_tuning_counts_where_it_is_more() -> None:
     plan = plan_tuning(_anatomy("llama-8b"), _batch(_anatomy("llama-8b")), PROCESS, 64 * GIB)
-    assert plan.with_peak(plan.peak_bytes - 1) is plan
-    more = plan.with_peak(plan.peak_bytes + 9)
-    assert more.peak_bytes == plan.peak_bytes + 9 and "reading DATA" in more.explain()
+    assert plan.with_peak(plan.predicted_peak_bytes - 1) is plan
+    more = plan.with_peak(plan.predicted_peak_bytes + 9)
+    assert more.predicted_peak_bytes == plan.predicted_peak_bytes + 9 and "reading DATA" in more.explain()

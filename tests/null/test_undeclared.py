@@ -13,11 +13,12 @@ from sixgig.cli.main import main
 from sixgig.errors import ModelFileError
 from sixgig.hardware import load_machine
 from sixgig.inference import EngineOptions
-from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.dry_load import checkpoint_bytes, dry_load, engine_bytes, engine_figures
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs import machines
 from sixgig.modelfile import ModelFile, open_model
-from sixgig.plan import Budgets, Placement, Planner, Task, anatomy, footprint, plan_work
+from sixgig.plan import Budgets, Placement, Planner, Task, Tier, anatomy, footprint, plan_work
 from sixgig.plan.needs import estimated_process
 from tests.tiny import encoders
 from tests.tiny.renamed import renamed
@@ -70,7 +71,7 @@ def test_a_plan_of_it_has_the_engines_own_bytes(mixture: ModelFile) -> None:
     planner = Planner(load_machine("cpu-box-2c-24g"), mixture, task, figures=engine_figures(mixture, task, 2))
     plan = planner.plan(Budgets(GIB))
     engine = engine_bytes(dry_load(mixture, EngineOptions(1024, 64, 2)))
-    tiers = {tier.name: tier.size_bytes for tier in plan.memory.tiers}
+    tiers = {need.use.label: need.size_bytes for need in plan.memory.at(Tier.RAM)}
     assert plan.confirmed and plan.memory.mode == "unpaged"
     assert tiers["dense weights"] == engine.weights_bytes
     assert (tiers["KV cache"], tiers["compute buffers"]) == (engine.context_bytes, engine.compute_bytes)
@@ -94,7 +95,7 @@ def test_shrinking_is_planned_with_the_engines_bytes_and_tuning_is_refused(mixtu
     process = estimated_process(parts, task)
     engine = engine_figures(mixture, task, 2)(Placement(), "paged")
     plan = plan_work(machine, parts, task, process, GIB, engine)
-    assert any(tier.size_bytes == engine.compute_bytes for tier in plan.tiers)
+    assert any(need.size_bytes == engine.compute_bytes for need in plan.at(Tier.RAM))
     with pytest.raises(
         ModelFileError, match="architecture mellum cannot be tuned: no declaration of its blocks"
     ):

@@ -7,8 +7,8 @@ import pytest
 
 from sixgig.errors import ModelFileError
 from sixgig.inference import Engine, EngineOptions, Sampler, SamplingOptions, generate
-from sixgig.inference.budget import open_engine
 from sixgig.inference.dry_load import dry_load
+from sixgig.inference.load import open_engine
 from sixgig.modelfile import open_model
 from sixgig.plan import anatomy
 from tests.tiny.edited import edited

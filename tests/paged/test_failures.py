@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from sixgig.errors import ReadError, SixgigError
-from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.modelfile import open_model
 from tests.paged.engines import OPTIONS, PROMPT, logits_of, open_paged, share_of_experts, stock_logits
 from tests.tiny.models import build
@@ -261,7 +262,8 @@ def resident_bytes():
 
 def test_a_closed_engine_answers_or_refuses_but_does_not_die(script):
     code = """
-from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 engine.close()
 engine = open_engine(path, 1 << 30, OPTIONS, PagingOptions(always=True))
 engine.close()

@@ -12,7 +12,8 @@ from bench.synthetic.shape import Shape
 from bench.synthetic.writer import write_model
 from sixgig.errors import BudgetError, EngineError
 from sixgig.inference import loading
-from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.modelfile import open_model
 from sixgig.pager.pager import ModelStream
 from tests.paged.engines import OPTIONS, PROMPT, logits_of, open_paged, share_of_experts, stock_logits

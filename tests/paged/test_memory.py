@@ -18,7 +18,7 @@ RUN = """
 import json, sys
 from pathlib import Path
 from sixgig.hardware import PeakSampler
-from sixgig.inference.budget import open_engine
+from sixgig.inference.load import open_engine
 from sixgig.inference.options import EngineOptions
 with PeakSampler(0.005) as sampler:
     options = EngineOptions(context=1024, ubatch=256, threads=2)

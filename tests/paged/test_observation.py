@@ -11,9 +11,10 @@ from sixgig.calibration.calibrate import Calibrator, default_samples
 from sixgig.calibration.calibration import FILE, SAMPLES
 from sixgig.errors import EngineError
 from sixgig.evaluate import cut
-from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.engine import Engine
+from sixgig.inference.load import open_engine
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.llamacpp import load_library, observe
 from sixgig.modelfile import dequantise, open_model, read_tensor
 from tests.paged.engines import OPTIONS, PROMPT, share_of_experts

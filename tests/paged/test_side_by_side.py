@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from sixgig.errors import ModelFileError
-from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.dry_load import dry_load
 from sixgig.inference.engine import Engine
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.modelfile import open_model
 from sixgig.pager.pager import Pager
 from tests.paged.engines import OPTIONS, logits_of, open_paged, share_of_experts, stock_logits

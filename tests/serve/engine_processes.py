@@ -10,9 +10,10 @@ import pytest
 from sixgig.engines import EngineProcess
 from sixgig.engines.order import EngineOrder
 from sixgig.errors import BudgetError
-from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.generate import generate
+from sixgig.inference.load import open_engine
 from sixgig.inference.options import EngineOptions
+from sixgig.inference.request import PagingOptions
 from sixgig.inference.sampling import Sampler, SamplingOptions
 
 CONTEXT, UBATCH, THREADS, RAM = 512, 64, 2, 1 << 30

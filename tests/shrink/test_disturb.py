@@ -11,8 +11,9 @@ import pytest
 from sixgig.compress.distortion import Distortion
 from sixgig.compress.sensitivity import Noise
 from sixgig.errors import EngineError
-from sixgig.inference.budget import PagingOptions, open_engine
 from sixgig.inference.engine import Engine
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.llamacpp.disturb import Disturbance, Disturber, watch
 from sixgig.llamacpp.observe import Observation
 from sixgig.modelfile import open_model

@@ -7,15 +7,16 @@ import pytest
 from sixgig.errors import BudgetError
 from sixgig.modelfile import ModelFile
 from sixgig.plan import (
+    MEASURED,
     Budgets,
     EngineBytes,
+    ModelNeeds,
     Placement,
     Task,
     anatomy,
     estimated_engine,
     estimated_process,
-    plan_memory,
-    unpaged_needs,
+    fit,
 )
 from sixgig.plan.sizing import room_for_weights
 from tests.null.planned import GIB, MIB, model
@@ -36,8 +37,8 @@ def plan(source: ModelFile, size: int, ram_bytes: int, task: Task) -> None:
     made = scaled(source, size)
     parts = anatomy(made)
     engine = estimated_engine(parts, task, Placement(), paged=False)
-    needs = unpaged_needs(made, task, engine, estimated_process(parts, task))
-    plan_memory(needs, ram_bytes, ("unpaged",))
+    needs = ModelNeeds(parts, task).of("unpaged", engine, estimated_process(parts, task))
+    fit([needs], Budgets(ram_bytes))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_where_the_engine_told_what_a_context_takes_that_counts_and_no_estimate(
     """Nobody has checked the header's estimate for architectures without a declaration."""
     source, budgets = model("qwen3-8b"), Budgets(8 * GIB)
     rooms = [
-        room_for_weights(source, TASK, budgets, EngineBytes(0, context_bytes, 100 * MIB, confirmed=True))
+        room_for_weights(source, TASK, budgets, EngineBytes(0, context_bytes, 100 * MIB, MEASURED))
         for context_bytes in (GIB, 2 * GIB)  # more than is held while loading
     ]
     assert rooms[0] - rooms[1] == pytest.approx(GIB, abs=SLACK)

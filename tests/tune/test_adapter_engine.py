@@ -15,7 +15,8 @@ from sixgig.cli.main import main
 from sixgig.errors import BudgetError, ModelFileError, UsageError
 from sixgig.hardware import process_memory
 from sixgig.inference import Adapter, Engine
-from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.jobs.opening import demo_path
 from sixgig.modelfile import open_model
 from sixgig.modelfile.lora import Lora, read_lora
@@ -161,7 +162,8 @@ import json, sys
 from pathlib import Path
 from sixgig.hardware import PeakSampler, process_memory
 from sixgig.inference import EngineOptions
-from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 path, adapter, budget, always = sys.argv[1:]
 with PeakSampler(0.002) as sampler:
     engine = open_engine(

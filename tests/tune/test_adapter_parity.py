@@ -12,7 +12,8 @@ from sixgig.finetune.adapter import Adapter, targets
 from sixgig.finetune.choices import Part
 from sixgig.finetune.net import build_net
 from sixgig.finetune.operands import Operands
-from sixgig.inference.budget import PagingOptions, open_engine
+from sixgig.inference.load import open_engine
+from sixgig.inference.request import PagingOptions
 from sixgig.modelfile import open_model
 from sixgig.modelfile.lora import write_lora
 from tests.tiny.dense import DENSE
