@@ -19,7 +19,7 @@ from sixgig.finetune.packing import MicroBatch
 from sixgig.finetune.session import Setup, open_stepper
 from sixgig.finetune.step import spans
 from sixgig.modelfile import open_model
-from sixgig.plan import anatomy
+from sixgig.plan import Budgets, anatomy
 from sixgig.plan.pieces import pieces_of
 from sixgig.plan.tuning import TuningPlan
 from tests.tune.resident import ResidentWeights, forward_logits
@@ -66,7 +66,9 @@ def _plan(net: Net, stays: bool, n_on_disk: int = 0, group_bytes: int = 1 << 15)
     pieces = pieces_of(anatomy(net.model))
     room = max(visit.least_bytes for visit in pieces.visits) + max(p.held_bytes for p in pieces.head)
     kept = frozenset(pieces.forward()) if stays else frozenset()
-    return TuningPlan((), (), 1 << 40, 0, room, kept, n_on_disk, 0, 4 * TOKENS * net.model.n_embd)
+    return TuningPlan(
+        "unpaged", Budgets(1 << 40), (), room, kept, n_on_disk, 0, 4 * TOKENS * net.model.n_embd
+    )
 
 
 def _streamed(
