@@ -26,10 +26,10 @@ from sixgig.plan import (
     Budgets,
     MemoryPlan,
     Mode,
-    ModelNeeds,
     Need,
     Needs,
     Placement,
+    Plan,
     Planner,
     Refusal,
     Use,
@@ -116,12 +116,16 @@ def _placement(request: MemoryRequest, budgets: Budgets) -> Placement:
     model, modes = request.model, request.modes
     if not budgets.vram_bytes or request.machine is None or not model.family.declared:
         return Placement()
-    extra = request.adapter.bytes if request.adapter else None
-    planner = Planner(request.machine, model, request.task, adapter=extra, beside=request.beside)
-    spread = header_engine(planner.model, request.task, Placement(), paged=True).spread_bytes
+    needs = request.needs
+    planner = Planner(request.machine, model, request.task, adapter=needs.adapter, beside=needs.beside)
+    spread = header_engine(needs.model, needs.task, Placement(), paged=True).spread_bytes
     budgets = replace(budgets, vram_bytes=max(0, budgets.vram_bytes - spread))
+
+    def accept(plan: Plan) -> bool:
+        return plan.can_run and (plan.memory.mode in modes or not model.routed_bytes)
+
     with suppress(Refusal):
-        return planner.plan(budgets, modes, lambda plan: plan.can_run and plan.memory.mode in modes).placement
+        return planner.plan(budgets, modes, accept).placement
     return Placement()
 
 
@@ -134,24 +138,24 @@ def _require_by_header(
     moment, even where it allocates nothing else. Only where half of what is no more than estimated would be
     too much; of an architecture without a declaration the weights count alone. Raises Refusal.
     """
-    task, extra = request.task, request.adapter.bytes if request.adapter else None
+    needs, task = request.needs, request.task
+    parts, adapter = needs.model, needs.adapter
     outputs = 4 * task.ubatch * request.model.n_vocab if request.options.all_logits else 0
     notes, now = table_bytes(task), process_memory()
-    asking = notes + outputs + (extra.held_bytes + extra.loading_bytes if extra else 0)
+    asking = notes + outputs + (adapter.held_bytes + adapter.loading_bytes if adapter else 0)
     cramped = allowance.limit is not None and allowance.ram_bytes < now.resident_bytes
     if asking < CHEAP_BYTES and not cramped:
         return
-    parts, ram_bytes = anatomy(request.model), budgets.ram_bytes
     engine = header_engine(parts, task, placement, request.modes[-1] == "paged")
     certain = now.resident_bytes + asking + engine.weights_bytes + engine.context_bytes
-    if certain + engine.compute_bytes // 2 <= ram_bytes:
+    if certain + engine.compute_bytes // 2 <= budgets.ram_bytes:
         return
     itself = now.anonymous_bytes + now.shared_bytes + LIBRARY_BYTES, now.file_bytes + LIBRARY_FILE_BYTES
     process = estimated_process(parts, task, itself)
     process = replace(process, anonymous_bytes=process.anonymous_bytes + notes)
-    more = (*request.beside, Need(Use.OUTPUTS, outputs)) if outputs else request.beside
-    uses = ModelNeeds(parts, task, extra, more)
-    fit((uses.by_header(mode, process, placement) for mode in request.modes), budgets)
+    if outputs:
+        needs = replace(needs, beside=(*needs.beside, Need(Use.OUTPUTS, outputs)))
+    fit((needs.by_header(mode, process, placement) for mode in request.modes), budgets)
 
 
 def _choose_how_threads_wait(request: MemoryRequest, budgets: Budgets) -> None:
@@ -177,8 +181,7 @@ class _Ways:
     def __init__(self, request: MemoryRequest, placement: Placement, pagers: ExitStack) -> None:
         self._request, self._placement, self._pagers = request, placement, pagers
         self._options = placed(request.options, request.model, placement)
-        extra = request.adapter.bytes if request.adapter else None
-        self._uses = ModelNeeds(anatomy(request.model), request.task, extra, request.beside)
+        self._needs = request.needs
 
     def options(self, mode: Mode) -> EngineOptions:
         """What the model is opened with."""
@@ -195,7 +198,7 @@ class _Ways:
         measured = dry_load(request.model, options, pager, request.adapter)
         require_runnable(request.model, measured.traits, options)
         device = device_needs(engine_bytes(measured, on_device=True)) if options.gpu_layers else ()
-        return self._uses.of(mode, engine_bytes(measured), None, self._placement, device)
+        return self._needs.of(mode, engine_bytes(measured), None, self._placement, device)
 
 
 def _cache_bytes(model: ModelFile, plan: MemoryPlan, paging: PagingOptions) -> int:

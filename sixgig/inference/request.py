@@ -7,7 +7,7 @@ from sixgig.inference.adapters import Adapter
 from sixgig.inference.options import EngineOptions
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import DEFAULT_READERS, CachePolicy
-from sixgig.plan import Mode, Need, Task
+from sixgig.plan import Mode, ModelNeeds, Need, Task, anatomy
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,12 @@ class MemoryRequest:
         if self.paging.always:
             return ("paged",)
         return ("unpaged",) if self.paging.never or not self.model.routed_bytes else ("unpaged", "paged")
+
+    @property
+    def needs(self) -> ModelNeeds:
+        """What it takes, whichever way it is held."""
+        adapter = self.adapter.bytes if self.adapter else None
+        return ModelNeeds(anatomy(self.model), self.task, adapter, self.beside)
 
     @property
     def task(self) -> Task:

@@ -76,8 +76,8 @@ class Candidate:
             mode=plan.memory.mode,
             ram_bytes=plan.memory.predicted_peak_bytes,
             margin_bytes=plan.memory.margin_bytes,
-            vram_bytes=plan.vram_bytes,
-            disk_bytes=plan.disk_bytes,
+            vram_bytes=plan.memory.vram_bytes,
+            disk_bytes=plan.memory.disk_bytes,
             confirmed=plan.confirmed,
         )
         if isinstance(plan.speed, Absent):
@@ -125,7 +125,8 @@ def refusal(refused: Sequence[Refused]) -> SixgigError:
         return error
     what = f"{error.what}, even as {smallest.offer.quantisation}"
     if isinstance(error, Refusal):
-        return Refusal(error.smallest_bytes, what, error.numbers, error.cure)
+        known = error.tier, error.uses, error.context
+        return Refusal(error.smallest_bytes, what, error.numbers, error.cure, *known)
     return BudgetError(what, error.numbers, error.cure)
 
 

@@ -32,7 +32,13 @@ class Allowance:
         except BudgetError as error:
             if self.limit is None or (isinstance(error, Refusal) and error.tier is not Tier.RAM):
                 raise
-            raise _explained(error, self.limit) from error
+            numbers = f"{error.numbers}; {self.limit.name} is {format_bytes(self.limit.limit_bytes)}"
+            if not isinstance(error, Refusal):
+                raise BudgetError(error.what, numbers, error.cure) from error
+            needed = self.limit.for_budget(error.smallest_bytes)
+            cure = f"raise that to {-(-needed // MIB)}M; {error.cure}"
+            more = error.tier, error.uses, error.context
+            raise Refusal(error.smallest_bytes, error.what, numbers, cure, *more) from error
 
 
 def allowance(
@@ -52,12 +58,3 @@ def allowance(
         return Allowance(allowed, limit, remark)
     remark = f"--ram of {format_bytes(asked_bytes)}: only {format_bytes(free)} are free now"
     return Allowance(asked_bytes, None, remark if asked_bytes > free else "")
-
-
-def _explained(error: BudgetError, limit: MemoryLimit) -> BudgetError:
-    numbers = f"{error.numbers}; {limit.name} is {format_bytes(limit.limit_bytes)}"
-    if not isinstance(error, Refusal):
-        return BudgetError(error.what, numbers, error.cure)
-    raised = f"raise that to {-(-limit.for_budget(error.smallest_bytes) // MIB)}M"
-    cure = f"{raised}; {error.cure}"
-    return Refusal(error.smallest_bytes, error.what, numbers, cure, error.tier, error.uses, error.context)

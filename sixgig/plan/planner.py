@@ -56,16 +56,6 @@ class Plan:
         return whole and not self.placement.expert_cache_bytes
 
     @property
-    def vram_bytes(self) -> int:
-        """Bytes of the GPU's memory."""
-        return self.memory.vram_bytes
-
-    @property
-    def disk_bytes(self) -> int:
-        """Routed experts that neither memory holds at once."""
-        return self.memory.disk_bytes
-
-    @property
     def confirmed(self) -> bool:
         """Whether the engine itself gave the bytes."""
         return not self.source.error
@@ -75,7 +65,7 @@ class Plan:
         if isinstance(self.speed, Absent):
             return f"{self.where}; no speed: {self.speed.reason}"
         if self.memory.mode == "unpaged":
-            held = "fits" if self.vram_bytes else "everything in memory"
+            held = "fits" if self.memory.vram_bytes else "everything in memory"
             return f"{self.where}, {held}: as fast as {self.who} through the weights"
         disk = self.speed.disk_s_per_token / self.speed.decode_s
         share = self.memory.expert_cache_bytes / max(self.memory.routed_bytes, 1)
@@ -90,9 +80,9 @@ class Plan:
         speed = None if isinstance(self.speed, Absent) else self.speed
         return {
             "mode": self.memory.mode,
-            "vram_bytes": self.vram_bytes,
+            "vram_bytes": self.memory.vram_bytes,
             "ram_bytes": self.memory.predicted_peak_bytes,
-            "disk_bytes": self.disk_bytes,
+            "disk_bytes": self.memory.disk_bytes,
             "peak_memory_bytes": self.memory.predicted_peak_bytes,
             "margin_bytes": self.memory.margin_bytes,
             "ram_budget_bytes": self.memory.ram_budget_bytes,
@@ -253,7 +243,7 @@ def usable_gpu(machine: Machine) -> Gpu | None:
 
 def _merit(plan: Plan) -> tuple[float, int, int]:
     speed = 0.0 if isinstance(plan.speed, Absent) else plan.speed.decode_tokens_per_s
-    return (speed, -plan.disk_bytes, -plan.memory.predicted_peak_bytes - plan.vram_bytes)
+    return (speed, -plan.memory.disk_bytes, -plan.memory.predicted_peak_bytes - plan.memory.vram_bytes)
 
 
 def _known(value: float | Absent) -> float | None:

@@ -52,8 +52,8 @@ def rate(plan: Plan) -> float:
 def test_all_in_memory_where_that_fits_and_paged_where_not() -> None:
     whole, part = plan(Budgets(24 * GIB)), plan(Budgets(8 * GIB))
     assert (whole.memory.mode, part.memory.mode) == ("unpaged", "paged")
-    assert (whole.disk_bytes, whole.memory.expert_cache_bytes) == (0, 0)
-    assert part.disk_bytes == part.memory.routed_bytes - part.memory.expert_cache_bytes > 0
+    assert (whole.memory.disk_bytes, whole.memory.expert_cache_bytes) == (0, 0)
+    assert part.memory.disk_bytes == part.memory.routed_bytes - part.memory.expert_cache_bytes > 0
     assert rate(whole) > rate(part)
     assert "everything in memory" in whole.why() and "of disk per token" in part.why()
 
@@ -61,7 +61,7 @@ def test_all_in_memory_where_that_fits_and_paged_where_not() -> None:
 def test_repacked_weights_are_quicker_than_experts_that_all_stay_in_the_cache() -> None:
     planner = Planner(replace(BOX, kernels=NOMINAL_CORE), planned.model(MIXTURE), Task())
     whole, paged = (planner.plan(Budgets(24 * GIB), (mode,)) for mode in ("unpaged", "paged"))
-    assert paged.disk_bytes == 0 and rate(whole) > 1.1 * rate(paged)
+    assert paged.memory.disk_bytes == 0 and rate(whole) > 1.1 * rate(paged)
 
 
 def test_a_mode_that_was_ruled_out_is_not_planned() -> None:
@@ -87,7 +87,7 @@ def test_ways_to_use_a_gpu_take_dense_layers_first_then_ever_more_experts() -> N
 def test_what_moves_to_the_gpu_leaves_main_memory() -> None:
     planner, budgets = Planner(WITH_GPU, planned.model(MIXTURE), Task()), Budgets(40 * GIB, 40 * GIB)
     at = [planner.plan_at(way, budgets) for way in (Placement(), *placements(planner.model, GPU))]
-    ram, vram = ([getattr(p, name) for p in at] for name in ("memory", "vram_bytes"))
+    ram, vram = [p.memory for p in at], [p.memory.vram_bytes for p in at]
     peaks = [memory.predicted_peak_bytes for memory in ram]
     assert peaks == sorted(peaks, reverse=True) and vram == sorted(vram)
     dense = {need.use.label: need.size_bytes for need in at[-1].memory.at(Tier.VRAM)}
@@ -104,9 +104,9 @@ def test_a_gpu_is_filled_in_that_order(vram_gib: int) -> None:
     found = plan(Budgets(24 * GIB, vram_gib * GIB), machine=replace(WITH_GPU, disk=NONE))
     place = found.placement
     assert place.n_layers == 48 or not place.n_expert_layers
-    assert place.n_layers > 0 and found.vram_bytes > 0.8 * min(vram_gib * GIB, found.vram_bytes)
+    assert place.n_layers > 0 and found.memory.vram_bytes > 0.8 * min(vram_gib * GIB, found.memory.vram_bytes)
     assert rate(found) > rate(plan(Budgets(24 * GIB)))
-    assert found.vram_bytes <= vram_gib * GIB
+    assert found.memory.vram_bytes <= vram_gib * GIB
 
 
 def test_a_cache_of_experts_on_the_gpu_where_its_link_is_fast_and_they_fit_main_memory() -> None:

@@ -47,7 +47,11 @@ def test_no_plan_exceeds_a_budget(machine: Machine, model: ModelFile, task: Task
     assume(plan is not None)
     assert plan is not None
     assert plan.memory.predicted_peak_bytes + plan.memory.margin_bytes <= budgets.ram_bytes
-    assert sum(need.size_bytes for need in plan.memory.at(Tier.VRAM)) == plan.vram_bytes <= budgets.vram_bytes
+    assert (
+        sum(need.size_bytes for need in plan.memory.at(Tier.VRAM))
+        == plan.memory.vram_bytes
+        <= budgets.vram_bytes
+    )
     assert all(need.size_bytes >= 0 for need in plan.memory.needs)
     assert rate(plan) >= 0 and math.isfinite(rate(plan))
     assert isinstance(plan.speed, Absent) == (rate(plan) == 0)
