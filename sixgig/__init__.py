@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from sixgig.inference import Generation
     from sixgig.inference.request import PagingOptions
     from sixgig.jobs.answers import Answer
+    from sixgig.jobs.dialogue import Dialogue
     from sixgig.jobs.doctor import DoctorRequest, DoctorResult, doctor
-    from sixgig.jobs.model import Dialogue, Model
+    from sixgig.jobs.model import Model
     from sixgig.jobs.plan import PlanRequest, PlanResult, plan
     from sixgig.jobs.reporter import Reporter
     from sixgig.jobs.run import LoadRequest, load
@@ -91,7 +92,8 @@ _NAMES = {  # what each module below gives
     "inference.request": "PagingOptions",
     "jobs.answers": "Answer",
     "jobs.doctor": "DoctorRequest DoctorResult doctor",
-    "jobs.model": "Dialogue Model",
+    "jobs.dialogue": "Dialogue",
+    "jobs.model": "Model",
     "jobs.plan": "PlanRequest PlanResult plan",
     "jobs.reporter": "Reporter",
     "jobs.run": "LoadRequest load",

@@ -9,7 +9,7 @@ from sixgig.cli.stdin import argument_text, as_text, not_text, read_lines
 from sixgig.cli.terminal import is_terminal, say, warn
 from sixgig.errors import SixgigError, UsageError
 from sixgig.inference import Generation
-from sixgig.jobs.model import Dialogue
+from sixgig.jobs.dialogue import Dialogue
 from sixgig.units import format_seconds
 
 PROMPT = "> "

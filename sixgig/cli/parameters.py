@@ -9,7 +9,6 @@ import typer
 
 from sixgig.cli.terminal import Verbosity, choose_verbosity
 from sixgig.errors import UsageError
-from sixgig.units import parse_memory, parse_size
 
 if TYPE_CHECKING:
     from sixgig.inference.request import PagingOptions
@@ -122,11 +121,15 @@ Verbose = Annotated[
 
 def budget_bytes(ram: str | None) -> int | None:
     """What --ram says; None where it was not given. Raises UsageError."""
+    from sixgig.units import parse_memory
+
     return None if ram is None else parse_memory(ram)
 
 
 def size_bytes(size: str | None) -> int | None:
     """What --vram or --size says; None where it was not given. Raises UsageError."""
+    from sixgig.units import parse_size
+
     return None if size is None else parse_size(size)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -11,7 +10,6 @@ import typer
 from sixgig.cli.parameters import Context, Quiet, Ram, Threads, Vram
 from sixgig.cli.terminal import is_quiet, warn
 from sixgig.errors import UsageError
-from sixgig.units import parse_size
 
 if TYPE_CHECKING:
     from sixgig.jobs.serve import ServeRequest
@@ -115,6 +113,7 @@ def serve(
     from sixgig.cli.reporter import TerminalReporter
     from sixgig.jobs.serve import ServeRequest
     from sixgig.settings import parse_duration
+    from sixgig.units import parse_size
 
     request = ServeRequest(
         models,
@@ -144,6 +143,8 @@ def serve(
 
 def _serve(request: ServeRequest) -> None:
     """In the foreground, with its log on stderr."""
+    import logging
+
     from sixgig.gateway import logs
     from sixgig.jobs.serve import Server
 

@@ -11,7 +11,8 @@ from sixgig.cli.chatting import Chat
 from sixgig.cli.terminal import Thinking, write
 from sixgig.errors import UsageError
 from sixgig.inference import Generation, SamplingOptions
-from sixgig.jobs.model import Dialogue, Model
+from sixgig.jobs.dialogue import Dialogue
+from sixgig.jobs.model import Model
 from sixgig.jobs.opening import at_least
 
 DEMO_MAX_TOKENS = 256  # the demo model has no reason to stop

@@ -12,7 +12,6 @@ from typing import Self, TypedDict, Unpack
 
 from sixgig.errors import UsageError
 from sixgig.inference import (
-    Asking,
     ChatFormat,
     Continuation,
     Conversation,
@@ -25,14 +24,14 @@ from sixgig.inference import (
 from sixgig.inference.conversation import Progress
 from sixgig.inference.file_sampling import FileSampling, file_sampling
 from sixgig.jobs.answers import Answer, OneAtATime
+from sixgig.jobs.dialogue import Dialogue, Thinking, require_count
 from sixgig.jobs.lessons import Pace, learn
-from sixgig.jobs.opening import Opened, Opening, at_least
+from sixgig.jobs.opening import Opened, Opening
 from sixgig.jobs.reporter import Reporter
 from sixgig.jobs.work import ModelStats, Work
 from sixgig.pager.trace import open_for_writing
 from sixgig.plan import MemoryPlan
 
-Thinking = Callable[[str], object]
 Message = Mapping[str, str]
 
 
@@ -90,7 +89,7 @@ class Model:
         and are no part of it. `sampling`: as class Sampling. What the prompt has in common with the last one
         and its text is not evaluated again.
         """
-        _require_count(max_tokens)
+        require_count(max_tokens)
 
         def ask(progress: Progress) -> TextRun:
             tokens, sampler = self._engine.vocabulary.prompt(prompt), self._sampler(sampling)
@@ -113,7 +112,7 @@ class Model:
         the reasoning before the answer, which is in `.result.reasoning` and never in the pieces. Else as
         generate().
         """
-        _require_count(max_tokens)
+        require_count(max_tokens)
         _require_messages(messages)
 
         def ask(progress: Progress) -> TextRun:
@@ -253,67 +252,12 @@ class Model:
             self._resources.close()
 
 
-class Dialogue:
-    """Turns of one chat, or of a text that goes on, on an open model; made by Model.converse().
-
-    sampling: how tokens are chosen, and what of that the file asked for. seed: of all draws of all turns.
-    """
-
-    def __init__(
-        self,
-        asking: Asking,
-        sampling: FileSampling,
-        sampler: Sampler,
-        turns: OneAtATime,
-        begin: Callable[[Callable[[Progress], TextRun]], Answer],
-    ) -> None:
-        self.sampling, self.seed = sampling, sampler.seed
-        self._asking, self._sampler, self._turns, self._begin = asking, sampler, turns, begin
-
-    def ask(
-        self,
-        text: str,
-        max_tokens: int | None = None,
-        *,
-        stop: Sequence[str] = (),
-        thinking: Thinking = lambda piece: None,
-    ) -> Answer:
-        """The next answer, piece by piece. Where the context has room for `text` alone, not for all that was
-        said, the earlier turns are forgotten; result.dropped_turns says how many.
-
-        A turn is kept once its answer has ended, or was left after it had said something. Of one that failed
-        nothing stays.
-        """
-        _require_count(max_tokens)
-        return self._begin(
-            lambda progress: self._asking.ask(text, max_tokens, self._sampler, stop, progress, thinking)
-        )
-
-    @property
-    def kept(self) -> bool:
-        """Was the last turn kept?"""
-        return self._asking.kept
-
-    def take_back(self) -> None:
-        """Forget the last turn, if it was kept; of no effect twice."""
-        self._turns.alone(self._asking.take_back)
-
-    def clear(self) -> None:
-        """Forget all turns."""
-        self._turns.alone(self._asking.clear)
-
-
 def _check(trace: Path | None, plan: MemoryPlan) -> None:
     """Refuse a trace that cannot be, before anything is loaded."""
     if trace and plan.mode == "unpaged":
         raise UsageError("there is no routing to record", "the model runs unpaged", "add --always-page")
     if trace:
         open_for_writing(trace).close()
-
-
-def _require_count(max_tokens: int | None) -> None:
-    if max_tokens is not None:
-        at_least(1, "--max-tokens", max_tokens)
 
 
 def _require_messages(messages: Sequence[Message]) -> None:

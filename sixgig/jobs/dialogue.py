@@ -1,0 +1,69 @@
+"""Turns with an open model that remember each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sixgig.inference import Asking, Sampler, TextRun
+from sixgig.inference.conversation import Progress
+from sixgig.inference.file_sampling import FileSampling
+from sixgig.jobs.answers import Answer, OneAtATime
+from sixgig.jobs.opening import at_least
+
+Thinking = Callable[[str], object]
+
+
+class Dialogue:
+    """Turns of one chat, or of a text that goes on, on an open model; made by Model.converse().
+
+    sampling: how tokens are chosen, and what of that the file asked for. seed: of all draws of all turns.
+    """
+
+    def __init__(
+        self,
+        asking: Asking,
+        sampling: FileSampling,
+        sampler: Sampler,
+        turns: OneAtATime,
+        begin: Callable[[Callable[[Progress], TextRun]], Answer],
+    ) -> None:
+        self.sampling, self.seed = sampling, sampler.seed
+        self._asking, self._sampler, self._turns, self._begin = asking, sampler, turns, begin
+
+    def ask(
+        self,
+        text: str,
+        max_tokens: int | None = None,
+        *,
+        stop: Sequence[str] = (),
+        thinking: Thinking = lambda piece: None,
+    ) -> Answer:
+        """The next answer, piece by piece. Where the context has room for `text` alone, not for all that was
+        said, the earlier turns are forgotten; result.dropped_turns says how many.
+
+        A turn is kept once its answer has ended, or was left after it had said something. Of one that failed
+        nothing stays.
+        """
+        require_count(max_tokens)
+        return self._begin(
+            lambda progress: self._asking.ask(text, max_tokens, self._sampler, stop, progress, thinking)
+        )
+
+    @property
+    def kept(self) -> bool:
+        """Was the last turn kept?"""
+        return self._asking.kept
+
+    def take_back(self) -> None:
+        """Forget the last turn, if it was kept; of no effect twice."""
+        self._turns.alone(self._asking.take_back)
+
+    def clear(self) -> None:
+        """Forget all turns."""
+        self._turns.alone(self._asking.clear)
+
+
+def require_count(max_tokens: int | None) -> None:
+    """UsageError for a length that cannot be."""
+    if max_tokens is not None:
+        at_least(1, "--max-tokens", max_tokens)
