@@ -29,9 +29,16 @@ if TYPE_CHECKING:
     from sixgig.inference import Generation
     from sixgig.inference.request import PagingOptions
     from sixgig.jobs.answers import Answer
+    from sixgig.jobs.doctor import DoctorRequest, DoctorResult, doctor
     from sixgig.jobs.model import Dialogue, Model
+    from sixgig.jobs.plan import PlanRequest, PlanResult, plan
     from sixgig.jobs.reporter import Reporter
     from sixgig.jobs.run import LoadRequest, load
+    from sixgig.jobs.score import ScoreRequest, ScoreResult, score
+    from sixgig.jobs.serve import Server, serve
+    from sixgig.jobs.serve_request import ServeRequest
+    from sixgig.jobs.shrink import ShrinkRequest, ShrinkResult, shrink
+    from sixgig.jobs.tune import TuneRequest, TuneResult, tune
     from sixgig.jobs.work import ModelStats
 
 __version__ = "0.1.0"
@@ -62,7 +69,7 @@ __all__ = [
     "Server",
     "ServingError",
     "ShrinkRequest",
-    "Shrunk",
+    "ShrinkResult",
     "SixgigError",
     "TrainingError",
     "TuneRequest",
@@ -89,8 +96,9 @@ _NAMES = {  # what each module below gives
     "jobs.reporter": "Reporter",
     "jobs.run": "LoadRequest load",
     "jobs.score": "ScoreRequest ScoreResult score",
-    "jobs.serve": "ServeRequest Server serve",
-    "jobs.shrink": "ShrinkRequest Shrunk shrink",
+    "jobs.serve": "Server serve",
+    "jobs.serve_request": "ServeRequest",
+    "jobs.shrink": "ShrinkRequest ShrinkResult shrink",
     "jobs.tune": "TuneRequest TuneResult tune",
     "jobs.work": "ModelStats",
 }

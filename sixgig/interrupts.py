@@ -34,6 +34,11 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def raising_signals() -> frozenset[int]:
+    """Those of ENDING that raise KeyboardInterrupt now; a program may handle some in its own way."""
+    return frozenset(n for n in ENDING if signal.getsignal(n) in (signal.default_int_handler, _terminate))
+
+
 def _terminate(number: int, _frame: FrameType | None) -> None:
     raise Terminated(number)
 

@@ -49,6 +49,15 @@ _SETTINGS = "f16 kv, extra buffers off"
 
 
 @dataclass(frozen=True)
+class TextWindows:
+    """Windows of the texts to calibrate, to search and to judge on."""
+
+    calibration: Windows
+    search: Windows
+    held_out: Windows
+
+
+@dataclass(frozen=True)
 class Variant:
     """What types are chosen for and files are written of: a source's weights, whole or with a cut. Of one
     source those are equal whose cuts are. distortions: errors by tensor and type."""
@@ -80,30 +89,36 @@ class Shrinker:
         self._texts, self.engines, self.folder, self._threads = texts, engines, folder, threads
 
     @cached_property
-    def windows(self) -> dict[str, Windows]:
+    def windows(self) -> TextWindows:
         """Of each text. Raises UsageError for one that fills no window."""
-        limits = {
-            "calibration": CALIBRATION_WINDOWS,
-            "search": SEARCH_WINDOWS,
-            "held_out": JUDGING_WINDOWS,
-        }
+        texts = self._texts
         with self.engines.open(self.source, CONTEXT) as model:
-            return {
-                name: spread(cut(model.tokenize(getattr(self._texts, name)), CONTEXT, model.bos), limit)
-                for name, limit in limits.items()
-            }
+
+            def some(text: str, limit: int) -> Windows:
+                return spread(cut(model.tokenize(text), CONTEXT, model.bos), limit)
+
+            return TextWindows(
+                some(texts.calibration, CALIBRATION_WINDOWS),
+                some(texts.search, SEARCH_WINDOWS),
+                some(texts.held_out, JUDGING_WINDOWS),
+            )
 
     @property
     def notices(self) -> list[str]:
         """Warnings where the texts to search and to judge on are short, with how long they should be."""
-        uses = {"search": ("types are chosen", "{all} of --text")}
-        uses["held_out"] = ("the result is judged", "{part} of --held-out, or {all} of --text")
-        found = []
-        for name, (what, longer) in uses.items():
-            windows = self.windows[name]
+        texts, known, found = self._texts, self.windows, list[str]()
+        for what, text, windows, longer in (
+            ("types are chosen", texts.search, known.search, "{all} of --text"),
+            (
+                "the result is judged",
+                texts.held_out,
+                known.held_out,
+                "{part} of --held-out, or {all} of --text",
+            ),
+        ):
             words = few_tokens(what, len(windows) * windows.n_scored, len(windows))
             n_wanted = max(WINDOWS_WANTED, ceil(TOKENS_WANTED / windows.n_scored))
-            part = 1000 * ceil(len(getattr(self._texts, name)) * n_wanted / len(windows) / 1000)
+            part = 1000 * ceil(len(text) * n_wanted / len(windows) / 1000)
             if words:
                 found.append(f"{words}: about {longer.format(part=part, all=8 * part)} characters")
         return found
@@ -111,7 +126,7 @@ class Shrinker:
     @property
     def reference_bytes(self) -> int:
         """What the source's predictions take on disk."""
-        windows = (self.windows["search"], self.windows["held_out"])
+        windows = (self.windows.search, self.windows.held_out)
         return sum(BaseShape(CONTEXT, self.source.n_vocab, len(each)).size_bytes for each in windows)
 
     @cached_property
@@ -119,7 +134,7 @@ class Shrinker:
         """Statistics of activations; one streamed pass, resumable."""
         work = Calibrator(
             self.source,
-            self.windows["calibration"],
+            self.windows.calibration,
             self.folder.path("calibration"),
             default_samples(self.source) if can_be_cut(self.source) else {},
             settings=_SETTINGS,
@@ -137,17 +152,15 @@ class Shrinker:
     @cached_property
     def search(self) -> Yardstick:
         """What recipes are chosen by."""
-        return self._yardstick("search")
+        return self._yardstick(self.windows.search, "search")
 
     @cached_property
     def judge(self) -> Yardstick:
         """What the outcome is reported by."""
-        return self._yardstick("held_out")
+        return self._yardstick(self.windows.held_out, "held_out")
 
-    def _yardstick(self, name: str) -> Yardstick:
-        yardstick = Yardstick(
-            self.engines, self.source, self.windows[name], self.folder.path(f"{name}.logits")
-        )
+    def _yardstick(self, windows: Windows, name: str) -> Yardstick:
+        yardstick = Yardstick(self.engines, self.source, windows, self.folder.path(f"{name}.logits"))
         yardstick.prepare(f"the source on the {name.replace('_', '-')} text")
         return yardstick
 
@@ -198,7 +211,7 @@ class Shrinker:
         held, distortions = self.engines.fits(self.source), self.whole.distortions
         reached = [info for info in self._matrices if self._is_reached(info)]
         groups = grouped(reached, GROUPS_HELD if held else GROUPS_PAGED)
-        n_windows = min(WINDOWS_HELD if held else WINDOWS_PAGED, len(self.windows["search"]))
+        n_windows = min(WINDOWS_HELD if held else WINDOWS_PAGED, len(self.windows.search))
         noise, search = Noise([info.name for info in reached], distortions), self.search
         known = self.folder.load("sensitivities") or {}
         with (

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from sixgig.hardware.cgroup import memory_group
+
+_HUGE_PAGE_BYTES = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,20 @@ def process_memory(status: Path = Path("/proc/self/status")) -> ProcessMemory:
         return _portable_process_memory()
     kinds = [fields.get(name, 0) for name in ("RssAnon", "RssFile", "RssShmem")]
     return ProcessMemory(kinds[0], kinds[1], kinds[2], max(fields.get("VmHWM", 0), sum(kinds)))
+
+
+def touched_bytes(thread: int | None, root: Path = Path("/")) -> int:
+    """Most that a thread of this process, by the system's number, can have added to its memory: a page, small
+    or huge, for each page fault. 0 where it has ended; without bound where the system does not tell."""
+    tasks, huge = root / "proc/self/task", root / "sys/kernel/mm/transparent_hugepage/enabled"
+    if not tasks.is_dir():
+        return sys.maxsize
+    try:
+        faults = int((tasks / str(thread) / "stat").read_text().rpartition(")")[2].split()[7])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    always = huge.is_file() and "[always]" in huge.read_text()
+    return faults * (_HUGE_PAGE_BYTES if always else mmap.PAGESIZE)
 
 
 def give_back() -> None:

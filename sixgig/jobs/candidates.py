@@ -125,7 +125,8 @@ def refusal(refused: Sequence[Refused]) -> SixgigError:
         return error
     what = f"{error.what}, even as {smallest.offer.quantisation}"
     if isinstance(error, Refusal):
-        return Refusal(error.smallest_bytes, what, error.numbers, error.cure)
+        known = error.tier, error.uses, error.context
+        return Refusal(error.smallest_bytes, what, error.numbers, error.cure, *known)
     return BudgetError(what, error.numbers, error.cure)
 
 

@@ -77,12 +77,15 @@ class FilePlans:
     def _by_the_engine(self, model: ModelFile, refusal: Refusal) -> Plan:
         """What the estimates refused, by the engine's own figures, which a run is refused by.
 
-        Raises that refusal where the engine is not asked.
+        Raises that refusal where the engine is not asked, or is not there.
         """
         figures = self._figures(model) if model.family.declared and not self.budgets.vram_bytes else None
         if figures is None:
             raise refusal
-        return self._planner(model, figures).plan_at(Placement(), self.budgets)
+        try:
+            return self._planner(model, figures).plan_at(Placement(), self.budgets)
+        except EngineError:
+            raise refusal from None
 
     def confirmed(self, chosen: Candidate) -> Candidate | Refused:
         """The same with the engine's own bytes, where file and engine are here, or with its refusal."""

@@ -49,7 +49,7 @@ class LoadRequest(Request):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        require_resources(self.ram, self.vram or 0, self.threads)
+        require_resources(self.ram, self.vram, self.threads)
         at_least(1, "--ubatch", self.ubatch)
         if self.context is not None:
             at_least(1, "--context", self.context)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import metadata
@@ -24,7 +23,7 @@ from sixgig.jobs.door import door
 from sixgig.jobs.machines import WHEEL
 from sixgig.jobs.opening import DEFAULT_CONTEXT, at_least, require_resources
 from sixgig.jobs.pictures import draw, require_drawable
-from sixgig.jobs.reporter import Reporter, Request
+from sixgig.jobs.reporter import Request
 from sixgig.jobs.shrink_engines import BudgetedEngines
 from sixgig.jobs.shrink_source import FINDINGS, open_source, require_same
 from sixgig.jobs.texts import read_text
@@ -104,20 +103,6 @@ class ShrinkResult(Outcome):
     notices: tuple[str, ...]
 
 
-class _Notices(list[str]):
-    """What the user should be careful about: kept, and said at once, since the run takes long."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        super().__init__()
-        self._reporter = reporter
-
-    def extend(self, words: Iterable[str]) -> None:
-        """Those that say something."""
-        for notice in filter(None, words):
-            self.append(notice)
-            self._reporter.warn(notice)
-
-
 def _shrink(request: ShrinkRequest) -> ShrinkResult:
     """Make a smaller file of a model and say what it cost.
 
@@ -144,12 +129,10 @@ def shrink_with(request: ShrinkRequest, engines: BudgetedEngines) -> ShrinkResul
     held_out = read_text(Path(request.held_out), reporter) if request.held_out else None
     with reporter.progress("looking for passages that recur"):
         texts = divide(text, held_out)
-    notices = _Notices(reporter)
-    notices.extend(texts.notices)
     places = WorkPlaces(Path(request.work or out.with_name(out.name + ".work")))
     with places.held():
         try:
-            made = _made(request, engines, texts, places, notices)
+            made = _made(request, engines, texts, places)
         except BaseException:
             if kept := taken_bytes(places.folder):
                 what = f"what was found so far, {format_bytes(kept)}, is kept in {places.folder}"
@@ -160,21 +143,29 @@ def shrink_with(request: ShrinkRequest, engines: BudgetedEngines) -> ShrinkResul
     return made
 
 
-def _made(
-    request: ShrinkRequest, engines: BudgetedEngines, texts: Texts, places: WorkPlaces, notices: _Notices
-) -> ShrinkResult:
+def _made(request: ShrinkRequest, engines: BudgetedEngines, texts: Texts, places: WorkPlaces) -> ShrinkResult:
     """Everything from the source to the judged file."""
-    reporter = request.reporter
+    reporter, notices = request.reporter, list[str]()
+
+    def note(*words: str) -> None:
+        """What to be careful about: said now, since the run takes long."""
+        for notice in filter(None, words):
+            notices.append(notice)
+            reporter.warn(notice)
+
+    note(*texts.notices)
     source = open_source(request.model, places, is_kept=request.work is not None, reporter=reporter)
     model = source.model
     require_text(model)
     require_vocabulary(model)
     quantised = tuple(quantised_types(model))
-    notices.extend([quantised_words(model.name, quantised)])
+    note(quantised_words(model.name, quantised))
     budget_bytes = _room(request, model, engines.threads) if request.size is None else request.size
     folder = source.place / FINDINGS
     is_new = not folder.exists()
-    work = WorkFolder(folder, {"source": source.digest, "text": _digest(repr(texts)), **_programs()})
+    text = sha256(repr(texts).encode()).hexdigest()
+    programs = {"sixgig": __version__, "engine": metadata.version(WHEEL)}
+    work = WorkFolder(folder, {"source": source.digest, "text": text, **programs})
     out = OutputFile(Path(request.output).absolute(), work)
     shrinker = Shrinker(model, texts, engines, work, engines.threads, source.digest)
     try:
@@ -184,7 +175,7 @@ def _made(
         if is_new:
             work.remove()
         raise
-    notices.extend(shrinker.notices)
+    note(*shrinker.notices)
     prune = request.prune and can_be_cut(model)
     if request.prune and not prune:
         known = f"what may be cut out of {model.architecture} is not declared"
@@ -233,12 +224,3 @@ def _require_places(request: ShrinkRequest) -> None:
             raise UsageError(f"cannot write {place}", "it is a folder", "name a file")
     if request.plot is not None:
         require_drawable(Path(request.plot))
-
-
-def _programs() -> dict[str, str]:
-    """What else decides the findings to the last bit."""
-    return {"sixgig": __version__, "engine": metadata.version(WHEEL)}
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()

@@ -187,8 +187,9 @@ def _tune(request: TuneRequest) -> TuneResult:
     lowest held-out loss. A run that was cut short (by reporter.cancel(), Ctrl-C, a full disk, a power cut)
     goes on with resume=True, to the same bits.
 
-    Any thread may call it, one run at a time in a process: it sets PyTorch's number of threads and glibc's
-    allocator for the process. Ctrl-C reaches the main thread alone; cancel() works from any.
+    From any thread; `ram` is the whole process's, so two runs at once may pass it together. PyTorch's number
+    of threads and glibc's allocator are set for the process. Ctrl-C reaches the main thread alone, cancel()
+    any.
 
     Raises UsageError for what cannot be asked for, data that cannot be learnt from, a folder that holds
     something else, or where PyTorch is missing; BudgetError where memory or disk has no room; ModelFileError

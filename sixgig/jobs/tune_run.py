@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -11,30 +10,29 @@ from typing import Any
 import torch
 
 from sixgig.errors import BudgetError, DivergedError, TrainingError
-from sixgig.finetune.adapter import Adapter, Target, targets
-from sixgig.finetune.net import Net, build_net
+from sixgig.finetune.adapter import Adapter, targets
+from sixgig.finetune.net import build_net
 from sixgig.finetune.packing import digest
 from sixgig.finetune.rendering import Document
 from sixgig.finetune.room import Room
 from sixgig.finetune.schedule import StepSize
 from sixgig.finetune.session import Setup, device_of, open_trainer
-from sixgig.finetune.state import Progress, State, require_same
+from sixgig.finetune.state import Progress, require_same
 from sixgig.finetune.train import CUT_SHORT, Stepped, Trainer
 from sixgig.finetune.verdict import Outcome, Verdict, judge
-from sixgig.hardware import Absent, Peak, PeakSampler, process_memory, usable_cores
+from sixgig.hardware import Absent, PeakSampler, process_memory, usable_cores
 from sixgig.hardware.energy import joules_between, read_energy
 from sixgig.hardware.memory import give_back
 from sixgig.inference.memory import allowed
 from sixgig.jobs.opening import fetched
-from sixgig.jobs.reporter import HeldOutLoss, Reporter, TuneListener, TuneStep
+from sixgig.jobs.reporter import HeldOutLoss, TuneListener, TuneStep
 from sixgig.jobs.tune import TuneRequest, TuneResult
 from sixgig.jobs.tune_data import Course, Documents, Reading, course_of
 from sixgig.jobs.tune_memory import Memory, extent_of
 from sixgig.jobs.tune_output import OutputFolder, merged_into
-from sixgig.modelfile import ModelFile, open_model
+from sixgig.modelfile import open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.modelfile.lora import merged_adapters
-from sixgig.plan import Allowance
 from sixgig.plan.tuning import STATE_BYTES, TuningPlan
 from sixgig.units import counted, format_bytes
 from sixgig.weights.stored import StoredWeights, not_finite
@@ -42,28 +40,7 @@ from sixgig.weights.stored import StoredWeights, not_finite
 
 def run(request: TuneRequest) -> TuneResult:
     """Everything, from what was asked to the files; as sixgig.jobs.tune.tune."""
-    device_of(request.vram or None)
-    model = open_model(fetched(request.model, request.reporter))
-    size = StepSize(request.context_of(model.context_length), request.batch, request.epochs)
-    net, wanted = build_net(model, size.context), targets(model, request.parts)
-    folder = OutputFolder(Path(request.output))
-    state = folder.earlier(request.resume)
-    allowance = allowed(request.ram)
-    if allowance.remark:
-        request.reporter.warn(allowance.remark)
-    tuning = _Tuning(request, model, net, wanted, folder, allowance)
-    with PeakSampler() as sampler, folder.held():
-        ended = tuning.run(size, state)
-    return tuning.result(ended, sampler.peak)
-
-
-@dataclass(frozen=True)
-class _Written:
-    """What is there in the end. findings: what the user should know of it."""
-
-    verdict: Verdict
-    merged: Path | None
-    findings: tuple[str, ...]
+    return _Tuning(request).run()
 
 
 class _Meter:
@@ -102,63 +79,85 @@ class _Meter:
             self.joules += joules
 
 
-@dataclass(frozen=True)
-class _Ended:
-    """A run that has ended."""
-
-    course: Course
-    plan: TuningPlan
-    progress: Progress
-    meter: _Meter
-    bytes_read: int
-    written: _Written
-
-
 class _Tuning:
-    """One run in a folder that is held for it."""
+    """One run. What can be refused by the model's header and the folder is refused when it is made."""
 
-    def __init__(
-        self,
-        request: TuneRequest,
-        model: ModelFile,
-        net: Net,
-        wanted: tuple[Target, ...],
-        folder: OutputFolder,
-        allowance: Allowance,
-    ) -> None:
-        self._request, self._model, self._net, self._targets = request, model, net, wanted
-        self._folder, self._allowance = folder, allowance
-        self._n_weights = sum(target.n_weights(request.rank) for target in wanted)
-        self._threads = usable_cores().performance if request.threads is None else request.threads
+    def __init__(self, request: TuneRequest) -> None:
+        self._request, self._reporter = request, request.reporter
         self._vram_bytes = request.vram or None
+        device_of(self._vram_bytes)
+        self._model = open_model(fetched(request.model, request.reporter))
+        context = request.context_of(self._model.context_length)
+        self._size = StepSize(context, request.batch, request.epochs)
+        self._net, self._targets = build_net(self._model, context), targets(self._model, request.parts)
+        self._n_weights = sum(target.n_weights(request.rank) for target in self._targets)
+        self._folder = OutputFolder(Path(request.output))
         self._merge = None if request.merge is None else Path(request.merge)
+        self._state = self._folder.earlier(request.resume)
+        self._threads = usable_cores().performance if request.threads is None else request.threads
+        allowance = allowed(request.ram)
+        if allowance.remark:
+            self._reporter.warn(allowance.remark)
+        self._memory = Memory(self._model, self._n_weights, self._threads, allowance, self._vram_bytes)
 
-    @property
-    def _reporter(self) -> Reporter:
-        return self._request.reporter
+    def run(self) -> TuneResult:
+        """To the files written."""
+        with PeakSampler() as sampler, self._folder.held():
+            course, job = self._prepared()
+            plan = self._memory.plan(course.size)
+            self._folder.require_room(2 * STATE_BYTES * self._n_weights, self._merge, self._model.size_bytes)
+            path = self._folder.state_path
+            if self._state is not None:
+                require_same(self._state, job, path)
+            self._announce(course, plan)
+            setup, recipe, corpus = self._setup(), course.recipe, course.corpus
+            opened = open_trainer(self._net, plan, setup, recipe, corpus, path, job, self._state)
+            with opened as (trainer, adapter, reader):
+                with self._reporter.tuning(trainer.progress.step, recipe.steps) as listener:
+                    meter = _Meter(listener, recipe.steps)
+                    self._train(trainer, adapter, meter)
+                bytes_read = reader.counters.bytes_read
+            verdict, merged, findings = self._write(trainer, adapter)
+        run = trainer.progress
+        best_step, best = run.best
+        return TuneResult(
+            adapter=self._folder.adapter_path,
+            folder=self._folder.path,
+            merged=merged,
+            verdict=verdict,
+            losses=tuple(run.losses),
+            held_out=tuple(run.held_out),
+            best_step=best_step,
+            loss_before=run.held_out[0][1],
+            loss_after=best,
+            n_judged=len(run.judged),
+            steps=run.step,
+            epochs=course.epochs * run.step / recipe.steps,
+            tokens=run.tokens,
+            tokens_per_step=course.size.step_tokens,
+            seconds=run.seconds,
+            seconds_per_step=median(meter.seconds_per_step or [0.0]),
+            joules=meter.joules,
+            bytes_read=bytes_read,
+            peak_memory_bytes=sampler.peak.total_bytes,
+            plan=plan,
+            recipe=recipe,
+            rank=self._request.rank,
+            alpha=self._request.scaling,
+            targets=tuple(part.value for part in self._request.parts),
+            n_weights=self._n_weights,
+            notices=course.documents.notices,
+            findings=findings,
+        )
 
-    def run(self, size: StepSize, state: State | None) -> _Ended:
-        """To the files written. A run that goes on goes on in its own day."""
-        memory = Memory(self._model, self._n_weights, self._threads, self._allowance, self._vram_bytes)
+    def _prepared(self) -> tuple[Course, dict[str, Any]]:
+        """What is learnt and how, and all that decides its bits. A run that goes on stays in its own day."""
         files = (self._request.data, self._request.held_out)
-        memory.refuse_early([extent_of(Path(path)) for path in files if path is not None], size)
+        self._memory.refuse_early([extent_of(Path(path)) for path in files if path is not None], self._size)
         now = datetime.now().replace(microsecond=0)
-        today = now if state is None else datetime.fromisoformat(state.job["date"])
-        course = course_of(self._request, self._read(size, today), size)
-        plan = memory.plan(course.size)
-        self._folder.require_room(2 * STATE_BYTES * self._n_weights, self._merge, self._model.size_bytes)
-        job, path = self._job(course, today), self._folder.state_path
-        if state is not None:
-            require_same(state, job, path)
-        self._announce(course, plan)
-        opened = open_trainer(self._net, plan, self._setup(), course.recipe, course.corpus, path, job, state)
-        with opened as (trainer, adapter, reader):
-            done, planned = trainer.progress.step, course.recipe.steps
-            with self._reporter.tuning(done, planned) as listener:
-                meter = _Meter(listener, planned)
-                self._train(trainer, adapter, meter)
-            bytes_read = reader.counters.bytes_read
-        return _Ended(course, plan, trainer.progress, meter, bytes_read, self._write(trainer, adapter))
+        today = now if self._state is None else datetime.fromisoformat(self._state.job["date"])
+        course = course_of(self._request, self._read(today), self._size)
+        return course, self._job(course, today)
 
     def _setup(self) -> Setup:
         request, check = self._request, self._reporter.check
@@ -166,8 +165,9 @@ class _Tuning:
             self._targets, request.rank, request.scaling, request.seed, self._threads, self._vram_bytes, check
         )
 
-    def _read(self, size: StepSize, today: datetime) -> Documents:
-        request, reporter, budget = self._request, self._reporter, self._allowance.ram_bytes
+    def _read(self, today: datetime) -> Documents:
+        request, reporter, size = self._request, self._reporter, self._size
+        budget = self._memory.allowance.ram_bytes
         data, room = Path(request.data), Room(budget)
         held_out = None if request.held_out is None else Path(request.held_out)
         reading = Reading(self._model, size.context, request.train_on_all, today, room, reporter.check)
@@ -261,8 +261,11 @@ class _Tuning:
             cure = "for another --learning-rate name another folder with -o"
         return DivergedError(error.what, rate, cure)
 
-    def _write(self, trainer: Trainer, adapter: Adapter) -> _Written:
-        """The best adapter in all forms. The state goes last: until then --resume writes them again."""
+    def _write(self, trainer: Trainer, adapter: Adapter) -> tuple[Verdict, Path | None, tuple[str, ...]]:
+        """The best adapter in all forms; the verdict, the file with it merged in, findings.
+
+        The state goes last: until then --resume writes them again.
+        """
         lora = adapter.to_lora(self._model.architecture, trainer.best_tensors())
         found = self._folder.write(self._model, lora, trainer.progress)
         verdict = judge(trainer.progress, "--epochs" if self._request.steps is None else "--steps")
@@ -273,41 +276,7 @@ class _Tuning:
         elif self._merge is not None:
             found.append(f"{self._merge} was not written: there is nothing to merge")
         self._folder.finish()
-        return _Written(verdict, merged, tuple(filter(None, (*found, verdict.advice))))
-
-    def result(self, ended: _Ended, peak: Peak) -> TuneResult:
-        """What there is to tell."""
-        request, course, run, written = self._request, ended.course, ended.progress, ended.written
-        best_step, best = run.best
-        return TuneResult(
-            adapter=self._folder.adapter_path,
-            folder=self._folder.path,
-            merged=written.merged,
-            verdict=written.verdict,
-            losses=tuple(run.losses),
-            held_out=tuple(run.held_out),
-            best_step=best_step,
-            loss_before=run.held_out[0][1],
-            loss_after=best,
-            n_judged=len(run.judged),
-            steps=run.step,
-            epochs=course.epochs * run.step / course.recipe.steps,
-            tokens=run.tokens,
-            tokens_per_step=course.size.step_tokens,
-            seconds=run.seconds,
-            seconds_per_step=median(ended.meter.seconds_per_step or [0.0]),
-            joules=ended.meter.joules,
-            bytes_read=ended.bytes_read,
-            peak_memory_bytes=peak.total_bytes,
-            plan=ended.plan,
-            recipe=course.recipe,
-            rank=request.rank,
-            alpha=request.scaling,
-            targets=tuple(part.value for part in request.parts),
-            n_weights=self._n_weights,
-            notices=course.documents.notices,
-            findings=written.findings,
-        )
+        return verdict, merged, tuple(filter(None, (*found, verdict.advice)))
 
 
 def _counts(document: Document) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from sixgig.jobs import model as job
 from sixgig.jobs.opening import demo_path
 from sixgig.modelfile import open_model
 from sixgig.pager.trace import TraceFile
+from tests.jobs.reporters import Recorder
 from tests.null.test_answers import FINAL, HARMONY, PLAIN, THOUGHT
 from tests.null.test_prompts import Scripted
 from tests.tiny.lexicon import write
@@ -31,17 +32,6 @@ ENDS = 4  # the token that ends a turn
 def model() -> Iterator[sixgig.Model]:
     with sixgig.load(context=256, ubatch=64, threads=2) as model:
         yield model
-
-
-class Heard(sixgig.Reporter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.words = list[str]()
-
-    def say(self, words: str) -> None:
-        self.words.append(words)
-
-    warn = plan = say
 
 
 def chat(*texts: str) -> list[dict[str, str]]:
@@ -114,7 +104,7 @@ def test_thinking_is_beside_the_answer(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_file_decides_how_tokens_are_chosen_unless_told(tmp_path: Path) -> None:
     fields = {"general.sampling.temp": 0.0, "general.sampling.mirostat": 9}
-    heard = Heard()
+    heard = Recorder()
     with sixgig.load(write(tmp_path / "asks.gguf", "bpe", PLAIN, fields=fields), reporter=heard) as model:
         asked, drawn = (
             ["".join(model.generate("the cat", 8, seed=seed, **more)) for seed in (1, 2, 3)]
@@ -124,7 +114,7 @@ def test_the_file_decides_how_tokens_are_chosen_unless_told(tmp_path: Path) -> N
         assert drawn[0] == "".join(
             model.generate("the cat", 8, seed=1, temperature=2.0, top_k=0, top_p=1.0, min_p=0.0)
         )
-    told = [words for words in heard.words if "sampling" in words]
+    told = [words for _, words in heard.told if "sampling" in words]
     assert told == [
         "sampling as the model file asks: temperature 0",
         "general.sampling.mirostat of the model file cannot be obeyed: '9'; llama.cpp's default",

@@ -1,6 +1,7 @@
 """An open model and threads: stopped, closed and interrupted in the middle, asked by two at once."""
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -14,7 +15,10 @@ from typing import Any
 import pytest
 
 import sixgig
+from sixgig.hardware.memory import ProcessMemory
+from sixgig.inference import chat_format
 from sixgig.jobs.opening import demo_path
+from tests.tiny.lexicon import write
 
 PROMPT = "PEP: 9999\nTitle: "
 LONG = "PEP 8 is a style guide. " * 120
@@ -206,10 +210,10 @@ def interrupt(when):
     os.kill(os.getpid(), signal.SIGINT)
 with sixgig.load(context=1024, ubatch=2, threads=1) as model:
     expected = "".join(model.generate("PEP: 9999", 8, temperature=0))
-    for prompt in (sys.argv[1], "PEP: 9999"):
-        n_before = model.stats.work.n_texts
-        asked = model.generate(prompt)
-        threading.Thread(target=interrupt, args=[lambda: len(model._engine.tokens) > 40]).start()
+    for prompt in (sys.argv[1], "PEP: 9999\\nTitle: "):
+        asked = model.generate(prompt, temperature=0)
+        waiting = [lambda: len(model._engine.tokens) > 40]
+        threading.Thread(target=interrupt, args=waiting, daemon=True).start()
         try:
             for piece in asked:
                 pass
@@ -244,6 +248,16 @@ def test_a_loop_of_asyncio_gets_the_signals_that_came_meanwhile(model: sixgig.Mo
     assert got == ["told"]
 
 
+def test_a_signal_that_the_program_handles_itself_ends_no_text(model: sixgig.Model) -> None:
+    got = list[int]()
+    before = signal.signal(signal.SIGINT, lambda number, _: got.append(number))
+    try:
+        threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        assert len(list(model.generate(LONG, 2))) and got == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("paged", [False, True])
 def test_models_load_and_close_while_another_generates(paged: bool, tmp_path: Path) -> None:
     paging = sixgig.PagingOptions(always=paged)
@@ -267,3 +281,27 @@ def test_models_load_and_close_while_another_generates(paged: bool, tmp_path: Pa
                 assert text_of(other) == expected
         over.set()
         assert generating.ended() and generating.raised is None and generating.gave
+
+
+SLOW = "{% for i in range(1000) %}{% endfor %}{{ messages[0].content }}"
+GREEDY_FOR_MEMORY = (
+    "{% set n = namespace(s='x') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}x"
+)
+
+
+def test_a_template_is_not_blamed_for_the_memory_that_other_threads_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another model loads the process grows at each look; what the template itself takes is bounded."""
+    grown = itertools.count(0, 300 << 20)
+    with (
+        sixgig.load(write(tmp_path / "slow.gguf", "bpe", SLOW), context=256) as model,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr(chat_format, "process_memory", lambda: ProcessMemory(next(grown), 0, 0, 0))
+        assert "".join(model.chat([{"role": "user", "content": "the cat"}], 4))
+    with (
+        sixgig.load(write(tmp_path / "greedy.gguf", "bpe", GREEDY_FOR_MEMORY), context=256) as model,
+        pytest.raises(sixgig.ModelFileError, match="it took more than"),
+    ):
+        model.chat([{"role": "user", "content": "the cat"}], 1)

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from sixgig.cli.main import main
-from sixgig.errors import BudgetError, Cancelled, ModelFileError, UsageError
+from sixgig.errors import BudgetError, Cancelled, EngineError, ModelFileError, UsageError
 from sixgig.hardware import Absent, Machine, load_machine, save_machine
 from sixgig.inference import dry_load, trial
 from sixgig.jobs import machines
 from sixgig.jobs.candidates import Candidate, recommended
 from sixgig.jobs.plan import PlanRequest, PlanResult, plan
 from sixgig.modelfile import offers
-from sixgig.plan import Refusal
+from sixgig.plan import Refusal, Tier
 from tests.described import write
 from tests.jobs.reporters import Canceller, Recorder
 
@@ -204,7 +204,7 @@ def test_cancelled_before_it_begins_it_does_nothing(mixture: Path) -> None:
     ("named", "words"),
     [
         ({"ram": 0}, "--ram of 0 is not possible"),
-        ({"ram": "6G"}, "--ram of '6G' is not possible; a whole number"),
+        ({"ram": "6G"}, "--ram of '6G' is not possible; a whole number is needed"),
         ({"ram": 6.5}, "--ram of 6.5 is not possible"),
         ({"vram": -1}, "--vram of -1 is not possible"),
         ({"context": 0}, "--context of 0 is not possible"),
@@ -236,9 +236,20 @@ def test_what_is_not_there_is_an_error_of_its_kind(named: dict[str, Any], kind: 
 def test_where_nothing_fits_the_error_has_the_smallest_budget_that_does(folder: Path) -> None:
     with pytest.raises(BudgetError, match="even as Q2_K") as refused:
         plan(folder, ram=GIB, vram=0, machine=OLD_CARD)
-    assert isinstance(refused.value, Refusal)
+    assert isinstance(refused.value, Refusal) and refused.value.tier is Tier.RAM
     smallest = refused.value.smallest_bytes
     assert plan(folder, ram=smallest, vram=0, machine=OLD_CARD).recommended.quantisation == "Q2_K"
+
+
+@pytest.mark.usefixtures("here")
+def test_without_an_engine_what_does_not_fit_is_refused_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise EngineError("xllamacpp is not installed")
+
+    monkeypatch.setattr(dry_load, "engine_figures", lambda *_: fail)
+    monkeypatch.setattr(trial, "require_openable", fail)
+    with pytest.raises(Refusal):
+        plan(ram=20 << 20, vram=0)
 
 
 def made(quantisation: str, pace: float | None, kld: float | None, weights: float = 1.0) -> Candidate:

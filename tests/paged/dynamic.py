@@ -21,10 +21,7 @@ registry = c.ggml_backend_load(str(library_path()).encode())
 name = c.ggml_backend_reg_name(registry) if registry else b"refused"
 """
 COMPUTE = """
-native = ctypes.CDLL(str(library_path()))
-native.sixgig_environment_pager.restype = ctypes.c_void_p
-pager = Pager.__new__(Pager)
-pager._native, pager._handle = load_native(), native.sixgig_environment_pager()
+pager = environment_pager()
 model, out = open_model(Path(sys.argv[1])), Path(sys.argv[2])
 with Engine(model.parts, OPTIONS) as engine:
     np.save(out, logits_of(engine))

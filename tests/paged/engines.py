@@ -1,5 +1,7 @@
 """Opens a model with its experts paged, or without us, and asks both for the same logits."""
 
+import ctypes
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,6 +12,7 @@ import numpy as np
 from sixgig.inference.engine import Engine, Logits
 from sixgig.inference.options import EngineOptions
 from sixgig.modelfile import ModelFile, open_model
+from sixgig.pager.native import load_native
 from sixgig.pager.pager import CachePolicy, ModelStream, Pager
 from sixgig.pager.prediction import teach_routers
 from sixgig.plan import footprint
@@ -48,6 +51,16 @@ def open_paged(
         engine.pager = pager
         with engine:
             yield engine
+
+
+def environment_pager() -> Pager:
+    """What SIXGIG_EXPERTS asked for, to read its counters; its handle is null without."""
+    native = load_native()
+    native.sixgig_environment_pager.restype = ctypes.c_void_p
+    pager = Pager.__new__(Pager)
+    pager._native, pager._handle = native, native.sixgig_environment_pager()
+    pager._closing = threading.Lock()
+    return pager
 
 
 def share_of_experts(path: Path, share: float) -> int:

@@ -15,10 +15,7 @@ PROGRAM = """
 from dataclasses import replace
 from sixgig.inference.dry_load import measure
 from sixgig.llamacpp import structs
-native = ctypes.CDLL(str(library_path()))
-native.sixgig_environment_pager.restype = ctypes.c_void_p
-pager = Pager.__new__(Pager)
-pager._native, pager._handle = load_native(), native.sixgig_environment_pager()
+pager = environment_pager()
 model, other, out = open_model(Path(sys.argv[1])), open_model(Path(sys.argv[2])), Path(sys.argv[3])
 
 def compute(model=model, engine=None):
