@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -77,13 +78,17 @@ class Server:
         """
         answering: Future[None] = Future()
         with contextlib.ExitStack() as stack:
-            serve = stack.enter_context(self._open(lambda: answering.set_result(None)))
+            serve = stack.enter_context(self._open(answering))
             if self.settings.server.log_prompts:
-                self._reporter.warn(
-                    "log_prompts is heeded by sixgig serve alone: nothing is logged of prompts"
-                )
-            here = (serve, stack.pop_all(), answering)
-        threading.Thread(target=self._in_background, args=here, name="sixgig-serve", daemon=True).start()
+                self._reporter.warn("log_prompts is heeded by sixgig serve alone: no prompt is logged")
+            held = stack.pop_all()
+        here = (serve, held, answering)
+        thread = threading.Thread(target=self._in_background, args=here, name="sixgig-serve", daemon=True)
+        try:
+            thread.start()
+        except BaseException:  # the system has no thread left
+            held.close()
+            raise
         try:
             answering.result()
         except BaseException:
@@ -124,7 +129,7 @@ class Server:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until it has ended, for so long at most; whether it has.
 
-        Raises, once, ServingError or whatever fault of its own ended it.
+        Raises, once, what ended it in the background, where that was a fault.
         """
         ended = self._ended.wait(timeout_s)
         if ended and self._failure is not None:
@@ -153,16 +158,14 @@ class Server:
                 serve()
         except BaseException as error:  # SystemExit included, uvicorn's word for a start that failed
             if not answering.done():
-                self._failure = None  # start() tells
                 answering.set_exception(_ended_by(error))
 
     @contextlib.contextmanager
-    def _open(
-        self, listening: Callable[[], object] = lambda: None, ends: str = ""
-    ) -> Iterator[Callable[[], None]]:
+    def _open(self, answering: Future[None] | None = None, ends: str = "") -> Iterator[Callable[[], None]]:
         """What serves until it is told to stop; all it needs is open while the block runs.
 
-        listening: called once clients are answered. ends: the end of what is announced.
+        answering: done once clients are answered; a fault from then on is for wait() to tell. ends: the end
+        of what is announced.
         """
         if not self._one_run.acquire(blocking=False):
             raise UsageError("the server is running already", cure="stop() it first, or make another")
@@ -173,12 +176,13 @@ class Server:
                 listener = self._listener(stack)
                 gateway = open_gateway(self.settings, self._specs, self._reporter, stack)
                 self._announce(gateway, ends)
-                http = self._http = HttpServer(self._http_config(gateway), listening)
+                answered = (lambda: None) if answering is None else partial(answering.set_result, None)
+                http = self._http = HttpServer(self._http_config(gateway), answered)
                 if self._stopping:
                     http.stop()
                 yield lambda: http.run(sockets=[listener])
         except BaseException as error:
-            self._failure = error
+            self._failure = error if answering is not None and answering.done() else None
             raise
         finally:
             self._http = None

@@ -17,7 +17,7 @@ from sixgig.finetune.schedule import StepSize, epochs_for
 from sixgig.finetune.train import Corpus, Recipe, batches
 from sixgig.inference.chat import ChatTemplate
 from sixgig.inference.tokenizer import open_tokenizer
-from sixgig.jobs.tune import TuneRequest
+from sixgig.jobs.tune_request import TuneRequest
 from sixgig.modelfile import ModelFile
 from sixgig.units import counted
 

@@ -26,10 +26,10 @@ from sixgig.hardware.memory import give_back
 from sixgig.inference.memory import allowed
 from sixgig.jobs.opening import fetched
 from sixgig.jobs.reporter import HeldOutLoss, TuneListener, TuneStep
-from sixgig.jobs.tune import TuneRequest, TuneResult
 from sixgig.jobs.tune_data import Course, Documents, Reading, course_of
 from sixgig.jobs.tune_memory import Memory, extent_of
 from sixgig.jobs.tune_output import OutputFolder, merged_into
+from sixgig.jobs.tune_request import TuneRequest, TuneResult
 from sixgig.modelfile import open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.modelfile.lora import merged_adapters

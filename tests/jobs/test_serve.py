@@ -260,15 +260,25 @@ def test_a_fault_of_its_own_is_told_to_who_starts_it_or_waits(monkeypatch):
     async def broken(*_):
         raise OSError(5, "the meter is gone")
 
+    def no_thread(_thread):
+        raise RuntimeError("no thread")
+
     with monkeypatch.context() as patched:
         patched.setattr("sixgig.gateway.status.Status.refresh", broken)
+        server = served()
         with pytest.raises(ServingError, match=r"the server has ended; .*its log"):
-            served().start()
+            server.start()
+        server.stop()  # who started it was told
+    with monkeypatch.context() as patched:
+        patched.setattr("threading.Thread.start", no_thread)
+        with pytest.raises(RuntimeError, match="no thread"):
+            server.start()
+    server.stop()
 
     def ends(server, counter):
         raise OSError(5, "nothing works")
 
-    with served() as server:
+    with server:
         monkeypatch.setattr("sixgig.server.http.HttpServer.on_tick", ends)
         with pytest.raises(ServingError, match="nothing works"):
             server.wait(20)
