@@ -74,12 +74,9 @@ def checkpoint_bytes(model: ModelFile, options: EngineOptions) -> int:
     whole = engine_bytes(measured).context_bytes
     if beyond > _MOST_STEPS:
         return whole
-    first, second = (_context_bytes(model, alone, n * CONTEXT_STEP) for n in (beyond, beyond + 1))
+    longer = (replace(alone, context=n * CONTEXT_STEP) for n in (beyond, beyond + 1))
+    first, second = (engine_bytes(_measured(model, options)).context_bytes for options in longer)
     return min(max(0, first - beyond * (second - first)), whole)
-
-
-def _context_bytes(model: ModelFile, options: EngineOptions, context: int) -> int:
-    return engine_bytes(_measured(model, replace(options, context=context))).context_bytes
 
 
 def _measured(

@@ -84,7 +84,10 @@ def arrange(request: MemoryRequest) -> Arrangement:
     with allowance.explaining(), ExitStack() as pagers:
         placement = _placement(request, budgets)
         _require_by_header(request, allowance, budgets, placement)
-        _choose_how_threads_wait(request, budgets)
+        too_large = request.model.size_bytes > budgets.ram_bytes
+        if request.model.routed_bytes and (request.paging.always or too_large):
+            let_threads_sleep()  # before the engine's library is opened: reader threads need the processors
+        choose_waiting(request.options.threads)
         ways = _Ways(request, placement, pagers)
         plan = fit(map(ways.needs, _modes(request, budgets, placement)), budgets)
         pager = None
@@ -156,13 +159,6 @@ def _require_by_header(
     if outputs:
         needs = replace(needs, beside=(*needs.beside, Need(Use.OUTPUTS, outputs)))
     fit((needs.by_header(mode, process, placement) for mode in request.modes), budgets)
-
-
-def _choose_how_threads_wait(request: MemoryRequest, budgets: Budgets) -> None:
-    """Before the engine's library is opened; where experts are paged, reader threads need the processors."""
-    if request.model.routed_bytes and (request.paging.always or request.model.size_bytes > budgets.ram_bytes):
-        let_threads_sleep()
-    choose_waiting(request.options.threads)
 
 
 def _modes(request: MemoryRequest, budgets: Budgets, placement: Placement) -> tuple[Mode, ...]:

@@ -129,7 +129,9 @@ class Planner:
         self.model: Anatomy = anatomy(model)
         self.machine, self.task, self.hits = machine, task, hits
         self.process = estimated_process(self.model, task, known_process)
-        self._figures = figures or self._estimated
+        self._figures = figures or (
+            lambda placement, mode: estimated_engine(self.model, task, placement, mode == "paged")
+        )
         self._uses = ModelNeeds(self.model, task, adapter, beside)
         self._lessons = lessons
         self._predictor = Predictor(machine, self.model, task, hits)
@@ -211,9 +213,6 @@ class Planner:
         """Those worth a try: nothing pages without experts in main memory, or below a cache of them."""
         pages = placement.host_routed_bytes(self.model) and not placement.expert_cache_bytes
         return modes if pages and "paged" in modes else ("unpaged",)
-
-    def _estimated(self, placement: Placement, mode: Mode) -> EngineBytes:
-        return estimated_engine(self.model, self.task, placement, paged=mode == "paged")
 
     def _placements(self, budgets: Budgets) -> Iterator[Placement]:
         """No GPU, then every way to use it."""

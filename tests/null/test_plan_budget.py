@@ -1,12 +1,15 @@
 """The budget is a contract: never planned past, refused only where nothing works."""
 
+import ast
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sixgig
 from sixgig.errors import BudgetError
 from sixgig.plan.budget import (
     BOUNDED,
@@ -220,6 +223,19 @@ def test_a_refusal_names_numbers_and_cures_that_work() -> None:
     with pytest.raises(BudgetError) as caught:
         fit(model(), Budgets(GIB))
     assert "--context" not in caught.value.cure
+
+
+def test_no_other_module_spells_what_a_use_of_memory_is_called() -> None:
+    """A label is written into documents and tables; nothing is looked up by it."""
+    labels = {use.label for use in Use if " " in use.label}
+    root = Path(sixgig.__file__).parent
+    spelled = {
+        (path.name, node.value)
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and node.value in labels
+    }
+    assert {name for name, _ in spelled} == {"uses.py"}
 
 
 def test_default_budget_leaves_the_system_its_share() -> None:
