@@ -1,7 +1,7 @@
 """The kernels of one nominal core: `python -m bench.nominal [--threads 2] [--rounds 3]`.
 
-Prints the rows of sixgig/plan/nominal.py: each speed the median over rounds, divided by the threads. Meant
-for an otherwise idle machine with AVX2.
+Prints the rows of sixgig/planning/nominal.py: each speed the median over rounds, divided by the threads.
+Meant for an otherwise idle machine with AVX2.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from sixgig.jobs.lessons import Pace, learn
 from sixgig.jobs.machines import known_machine
 from sixgig.jobs.opening import Opened
 from sixgig.modelfile import ModelFile, open_model
-from sixgig.plan import (
+from sixgig.planning import (
     PUBLISHED,
     HitCurve,
     Lesson,

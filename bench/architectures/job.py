@@ -26,8 +26,8 @@ from sixgig.inference.request import PagingOptions
 from sixgig.llamacpp import BufferNeed, memory_breakdown
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager.trace import TraceFile
-from sixgig.plan import MemoryPlan, Task, anatomy, footprint
-from sixgig.plan.context import context_bytes
+from sixgig.planning import MemoryPlan, Task, anatomy, footprint
+from sixgig.planning.context import context_bytes
 
 OPTIONS = EngineOptions(context=256, ubatch=32, threads=2, extra_buffers=False, all_logits=True)
 PROMPT = tuple(3 + i * i * 7 % 121 for i in range(48))  # two evaluations, further back than a window of 32

@@ -32,7 +32,7 @@ from sixgig.inference.request import PagingOptions
 from sixgig.inference.serving import CHECKPOINTS
 from sixgig.llamacpp import Batch, memory_breakdown
 from sixgig.modelfile import open_model
-from sixgig.plan import footprint
+from sixgig.planning import footprint
 
 TEXTS = ("And in the end the thing is found.", "Ring the bell twice; then wait, and read on.")
 TOKENS = [3 + i * i * 7 % 251 for i in range(90)]

@@ -21,7 +21,7 @@ from sixgig.inference.load import open_engine
 from sixgig.inference.request import PagingOptions
 from sixgig.jobs import window_logits
 from sixgig.modelfile import ModelFile
-from sixgig.plan import footprint
+from sixgig.planning import footprint
 
 COMPARED, PROMPT = 256, 128  # tokens
 SHARES = (0.25, 0.50)

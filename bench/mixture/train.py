@@ -24,8 +24,8 @@ from sixgig.finetune.train import Corpus, Recipe, Stepped, batches
 from sixgig.hardware import process_memory
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.lora import Lora
-from sixgig.plan import ProcessBytes, anatomy
-from sixgig.plan.tuning import Batch, plan_tuning
+from sixgig.planning import ProcessBytes, anatomy
+from sixgig.planning.tuning import Batch, plan_tuning
 
 MICRO_TOKENS = 2 * CONTEXT
 MICRO_BATCHES = 1  # in a step: 1,024 tokens

@@ -30,8 +30,8 @@ import torch
 from bench.shrinking.large import made
 from bench.synthetic.shape import PRESETS
 from sixgig.modelfile import open_model
-from sixgig.plan import anatomy
-from sixgig.plan.pieces import pieces_of
+from sixgig.planning import anatomy
+from sixgig.planning.pieces import pieces_of
 from sixgig.units import format_bytes, format_rate, parse_size
 
 COPIED_BYTES, PRODUCT, REPEATS = 256 << 20, 8192, 10

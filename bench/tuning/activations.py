@@ -25,8 +25,8 @@ from sixgig.finetune.net import Net, build_net
 from sixgig.finetune.operands import Operands
 from sixgig.hardware import PeakSampler, process_memory
 from sixgig.modelfile import ModelFile, open_model
-from sixgig.plan import anatomy
-from sixgig.plan.tuning import Batch, visit_bytes
+from sixgig.planning import anatomy
+from sixgig.planning.tuning import Batch, visit_bytes
 
 
 @dataclass(frozen=True)

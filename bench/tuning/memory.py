@@ -26,8 +26,8 @@ from bench.synthetic.shape import PRESETS
 from sixgig.finetune.reader import CHUNK_BYTES, READERS
 from sixgig.hardware import disk_read_bandwidth
 from sixgig.modelfile import open_model
-from sixgig.plan import anatomy
-from sixgig.plan.pieces import Pieces, pieces_of
+from sixgig.planning import anatomy
+from sixgig.planning.pieces import Pieces, pieces_of
 from sixgig.units import format_bytes, format_rate, parse_size
 
 TIMEOUT_S, DISK_SECONDS, MOST_TIME_RATIO = 4 * 3600.0, 3.0, 1.25

@@ -28,8 +28,8 @@ from sixgig.finetune.train import Batch as MicroBatches
 from sixgig.finetune.train import Corpus, Recipe, Stepped
 from sixgig.hardware import available_bytes, process_memory
 from sixgig.modelfile import ModelFile, open_model
-from sixgig.plan import ProcessBytes, anatomy
-from sixgig.plan.tuning import Batch, TuningPlan, plan_tuning
+from sixgig.planning import ProcessBytes, anatomy
+from sixgig.planning.tuning import Batch, TuningPlan, plan_tuning
 
 MICRO_TOKENS = 1024  # as `sixgig tune` has it
 MIB = 1 << 20

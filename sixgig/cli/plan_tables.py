@@ -17,8 +17,8 @@ from sixgig.cli.terminal import escaped
 from sixgig.hardware import Absent, Gpu, Machine
 from sixgig.jobs.candidates import Candidate, Refused
 from sixgig.jobs.plan import PlanResult
-from sixgig.plan import Need, Plan, Speed, Tier, WorkPlan
-from sixgig.plan.quality import SOURCE
+from sixgig.planning import Need, Plan, Speed, Tier, WorkPlan
+from sixgig.planning.quality import SOURCE
 from sixgig.units import format_bytes, format_rate, format_seconds
 
 _RUN_COLUMNS = ("VRAM", "on disk", "tokens/s", "first token")

@@ -13,7 +13,7 @@ from sixgig import __version__
 from sixgig.cli.terminal import as_text
 from sixgig.hardware import Peak
 from sixgig.pager.pager import Counters
-from sixgig.plan import MemoryPlan
+from sixgig.planning import MemoryPlan
 from sixgig.units import format_bytes
 
 if TYPE_CHECKING:

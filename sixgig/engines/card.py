@@ -15,8 +15,8 @@ from sixgig.modelfile.label import label
 from sixgig.modelfile.lora import find_lora
 from sixgig.modelfile.lora_fit import check_lora, require_unmerged
 from sixgig.modelfile.names import model_name
-from sixgig.plan import ModelNeeds, Task, Tier, anatomy, estimated_process, smallest_budget
-from sixgig.plan.context import checkpoint_bytes
+from sixgig.planning import ModelNeeds, Task, Tier, anatomy, estimated_process, smallest_budget
+from sixgig.planning.context import checkpoint_bytes
 
 DEFAULT_CONTEXT = 4096
 

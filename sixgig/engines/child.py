@@ -26,7 +26,7 @@ from sixgig.inference.memory import arrange
 from sixgig.inference.request import MemoryRequest, PagingOptions
 from sixgig.inference.serving import EngineServer, Serving, prepare_process, serving_needs
 from sixgig.modelfile import open_model
-from sixgig.plan import Refusal, Tier
+from sixgig.planning import Refusal, Tier
 
 LOG_S = 0.2  # the engine's log is written by a thread of its own, which is to say why
 _PR_SET_PDEATHSIG, _M_ARENA_MAX = 1, -8

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from sixgig.hardware import LimitedGroup
-from sixgig.plan import Use
+from sixgig.planning import Use
 from sixgig.units import format_bytes
 
 MIB = 1 << 20

@@ -12,8 +12,8 @@ from sixgig.finetune.claims import Claims, uncovered
 from sixgig.finetune.norms import Addition
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.counts import Counts
-from sixgig.plan import Anatomy, anatomy
-from sixgig.plan.context import window
+from sixgig.planning import Anatomy, anatomy
+from sixgig.planning.context import window
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from sixgig.finetune.choices import LEARNING_RATES
 from sixgig.finetune.delta_net import CHUNK, gated_delta_rule
 from sixgig.finetune.optimisers import make_optimiser
 from sixgig.hardware.memory import give_back
-from sixgig.plan.tuning import KEPT_BYTES
+from sixgig.planning.tuning import KEPT_BYTES
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's numbers for mallopt
 # A mapping of its own costs a fault a page each time, and is given back whole. From where it pays: LOG.md.

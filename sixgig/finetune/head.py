@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sixgig.plan.tuning import LEAST_ROWS, LOGITS_ELEMENTS
+from sixgig.planning.tuning import LEAST_ROWS, LOGITS_ELEMENTS
 
 
 @dataclass(frozen=True)

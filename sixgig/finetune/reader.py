@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sixgig.errors import ModelFileError, ReadError
 from sixgig.modelfile import Fingerprint, ModelFile, fingerprint
-from sixgig.plan.pieces import Piece, Slice
+from sixgig.planning.pieces import Piece, Slice
 
 CHUNK_BYTES = 4 << 20
 READERS = 4  # reads in flight: disks are as fast with more

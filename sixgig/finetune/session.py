@@ -19,9 +19,9 @@ from sixgig.finetune.state import State
 from sixgig.finetune.step import Stepper
 from sixgig.finetune.stored import Dequantiser, StreamedWeights
 from sixgig.finetune.train import Corpus, Recipe, Trainer
-from sixgig.plan import anatomy
-from sixgig.plan.pieces import Pieces, pieces_of
-from sixgig.plan.tuning import DRIVER_BYTES, TuningPlan
+from sixgig.planning import anatomy
+from sixgig.planning.pieces import Pieces, pieces_of
+from sixgig.planning.tuning import DRIVER_BYTES, TuningPlan
 from sixgig.units import format_bytes
 
 LEAST_VRAM_BYTES = 1 << 30

@@ -24,7 +24,7 @@ from sixgig.finetune.operands import Operands
 from sixgig.finetune.packing import MicroBatch
 from sixgig.finetune.reader import Reader
 from sixgig.finetune.stored import Embedding, StreamedWeights
-from sixgig.plan.pieces import Pieces
+from sixgig.planning.pieces import Pieces
 
 NORM_TOKENS = 512  # at once through the final norm backward
 Kind = Literal["step", "forward"]

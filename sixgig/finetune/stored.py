@@ -18,7 +18,7 @@ from sixgig.finetune.reader import Reader
 from sixgig.llamacpp.blocks import dequantise_rows
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile import Tensor as StoredTensor
-from sixgig.plan.pieces import Piece, Pieces, Slice, Visit, head_rows_at_once
+from sixgig.planning.pieces import Piece, Pieces, Slice, Visit, head_rows_at_once
 from sixgig.weights.stored import StoredWeights
 
 Bytes = NDArray[np.uint8]

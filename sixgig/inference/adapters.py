@@ -13,7 +13,7 @@ from sixgig.llamacpp import Library, plan_buffers
 from sixgig.modelfile import ModelFile, fingerprint
 from sixgig.modelfile.lora import LoraFile
 from sixgig.modelfile.lora_fit import open_lora
-from sixgig.plan import AdapterBytes
+from sixgig.planning import AdapterBytes
 
 _PAGE_BYTES = 4096  # the largest alignment of a buffer type in main memory
 _LARGEST_SCALE = 1e6

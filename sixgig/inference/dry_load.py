@@ -23,9 +23,9 @@ from sixgig.llamacpp import (
 )
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import ModelStream, Pager
-from sixgig.plan import MEASURED, EngineBytes, EngineFigures, Mode, Placement, ProcessBytes, Task, anatomy
-from sixgig.plan.context import checkpoint_bytes as declared_bytes
-from sixgig.plan.footprint import PAGED_BUFFER
+from sixgig.planning import MEASURED, EngineBytes, EngineFigures, Mode, Placement, ProcessBytes, Task, anatomy
+from sixgig.planning.context import checkpoint_bytes as declared_bytes
+from sixgig.planning.footprint import PAGED_BUFFER
 
 _MOST_STEPS = 1 << 9  # of a context whose bytes are only asked for
 

@@ -14,7 +14,7 @@ from typing import Any
 from platformdirs import user_data_path
 
 from sixgig.atomic import replace_file
-from sixgig.plan import Record
+from sixgig.planning import Record
 
 MOST_BYTES = 1 << 20  # a few thousand runs; then the older half goes
 _NAME = "runs.jsonl"

@@ -31,7 +31,7 @@ from sixgig.hardware.machine import Kernels, KernelSpeed
 from sixgig.inference.threads import SHARED
 from sixgig.llamacpp import WHEEL_VERSION, InitParams, load_library
 from sixgig.modelfile import TYPE_BY_NAME, GgmlType
-from sixgig.plan.nominal import NOMINAL_CORE
+from sixgig.planning.nominal import NOMINAL_CORE
 
 MEASURED_TYPES = (
     "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0", "Q4_K", "Q4_1", "Q4_0", "IQ4_NL", "IQ4_XS",

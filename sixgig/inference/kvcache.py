@@ -54,7 +54,7 @@ class KVCache:
     def save(self) -> None:
         """Keep a copy of what cannot be cut back, to come back to the present length; one length is kept.
 
-        Costs the bytes of recurrent states and sliding windows (plan.context.checkpoint_bytes), nothing
+        Costs the bytes of recurrent states and sliding windows (planning.context.checkpoint_bytes), nothing
         where there are none.
         """
         if self._saved_length == len(self._tokens):

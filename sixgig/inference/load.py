@@ -15,7 +15,7 @@ from sixgig.llamacpp.disturb import Watcher
 from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager.native import load_native
 from sixgig.pager.pager import Counters, ModelStream, Pager
-from sixgig.plan import MemoryPlan
+from sixgig.planning import MemoryPlan
 
 
 class BudgetedEngine(Engine):

@@ -21,7 +21,7 @@ from sixgig.llamacpp import let_threads_sleep
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import Pager
 from sixgig.pager.prediction import teach_routers
-from sixgig.plan import (
+from sixgig.planning import (
     Allowance,
     Budgets,
     MemoryPlan,
@@ -40,8 +40,8 @@ from sixgig.plan import (
     header_engine,
     table_bytes,
 )
-from sixgig.plan.footprint import smallest_cache_bytes
-from sixgig.plan.needs import device_needs
+from sixgig.planning.footprint import smallest_cache_bytes
+from sixgig.planning.needs import device_needs
 from sixgig.units import format_bytes
 
 CHEAP_BYTES = 32 << 20  # so much the engine may take to say exactly what it needs

@@ -31,7 +31,7 @@ class EngineOptions:
     pooling: how the hidden states of a text become one embedding; None: the model generates.
     all_logits: reserve memory for the logits of a whole ubatch, as Engine.all_logits needs.
     checkpoint: before each prompt copy what cannot be cut back (recurrent states, sliding windows), so that a
-        prompt given up costs no more than itself. plan.context.checkpoint_bytes, which the caller counts.
+        prompt given up costs no more than itself. planning.context.checkpoint_bytes, which the caller counts.
     """
 
     context: int = 4096

@@ -7,7 +7,7 @@ from sixgig.inference.adapters import Adapter
 from sixgig.inference.options import EngineOptions
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import DEFAULT_READERS, CachePolicy
-from sixgig.plan import Mode, ModelNeeds, Need, Task, anatomy
+from sixgig.planning import Mode, ModelNeeds, Need, Task, anatomy
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from sixgig.pager.server_loader import (
     guard_grammars,
     open_server_loader,
 )
-from sixgig.plan import Need, Use, anatomy
+from sixgig.planning import Need, Use, anatomy
 
 MIB = 1 << 20
 CHECKPOINTS = 2  # of each sequence: before its last message, and near the prompt's end

@@ -16,7 +16,7 @@ from sixgig.jobs.measuring import Phase, PhaseLimit, measure_disk, measure_memor
 from sixgig.jobs.opening import Opening, RunStats, at_least, find_model, require_resources
 from sixgig.jobs.reporter import Request
 from sixgig.jobs.texts import drawn_tokens, read_text, text_tokens
-from sixgig.plan import MemoryPlan
+from sixgig.planning import MemoryPlan
 
 TOKENS_WANTED = 32
 

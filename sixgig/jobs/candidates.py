@@ -10,7 +10,7 @@ from math import prod
 from sixgig.errors import BudgetError, ModelFileError, SixgigError
 from sixgig.hardware import Absent
 from sixgig.modelfile import ModelFile, Offer
-from sixgig.plan import Plan, Refusal, WorkPlan
+from sixgig.planning import Plan, Refusal, WorkPlan
 
 LARGEST_LOSS = 0.3  # nats per token: a file known to lose more is not recommended where another runs
 FAST_ENOUGH = 0.5  # of the fastest acceptable one: among those the one that loses least is recommended

@@ -10,7 +10,7 @@ from sixgig.jobs.door import door
 from sixgig.jobs.opening import Opening, RunStats, find_model
 from sixgig.jobs.reporter import Request
 from sixgig.modelfile import ModelFile
-from sixgig.plan import Use, footprint
+from sixgig.planning import Use, footprint
 
 PROMPT = "PEP: 9999\nTitle: "
 N_TOKENS, CONTEXT = 96, 512

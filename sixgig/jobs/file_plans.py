@@ -13,7 +13,7 @@ from sixgig.inference.purpose import require_text, require_whole
 from sixgig.jobs.candidates import Candidate, Refused
 from sixgig.jobs.opening import DEFAULT_CONTEXT
 from sixgig.modelfile import ModelFile, OpenedOffer
-from sixgig.plan import (
+from sixgig.planning import (
     Budgets,
     EngineFigures,
     HitCurve,

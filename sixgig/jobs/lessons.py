@@ -12,7 +12,7 @@ from sixgig.hardware.conditions import CALM
 from sixgig.inference.history import remember_run
 from sixgig.jobs.machines import known_machine
 from sixgig.jobs.opening import Opened
-from sixgig.plan import (
+from sixgig.planning import (
     PUBLISHED,
     Lesson,
     Placement,
@@ -25,7 +25,7 @@ from sixgig.plan import (
     basis_of,
     bookkeeping_bytes,
 )
-from sixgig.plan.footprint import KERNEL_FILE_BYTES
+from sixgig.planning.footprint import KERNEL_FILE_BYTES
 
 FEWEST_DECODED, FEWEST_PROMPTED = 16, 32  # tokens; fewer tell of starting up rather than of speed
 

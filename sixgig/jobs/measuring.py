@@ -17,8 +17,8 @@ from sixgig.inference import Sampler, SamplingOptions, abort_on_interrupt
 from sixgig.inference.load import BudgetedEngine
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import DEFAULT_READERS, Counters
-from sixgig.plan import footprint
-from sixgig.plan.limit import Limit, Traffic, distinct_experts
+from sixgig.planning import footprint
+from sixgig.planning.limit import Limit, Traffic, distinct_experts
 
 DISK_S, MEMORY_S = 1.5, 0.5
 SMALLEST_ARRAY_BYTES, LARGEST_ARRAY_BYTES = 8 << 20, 64 << 20

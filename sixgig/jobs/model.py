@@ -30,7 +30,7 @@ from sixgig.jobs.opening import Opened, Opening
 from sixgig.jobs.reporter import Reporter
 from sixgig.jobs.work import ModelStats, Work
 from sixgig.pager.trace import open_for_writing
-from sixgig.plan import MemoryPlan
+from sixgig.planning import MemoryPlan
 
 Message = Mapping[str, str]
 

@@ -24,7 +24,7 @@ from sixgig.jobs.machines import gpu_machine
 from sixgig.jobs.reporter import SILENT, Reporter
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import Counters
-from sixgig.plan import MemoryPlan, Need, Use
+from sixgig.planning import MemoryPlan, Need, Use
 from sixgig.units import format_bytes, format_number
 
 DEMO_MODEL = "pep-moe-31m.gguf"

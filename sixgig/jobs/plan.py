@@ -21,8 +21,8 @@ from sixgig.jobs.reporter import Reporter, Request
 from sixgig.modelfile import offers, open_all
 from sixgig.pager.hit_curve import recorded_curve
 from sixgig.pager.trace import TraceFile
-from sixgig.plan import PUBLISHED, Budgets, Lesson, Plan, Task, default_budget, usable_gpu
-from sixgig.plan.task import TaskKind
+from sixgig.planning import PUBLISHED, Budgets, Lesson, Plan, Task, default_budget, usable_gpu
+from sixgig.planning.task import TaskKind
 from sixgig.units import format_bytes
 
 VRAM_SHARE = 0.95  # of a GPU's free memory, unless said: a desktop takes some

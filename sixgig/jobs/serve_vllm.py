@@ -17,8 +17,8 @@ from sixgig.engines import model_card
 from sixgig.errors import UsageError
 from sixgig.jobs.serve_request import Plan, ServeRequest
 from sixgig.modelfile import ModelFile, open_model
-from sixgig.plan import Task, anatomy
-from sixgig.plan.context import context_bytes
+from sixgig.planning import Task, anatomy
+from sixgig.planning.context import context_bytes
 from sixgig.units import format_bytes
 
 PLACEHOLDER = "OWNER/REPO"

@@ -17,7 +17,7 @@ from sixgig.jobs.reporter import SILENT, Reporter
 from sixgig.modelfile import offers, resolve
 from sixgig.modelfile.listing import is_reference, reference
 from sixgig.modelfile.names import is_gguf, last_piece, model_name
-from sixgig.plan import Refusal
+from sixgig.planning import Refusal
 from sixgig.settings import ModelSettings, Settings, require_aliases_lead_somewhere
 from sixgig.units import format_bytes
 

@@ -30,8 +30,8 @@ from sixgig.jobs.texts import read_text
 from sixgig.jobs.window_logits import quantised_words
 from sixgig.modelfile import ModelFile
 from sixgig.modelfile.imatrix import write_imatrix
-from sixgig.plan import Budgets, Placement, Task
-from sixgig.plan.sizing import room_for_weights
+from sixgig.planning import Budgets, Placement, Task
+from sixgig.planning.sizing import room_for_weights
 from sixgig.pruning.structure import can_be_cut
 from sixgig.units import format_bytes
 

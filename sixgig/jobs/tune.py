@@ -45,7 +45,7 @@ tune = door(TuneRequest, _tune)
 def _require_room(ram_bytes: int | None) -> None:
     """Refuse where not even PyTorch can be imported: the system would end the process over it."""
     from sixgig.inference.memory import allowed
-    from sixgig.plan import Refusal
+    from sixgig.planning import Refusal
 
     allowance = allowed(ram_bytes)
     if allowance.limit is not None and allowance.limit.reachable_bytes < PYTORCH_BYTES:

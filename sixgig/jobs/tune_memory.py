@@ -13,9 +13,9 @@ from sixgig.finetune.session import device_of
 from sixgig.hardware import process_memory
 from sixgig.inference.memory import LIBRARY_BYTES, LIBRARY_FILE_BYTES
 from sixgig.modelfile import ModelFile
-from sixgig.plan import Allowance, ProcessBytes, Refusal, anatomy
-from sixgig.plan.budget import PROCESS_SPREAD_BYTES
-from sixgig.plan.tuning import Batch, TuningPlan, plan_tuning
+from sixgig.planning import Allowance, ProcessBytes, Refusal, anatomy
+from sixgig.planning.budget import PROCESS_SPREAD_BYTES
+from sixgig.planning.tuning import Batch, TuningPlan, plan_tuning
 
 TOKEN_BYTES = 2  # a document in tokens takes, for each byte of DATA, at most
 # Of a document without its tokens: as an object, and in the lists that divide, hold out and pack. Measured

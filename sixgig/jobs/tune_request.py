@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # these import PyTorch, which takes seconds
     from sixgig.finetune.train import Recipe
     from sixgig.finetune.verdict import Verdict
     from sixgig.hardware import Absent
-    from sixgig.plan.tuning import TuningPlan
+    from sixgig.planning.tuning import TuningPlan
 
 DEFAULT_CONTEXT = 1024
 DEFAULT_TARGETS = tuple(part.value for part in DEFAULT_PARTS)

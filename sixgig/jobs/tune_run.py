@@ -33,7 +33,7 @@ from sixgig.jobs.tune_request import TuneRequest, TuneResult
 from sixgig.modelfile import open_model
 from sixgig.modelfile.content import model_digest
 from sixgig.modelfile.lora import merged_adapters
-from sixgig.plan.tuning import STATE_BYTES, TuningPlan
+from sixgig.planning.tuning import STATE_BYTES, TuningPlan
 from sixgig.units import counted, format_bytes
 from sixgig.weights.stored import StoredWeights, not_finite
 

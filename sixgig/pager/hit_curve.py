@@ -4,7 +4,7 @@ from sixgig.errors import UsageError
 from sixgig.pager.policies import DecayedFrequency
 from sixgig.pager.simulator import replay
 from sixgig.pager.trace import TraceFile
-from sixgig.plan import HitCurve
+from sixgig.planning import HitCurve
 
 SHARES = (0.05, 0.10, 0.25, 0.50, 0.75)
 FEWEST_VISITS = 50  # of each layer; below that most uses are first uses

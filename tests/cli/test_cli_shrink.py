@@ -18,7 +18,7 @@ from sixgig.compress import shrinker
 from sixgig.compress.measuring import Figures
 from sixgig.jobs import shrink
 from sixgig.modelfile import open_model
-from sixgig.plan import MEASURED, EngineBytes
+from sixgig.planning import MEASURED, EngineBytes
 from sixgig.pruning.proposals import FewerExperts
 from tests.cli.shrink_source import SMALL, Tiny, quicken
 from tests.paged.engines import logits_of, open_paged, share_of_experts, stock_logits

@@ -14,7 +14,7 @@ from sixgig.cli import app as commands
 from sixgig.cli import opening
 from sixgig.cli.main import main
 from sixgig.jobs.opening import demo_path
-from sixgig.plan import Allowance
+from sixgig.planning import Allowance
 
 ROOT = Path(__file__).parents[2]
 NAME = "modèle 模型 €.gguf"

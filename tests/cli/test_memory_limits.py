@@ -17,7 +17,7 @@ from sixgig.inference import EngineOptions
 from sixgig.inference.memory import arrange
 from sixgig.inference.request import MemoryRequest, PagingOptions
 from sixgig.modelfile import open_model
-from sixgig.plan import Refusal, allowance
+from sixgig.planning import Refusal, allowance
 from tests.peaks import PeakWatch
 from tests.serve.ollama_server import DEMO
 

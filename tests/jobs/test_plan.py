@@ -20,7 +20,7 @@ from sixgig.jobs import machines
 from sixgig.jobs.candidates import Candidate, recommended
 from sixgig.jobs.plan import PlanRequest, PlanResult, plan
 from sixgig.modelfile import offers
-from sixgig.plan import Refusal, Tier
+from sixgig.planning import Refusal, Tier
 from tests.described import write
 from tests.jobs.reporters import Canceller, Recorder
 

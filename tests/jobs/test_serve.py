@@ -22,7 +22,7 @@ from sixgig.errors import Cancelled, ModelFileError, ServingError, UsageError
 from sixgig.jobs.ledger import ledger
 from sixgig.jobs.serve import Server, ServeRequest, serve
 from sixgig.ledger import LedgerError
-from sixgig.plan import Refusal
+from sixgig.planning import Refusal
 from tests.jobs.reporters import Recorder
 from tests.serve.loops import in_loop
 from tests.serve.ollama_server import DEMO

@@ -19,8 +19,8 @@ from sixgig.hardware import (
     load_machine,
 )
 from sixgig.modelfile import ModelFile, open_model
-from sixgig.plan import Record
-from sixgig.plan.nominal import NOMINAL_CORE
+from sixgig.planning import Record
+from sixgig.planning.nominal import NOMINAL_CORE
 from tests import described
 from tests.described import families
 

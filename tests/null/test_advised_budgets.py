@@ -17,7 +17,7 @@ from sixgig.inference.request import MemoryRequest, PagingOptions
 from sixgig.inference.serving import serving_needs
 from sixgig.jobs import machines
 from sixgig.modelfile import open_model
-from sixgig.plan import Refusal
+from sixgig.planning import Refusal
 from tests.tune.adapters import ATTENTION, random_lora, written
 
 MIB, GIB = 1 << 20, 1 << 30

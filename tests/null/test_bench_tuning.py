@@ -15,8 +15,8 @@ from bench.tuning.peers import show
 from sixgig.errors import BudgetError
 from sixgig.finetune.packing import NO_TARGET
 from sixgig.modelfile import open_model
-from sixgig.plan import anatomy
-from sixgig.plan.pieces import pieces_of
+from sixgig.planning import anatomy
+from sixgig.planning.pieces import pieces_of
 
 
 def test_the_floor_is_computing_plus_the_reading_that_it_does_not_hide() -> None:

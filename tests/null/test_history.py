@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sixgig.inference import history
 from sixgig.inference.history import past_runs, remember_run
-from sixgig.plan import Record
+from sixgig.planning import Record
 
 RECORD = Record(
     at="2026-11-25T00:00:00+00:00", version="0.1.0", machine="box", model="tiny", size_bytes=10, mode="paged",

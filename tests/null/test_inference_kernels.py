@@ -13,7 +13,7 @@ from sixgig.inference import kernels as kernels_module
 from sixgig.inference.kernels import MEASURED_TYPES, measure_kernels
 from sixgig.llamacpp import WHEEL_VERSION
 from sixgig.modelfile import TYPE_BY_NAME
-from sixgig.plan.nominal import NOMINAL_CORE
+from sixgig.planning.nominal import NOMINAL_CORE
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from sixgig.inference.memory import placed
 from sixgig.inference.request import PagingOptions
 from sixgig.llamacpp import BufferNeed, ContextParams, ModelTraits, load_library
 from sixgig.modelfile import open_model
-from sixgig.plan import GPU_CONTEXT_BYTES, Budgets, Needs, Placement, Refusal, fit
-from sixgig.plan.needs import device_needs
+from sixgig.planning import GPU_CONTEXT_BYTES, Budgets, Needs, Placement, Refusal, fit
+from sixgig.planning.needs import device_needs
 
 GPU = Gpu("card", "nvidia", 6 << 30, 6 << 30)
 MEASURED = Measured(

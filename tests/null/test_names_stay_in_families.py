@@ -20,7 +20,7 @@ EXCEPTIONS = {
     "calibration/calibration.py": "names of arrays in a file of our own",
     "checkpoint/pretokenizers.py": "llama.cpp's names for ways of cutting text, some after a model",
     "checkpoint/vocabulary.py": "llama.cpp's names for kinds of tokenizers",
-    "cli/findings.py": "architectures of processors",
+    "jobs/findings.py": "architectures of processors",
     "llamacpp/observe.py": "nodes of a graph, which no file holds",
 }
 ROOMS = sorted(path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "_.")

@@ -7,7 +7,7 @@ import pytest
 
 from sixgig.hardware import load_machine
 from sixgig.modelfile import open_model
-from sixgig.plan import Budgets, Placement, Planner, Task, anatomy
+from sixgig.planning import Budgets, Placement, Planner, Task, anatomy
 from tests.null import planned
 from tests.null.planned import BOX, GIB
 

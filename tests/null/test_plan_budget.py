@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import sixgig
 from sixgig.errors import BudgetError
-from sixgig.plan.budget import (
+from sixgig.planning.budget import (
     BOUNDED,
     MIB,
     Budgets,
@@ -23,7 +23,7 @@ from sixgig.plan.budget import (
     margin_for,
     smallest_budget,
 )
-from sixgig.plan.uses import Need, Tier, Use, peak_bytes
+from sixgig.planning.uses import Need, Tier, Use, peak_bytes
 from sixgig.units import parse_size
 
 GIB = 1024 * MIB

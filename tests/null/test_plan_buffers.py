@@ -4,9 +4,9 @@ import pytest
 
 from sixgig.inference.dry_load import dry_load, engine_bytes
 from sixgig.inference.options import EngineOptions
-from sixgig.plan import EngineBytes, Task, anatomy
-from sixgig.plan.buffers import compute_bytes
-from sixgig.plan.footprint import expert_width
+from sixgig.planning import EngineBytes, Task, anatomy
+from sixgig.planning.buffers import compute_bytes
+from sixgig.planning.footprint import expert_width
 from tests.described import NAMES, families
 from tests.null import planned
 

@@ -5,8 +5,8 @@ import pytest
 from sixgig.inference.dry_load import dry_load, engine_bytes
 from sixgig.inference.options import EngineOptions
 from sixgig.modelfile import ModelFile, open_model
-from sixgig.plan import Task, anatomy
-from sixgig.plan.context import context_bytes, growth_bytes
+from sixgig.planning import Task, anatomy
+from sixgig.planning.context import context_bytes, growth_bytes
 from tests.described import NAMES, families
 from tests.null import planned
 from tests.tiny.models import DENSE, MIXTURES

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.plan.hits import PUBLISHED, HitCurve
+from sixgig.planning.hits import PUBLISHED, HitCurve
 
 POINTS = st.lists(st.tuples(st.floats(-1, 2), st.floats(-1, 2)), max_size=8)
 SHARES = st.floats(-1, 2)

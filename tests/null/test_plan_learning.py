@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sixgig.hardware.conditions import DISTURBED
-from sixgig.plan.budget import Mode
-from sixgig.plan.learning import LATEST, LEAST, MOST, Lesson, Record, basis_of, lesson, process_bytes
-from sixgig.plan.nominal import NOMINAL_CORE
+from sixgig.planning.budget import Mode
+from sixgig.planning.learning import LATEST, LEAST, MOST, Lesson, Record, basis_of, lesson, process_bytes
+from sixgig.planning.nominal import NOMINAL_CORE
 from tests.null.planned import BOX, GIB, NONE, record
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sixgig.plan.limit import Limit, Traffic, distinct_experts
+from sixgig.planning.limit import Limit, Traffic, distinct_experts
 
 sizes = st.floats(0, 1e15)
 rates = st.floats(1e3, 1e13)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sixgig.errors import BudgetError
 from sixgig.hardware import Absent, Gpu, Machine, Meter
-from sixgig.plan import (
+from sixgig.planning import (
     MEASURED,
     Budgets,
     EngineBytes,
@@ -23,9 +23,9 @@ from sixgig.plan import (
     anatomy,
     usable_gpu,
 )
-from sixgig.plan.footprint import KERNEL_FILE_BYTES
-from sixgig.plan.nominal import NOMINAL_CORE
-from sixgig.plan.placement import placements
+from sixgig.planning.footprint import KERNEL_FILE_BYTES
+from sixgig.planning.nominal import NOMINAL_CORE
+from sixgig.planning.placement import placements
 from tests.null import planned
 from tests.null.planned import BOX, GIB, GPU, MACHINES, MIB, NONE
 

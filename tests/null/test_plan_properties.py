@@ -11,9 +11,21 @@ from hypothesis import strategies as st
 from sixgig.errors import BudgetError
 from sixgig.hardware import Absent, Machine
 from sixgig.modelfile import ModelFile
-from sixgig.plan import Budgets, Need, Needs, Plan, Planner, Task, Tier, Use, anatomy, fit, smallest_budget
-from sixgig.plan.budget import PagedExperts
-from sixgig.plan.footprint import resident_bytes
+from sixgig.planning import (
+    Budgets,
+    Need,
+    Needs,
+    Plan,
+    Planner,
+    Task,
+    Tier,
+    Use,
+    anatomy,
+    fit,
+    smallest_budget,
+)
+from sixgig.planning.budget import PagedExperts
+from sixgig.planning.footprint import resident_bytes
 from tests.null import planned
 from tests.null.planned import BOX, GIB, GPU, MACHINES, MIB
 

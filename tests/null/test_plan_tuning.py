@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sixgig.errors import BudgetError
-from sixgig.plan import ProcessBytes, Tier, Use, anatomy
-from sixgig.plan.pieces import HEAD_ELEMENTS, is_vector, pieces_of
-from sixgig.plan.tuning import Batch, _scattered, adapter_weights, plan_tuning
+from sixgig.planning import ProcessBytes, Tier, Use, anatomy
+from sixgig.planning.pieces import HEAD_ELEMENTS, is_vector, pieces_of
+from sixgig.planning.tuning import Batch, _scattered, adapter_weights, plan_tuning
 from sixgig.units import parse_size
 from tests.null import planned
 

@@ -18,8 +18,8 @@ from sixgig.inference.load import open_engine
 from sixgig.inference.request import PagingOptions
 from sixgig.jobs import machines
 from sixgig.modelfile import ModelFile, open_model
-from sixgig.plan import Budgets, Placement, Planner, Task, Tier, anatomy, footprint, plan_work
-from sixgig.plan.needs import estimated_process
+from sixgig.planning import Budgets, Placement, Planner, Task, Tier, anatomy, footprint, plan_work
+from sixgig.planning.needs import estimated_process
 from tests.tiny import encoders
 from tests.tiny.renamed import renamed
 

@@ -10,7 +10,7 @@ from sixgig.inference import Engine, EngineOptions, Sampler, SamplingOptions, ge
 from sixgig.inference.dry_load import dry_load
 from sixgig.inference.load import open_engine
 from sixgig.modelfile import open_model
-from sixgig.plan import anatomy
+from sixgig.planning import anatomy
 from tests.tiny.edited import edited
 from tests.tiny.models import DENSE, MIXTURES
 

@@ -15,7 +15,7 @@ from sixgig.modelfile import ModelFile, open_model
 from sixgig.pager.native import load_native
 from sixgig.pager.pager import CachePolicy, ModelStream, Pager
 from sixgig.pager.prediction import teach_routers
-from sixgig.plan import footprint
+from sixgig.planning import footprint
 
 OPTIONS = EngineOptions(context=512, ubatch=64, threads=2, extra_buffers=False, all_logits=True)
 PROMPT = tuple(3 + i * i * 7 % 251 for i in range(90))  # two ubatches of 64, the last cut short

@@ -5,7 +5,7 @@ import ctypes
 from sixgig.modelfile import ZEROS
 from sixgig.pager import native
 from sixgig.pager.pager import CachePolicy
-from sixgig.plan import footprint
+from sixgig.planning import footprint
 
 
 class Constant(ctypes.Structure):

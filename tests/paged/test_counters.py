@@ -8,7 +8,7 @@ from sixgig.pager.pager import CachePolicy
 from sixgig.pager.policies import POLICIES
 from sixgig.pager.simulator import replay
 from sixgig.pager.trace import TraceFile
-from sixgig.plan import footprint
+from sixgig.planning import footprint
 from tests.paged.engines import PROMPT, logits_of, one_visit_bytes, open_paged, share_of_experts, stock_logits
 
 TWINS = {CachePolicy.LRU: "lru", CachePolicy.DECAYED_FREQUENCY: "decayed"}

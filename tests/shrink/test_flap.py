@@ -10,7 +10,7 @@ from sixgig.calibration.moments import Moments
 from sixgig.errors import UsageError
 from sixgig.families import Role
 from sixgig.modelfile import open_model
-from sixgig.plan import Task
+from sixgig.planning import Task
 from sixgig.pruning.dense_tensors import attention_parts, feed_forward_parts
 from sixgig.pruning.flap import Compensation, Form, Target, channel_losses, flap, group_losses
 from sixgig.weights.cut import Cut, CutWeights

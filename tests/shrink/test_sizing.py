@@ -6,7 +6,7 @@ import pytest
 
 from sixgig.errors import BudgetError
 from sixgig.modelfile import ModelFile
-from sixgig.plan import (
+from sixgig.planning import (
     MEASURED,
     Budgets,
     EngineBytes,
@@ -18,7 +18,7 @@ from sixgig.plan import (
     estimated_process,
     fit,
 )
-from sixgig.plan.sizing import room_for_weights
+from sixgig.planning.sizing import room_for_weights
 from tests.null.planned import GIB, MIB, model
 
 TASK = Task(context=4096)

@@ -20,7 +20,7 @@ from sixgig.inference.request import PagingOptions
 from sixgig.jobs.opening import demo_path
 from sixgig.modelfile import open_model
 from sixgig.modelfile.lora import Lora, read_lora
-from sixgig.plan import footprint
+from sixgig.planning import footprint
 from tests.tune.adapters import (
     ATTENTION,
     DELTA_NET,

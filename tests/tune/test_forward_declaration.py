@@ -11,8 +11,8 @@ from sixgig.families import families
 from sixgig.finetune.net import build_net
 from sixgig.finetune.session import require_covered
 from sixgig.modelfile import open_model
-from sixgig.plan import anatomy
-from sixgig.plan.pieces import pieces_of
+from sixgig.planning import anatomy
+from sixgig.planning.pieces import pieces_of
 from tests.tune.variants import ARCHITECTURES, tensors_of, write_variant
 
 Tiny = Callable[..., Path]

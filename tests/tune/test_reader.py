@@ -13,8 +13,8 @@ from sixgig.errors import ReadError
 from sixgig.finetune.reader import Reader
 from sixgig.finetune.stored import Dequantiser, StreamedWeights
 from sixgig.modelfile import open_model
-from sixgig.plan import anatomy
-from sixgig.plan.pieces import PAGE_BYTES, Piece, pieces_of
+from sixgig.planning import anatomy
+from sixgig.planning.pieces import PAGE_BYTES, Piece, pieces_of
 
 
 def _pieces(path: Path, group_bytes: int = 1 << 16) -> list[Piece]:

@@ -19,9 +19,9 @@ from sixgig.finetune.packing import MicroBatch
 from sixgig.finetune.session import Setup, open_stepper
 from sixgig.finetune.step import spans
 from sixgig.modelfile import open_model
-from sixgig.plan import Budgets, anatomy
-from sixgig.plan.pieces import pieces_of
-from sixgig.plan.tuning import TuningPlan
+from sixgig.planning import Budgets, anatomy
+from sixgig.planning.pieces import pieces_of
+from sixgig.planning.tuning import TuningPlan
 from tests.tune.resident import ResidentWeights, forward_logits
 from tests.tune.variants import ARCHITECTURES
 

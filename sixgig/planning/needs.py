@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sixgig.plan import footprint
-from sixgig.plan.anatomy import Anatomy
-from sixgig.plan.budget import PROCESS_SPREAD_BYTES, Mode, Needs, PagedExperts
-from sixgig.plan.buffers import compute_bytes
-from sixgig.plan.context import cells, context_bytes, growth_bytes
-from sixgig.plan.placement import Placement
-from sixgig.plan.task import Task
-from sixgig.plan.uses import Need, Tier, Use
+from sixgig.planning import footprint
+from sixgig.planning.anatomy import Anatomy
+from sixgig.planning.budget import PROCESS_SPREAD_BYTES, Mode, Needs, PagedExperts
+from sixgig.planning.buffers import compute_bytes
+from sixgig.planning.context import cells, context_bytes, growth_bytes
+from sixgig.planning.placement import Placement
+from sixgig.planning.task import Task
+from sixgig.planning.uses import Need, Tier, Use
 
 MIB = 1 << 20
 # Interpreter, libraries and command line; what the engine keeps of a token (text, score, merge) and of a

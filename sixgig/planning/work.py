@@ -12,14 +12,14 @@ from typing import Any
 
 from sixgig.families import blocks
 from sixgig.hardware import Absent, Machine
-from sixgig.plan.anatomy import Anatomy
-from sixgig.plan.budget import SHRINKING, Budgets, MemoryPlan, Needs, fit
-from sixgig.plan.footprint import smallest_cache_bytes
-from sixgig.plan.needs import EngineBytes, ProcessBytes, estimated_engine
-from sixgig.plan.placement import Placement
-from sixgig.plan.task import Task
-from sixgig.plan.tuning import Batch, adapter_weights, plan_tuning
-from sixgig.plan.uses import Need, Tier, Use
+from sixgig.planning.anatomy import Anatomy
+from sixgig.planning.budget import SHRINKING, Budgets, MemoryPlan, Needs, fit
+from sixgig.planning.footprint import smallest_cache_bytes
+from sixgig.planning.needs import EngineBytes, ProcessBytes, estimated_engine
+from sixgig.planning.placement import Placement
+from sixgig.planning.task import Task
+from sixgig.planning.tuning import Batch, adapter_weights, plan_tuning
+from sixgig.planning.uses import Need, Tier, Use
 from sixgig.units import format_bytes, format_seconds
 
 TORCH_BYTES = 220 << 20  # PyTorch's CPU build, imported and used once

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sixgig.hardware import Absent, Gpu, Machine
-from sixgig.plan.anatomy import Anatomy, Layer
-from sixgig.plan.budget import Mode
-from sixgig.plan.hits import HitCurve
-from sixgig.plan.learning import Lesson
-from sixgig.plan.limit import distinct_experts
-from sixgig.plan.placement import Placement
-from sixgig.plan.rates import Rates, cpu_rates, gpu_rates
-from sixgig.plan.speed import (
+from sixgig.planning.anatomy import Anatomy, Layer
+from sixgig.planning.budget import Mode
+from sixgig.planning.hits import HitCurve
+from sixgig.planning.learning import Lesson
+from sixgig.planning.limit import distinct_experts
+from sixgig.planning.placement import Placement
+from sixgig.planning.rates import Rates, cpu_rates, gpu_rates
+from sixgig.planning.speed import (
     READ_AHEAD_EXCESS,
     experts_decode_s,
     experts_prompt_s,
@@ -23,7 +23,7 @@ from sixgig.plan.speed import (
     layer_prompt_s,
     together_s,
 )
-from sixgig.plan.task import Task
+from sixgig.planning.task import Task
 
 HOP_S = 60e-6  # per layer whose experts are computed elsewhere than the rest: two copies and their waiting
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sixgig.modelfile import TYPE_BY_NAME, ModelFile
-from sixgig.plan.anatomy import Anatomy, Layer
-from sixgig.plan.task import Task
+from sixgig.planning.anatomy import Anatomy, Layer
+from sixgig.planning.task import Task
 
 CELL_STEP = 256
 _F32_BYTES = 4

@@ -13,12 +13,12 @@ from math import prod
 
 from sixgig.families import Role, blocks
 from sixgig.modelfile.counts import Counts
-from sixgig.plan.anatomy import Anatomy, Layer
-from sixgig.plan.budget import TUNING, Budgets, MemoryPlan, Needs, fit
-from sixgig.plan.footprint import expert_width
-from sixgig.plan.needs import ProcessBytes
-from sixgig.plan.pieces import Piece, Pieces, pieces_of
-from sixgig.plan.uses import Need, Tier, Use
+from sixgig.planning.anatomy import Anatomy, Layer
+from sixgig.planning.budget import TUNING, Budgets, MemoryPlan, Needs, fit
+from sixgig.planning.footprint import expert_width
+from sixgig.planning.needs import ProcessBytes
+from sixgig.planning.pieces import Piece, Pieces, pieces_of
+from sixgig.planning.uses import Need, Tier, Use
 from sixgig.units import format_bytes
 
 STATE_BYTES = 20  # per trained weight: itself, its gradient, two moments, its best value so far

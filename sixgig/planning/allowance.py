@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from sixgig.errors import BudgetError
 from sixgig.hardware import MachineMemory, MemoryLimit
-from sixgig.plan.budget import MIB, Refusal, default_budget
-from sixgig.plan.uses import Tier
+from sixgig.planning.budget import MIB, Refusal, default_budget
+from sixgig.planning.uses import Tier
 from sixgig.units import format_bytes
 
 

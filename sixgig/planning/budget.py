@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sixgig.errors import BudgetError
-from sixgig.plan.uses import Need, Tier, Use, peak_bytes
+from sixgig.planning.uses import Need, Tier, Use, peak_bytes
 from sixgig.units import format_bytes
 
 MIB = 1 << 20

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import prod
 
-from sixgig.plan.anatomy import Anatomy
+from sixgig.planning.anatomy import Anatomy
 
 KLD_BY_TYPE = {
     "F32": 0.0, "F16": 0.0, "BF16": 0.0, "Q8_0": 0.0037, "Q6_K": 0.0036, "Q5_K": 0.0062, "Q4_K": 0.0125,

@@ -8,11 +8,11 @@ from typing import Any
 
 from sixgig.hardware import Absent, Gpu, Machine
 from sixgig.modelfile import ModelFile
-from sixgig.plan.anatomy import Anatomy, anatomy
-from sixgig.plan.budget import Budgets, MemoryPlan, Mode, Needs, Refusal, fit
-from sixgig.plan.hits import PUBLISHED, HitCurve
-from sixgig.plan.learning import Lesson
-from sixgig.plan.needs import (
+from sixgig.planning.anatomy import Anatomy, anatomy
+from sixgig.planning.budget import Budgets, MemoryPlan, Mode, Needs, Refusal, fit
+from sixgig.planning.hits import PUBLISHED, HitCurve
+from sixgig.planning.learning import Lesson
+from sixgig.planning.needs import (
     AdapterBytes,
     EngineBytes,
     ModelNeeds,
@@ -21,10 +21,10 @@ from sixgig.plan.needs import (
     estimated_engine,
     estimated_process,
 )
-from sixgig.plan.placement import Placement, placements
-from sixgig.plan.prediction import Predictor, Speed
-from sixgig.plan.task import Task
-from sixgig.plan.uses import Need, Tier
+from sixgig.planning.placement import Placement, placements
+from sixgig.planning.prediction import Predictor, Speed
+from sixgig.planning.task import Task
+from sixgig.planning.uses import Need, Tier
 from sixgig.units import format_bytes
 
 EngineFigures = Callable[[Placement, Mode], EngineBytes]

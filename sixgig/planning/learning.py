@@ -15,7 +15,7 @@ from typing import Literal
 
 from sixgig.hardware import Disk, Machine
 from sixgig.hardware.conditions import DISTURBED
-from sixgig.plan.budget import Mode
+from sixgig.planning.budget import Mode
 
 LATEST = 12  # runs that count, newest first
 HITS = 2  # runs of other models that are thought to have hit: so one alone corrects nothing

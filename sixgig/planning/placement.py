@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sixgig.hardware import Gpu
-from sixgig.plan.anatomy import Anatomy, Layer
+from sixgig.planning.anatomy import Anatomy, Layer
 
 
 @dataclass(frozen=True)

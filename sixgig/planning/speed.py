@@ -7,11 +7,11 @@ Does not cover several requests at once, nor what layers remember in an architec
 
 from __future__ import annotations
 
-from sixgig.plan.anatomy import Anatomy, Layer, Weights, weights_by_type
-from sixgig.plan.context import row_bytes, state_bytes, window
-from sixgig.plan.limit import distinct_experts
-from sixgig.plan.rates import CpuRates, Rates
-from sixgig.plan.task import Task
+from sixgig.planning.anatomy import Anatomy, Layer, Weights, weights_by_type
+from sixgig.planning.context import row_bytes, state_bytes, window
+from sixgig.planning.limit import distinct_experts
+from sixgig.planning.rates import CpuRates, Rates
+from sixgig.planning.task import Task
 
 OVERLAP = 0.5  # of the shorter one of computing and reading, with read-ahead
 READ_AHEAD_EXCESS = 1.15  # bytes read for each wanted, guesses that were wrong included

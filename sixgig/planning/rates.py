@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sixgig.hardware import Absent, Gpu, Kernels, KernelSpeed, Machine
-from sixgig.plan.anatomy import Weights
-from sixgig.plan.nominal import NOMINAL_CORE
+from sixgig.planning.anatomy import Weights
+from sixgig.planning.nominal import NOMINAL_CORE
 
 USABLE_GPU_SHARE = 0.7  # of a GPU's nominal bandwidth, as products with one row of input reach it
 GPU_FLOP_PER_BYTE = (

@@ -8,10 +8,10 @@ engine's own figures for eight models of 8 to 122 billion parameters; LOG.md has
 
 from __future__ import annotations
 
-from sixgig.plan.anatomy import Anatomy
-from sixgig.plan.context import cells, sliding_cells
-from sixgig.plan.footprint import expert_width
-from sixgig.plan.task import Task
+from sixgig.planning.anatomy import Anatomy
+from sixgig.planning.context import cells, sliding_cells
+from sixgig.planning.footprint import expert_width
+from sixgig.planning.task import Task
 
 _F32_BYTES, _MASK_BYTES = 4, 2
 _SMALL_BYTES = 64 << 10  # inputs: token ids, positions, output ids

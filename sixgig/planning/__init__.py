@@ -1,11 +1,20 @@
 """From facts about machine and model to decisions on memory and time. Pure: reads nothing, starts nothing."""
 
-from sixgig.plan.allowance import Allowance, allowance
-from sixgig.plan.anatomy import Anatomy, anatomy
-from sixgig.plan.budget import Budgets, MemoryPlan, Mode, Needs, Refusal, default_budget, fit, smallest_budget
-from sixgig.plan.hits import PUBLISHED, HitCurve
-from sixgig.plan.learning import Lesson, Record, basis_of, lesson, process_bytes
-from sixgig.plan.needs import (
+from sixgig.planning.allowance import Allowance, allowance
+from sixgig.planning.anatomy import Anatomy, anatomy
+from sixgig.planning.budget import (
+    Budgets,
+    MemoryPlan,
+    Mode,
+    Needs,
+    Refusal,
+    default_budget,
+    fit,
+    smallest_budget,
+)
+from sixgig.planning.hits import PUBLISHED, HitCurve
+from sixgig.planning.learning import Lesson, Record, basis_of, lesson, process_bytes
+from sixgig.planning.needs import (
     GPU_CONTEXT_BYTES,
     MEASURED,
     AdapterBytes,
@@ -18,13 +27,13 @@ from sixgig.plan.needs import (
     header_engine,
     table_bytes,
 )
-from sixgig.plan.placement import Placement
-from sixgig.plan.planner import EngineFigures, Plan, Planner, usable_gpu
-from sixgig.plan.prediction import Predictor, Speed
-from sixgig.plan.quality import expected_kld
-from sixgig.plan.task import Task
-from sixgig.plan.uses import Need, Tier, Use
-from sixgig.plan.work import WorkPlan, plan_work
+from sixgig.planning.placement import Placement
+from sixgig.planning.planner import EngineFigures, Plan, Planner, usable_gpu
+from sixgig.planning.prediction import Predictor, Speed
+from sixgig.planning.quality import expected_kld
+from sixgig.planning.task import Task
+from sixgig.planning.uses import Need, Tier, Use
+from sixgig.planning.work import WorkPlan, plan_work
 
 __all__ = [
     "GPU_CONTEXT_BYTES",

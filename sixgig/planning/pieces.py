@@ -13,7 +13,7 @@ from math import prod
 
 from sixgig.families import Role
 from sixgig.modelfile import Tensor
-from sixgig.plan.anatomy import Anatomy, Layer
+from sixgig.planning.anatomy import Anatomy, Layer
 
 GROUP_BYTES = 64 << 20  # large enough for any disk's full speed, small enough to overlap and to fit
 HEAD_ELEMENTS = 4 << 20  # of the head's matrix dequantised at once, however large the vocabulary is

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 from sixgig.errors import BudgetError
 from sixgig.modelfile import ModelFile
-from sixgig.plan.anatomy import anatomy
-from sixgig.plan.budget import Budgets, margin_for
-from sixgig.plan.buffers import compute_bytes
-from sixgig.plan.needs import (
+from sixgig.planning.anatomy import anatomy
+from sixgig.planning.budget import Budgets, margin_for
+from sixgig.planning.buffers import compute_bytes
+from sixgig.planning.needs import (
     GPU_CONTEXT_BYTES,
     EngineBytes,
     ModelNeeds,
     estimated_engine,
     estimated_process,
 )
-from sixgig.plan.placement import Placement
-from sixgig.plan.task import Task
-from sixgig.plan.uses import Tier
+from sixgig.planning.placement import Placement
+from sixgig.planning.task import Task
+from sixgig.planning.uses import Tier
 from sixgig.units import format_bytes
 
 _ROUNDS = 4
