@@ -26,8 +26,9 @@ from sixgig.llamacpp import load_library
 from sixgig.pager.native import library_path
 from sixgig.units import format_bytes
 
-# What a template may take: it is foreign code, and a loop of it cannot be interrupted.
+# What a template may take: it is foreign code, and a loop of it can only be halted where it stands.
 LONGEST_S, LARGEST_BYTES, _LOOK_EVERY_S = 10.0, 1 << 28, 0.02
+_HALTING = threading.Lock()
 _OLD_STRINGS = "_Z26common_chat_templates_initPK11llama_modelRKSsS3_S3_"
 NO_TEMPLATE = (
     "the model has no chat template: ChatML is used, as llama.cpp's server does; "
@@ -58,6 +59,7 @@ class _Answer(Structure):
 
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sixgig_chat_error": (c_char_p, ()),
+    "sixgig_chat_halt": (c_bool, (c_int,)),
     "sixgig_chat_open": (c_void_p, (c_void_p,)),
     "sixgig_chat_close": (None, (c_void_p,)),
     "sixgig_chat_has_template": (c_bool, (c_void_p,)),
@@ -100,13 +102,15 @@ class ChatFormat:
     """How a model chats. `notice` is "" or says that the model brought no template.
 
     `model` is the address of a llama_model, which must outlive this. Raises ModelFileError for a template
-    that the engine cannot read, or that does not end within LONGEST_S seconds and LARGEST_BYTES.
+    that the engine cannot read, or that does not end within LONGEST_S seconds and LARGEST_BYTES. Such a one
+    is not asked again: its thread stands still from then on, with what it took.
     """
 
     def __init__(self, model: int, vocabulary: Vocabulary) -> None:
         self._c = load_chat_library()
         self._vocabulary = vocabulary
-        handle = _bounded(lambda: self._c.sixgig_chat_open(model), self._c)
+        self._endless: ModelFileError | None = None
+        handle = self._bounded(lambda: self._c.sixgig_chat_open(model))
         self._handle: int = handle
         weakref.finalize(self, self._c.sixgig_chat_close, handle).atexit = False
         self.notice = "" if self._c.sixgig_chat_has_template(handle) else NO_TEMPLATE
@@ -115,14 +119,39 @@ class ChatFormat:
         """The turn that answers `messages`, of "role", "content" and "reasoning_content". Raises as the
         constructor."""
         held = (_Message * len(messages))(*(_Message(*map(_text, _parts(message))) for message in messages))
-        handle = _bounded(
-            lambda: self._c.sixgig_chat_begin(self._handle, self._vocabulary.address, held, len(messages)),
-            self._c,
+        handle = self._bounded(
+            lambda: self._c.sixgig_chat_begin(self._handle, self._vocabulary.address, held, len(messages))
         )
         turn = Turn(self, self._c, handle)
         if not turn.prompt.strip():
             raise _broken(f"it writes nothing for {len(messages)} messages")
         return turn
+
+    def _bounded(self, call: Callable[[], int | None]) -> int:
+        """What a call into the template gives, in a thread so that Ctrl-C works and its time and memory have
+        an end."""
+        if self._endless is not None:
+            raise self._endless
+        given = list[tuple[int | None, str]]()
+
+        def work() -> None:
+            found = call()
+            given.append((found, self._c.sixgig_chat_error().decode("utf-8", "replace")))
+
+        worker = threading.Thread(target=work, name="chat-template", daemon=True)
+        try:
+            excess = _excess(worker)
+        finally:
+            if worker.is_alive():
+                with _HALTING:
+                    self._c.sixgig_chat_halt(worker.native_id)
+        if excess:
+            self._endless = _broken(excess)
+            raise self._endless
+        found, reason = given[0]
+        if not found:
+            raise _broken(reason)
+        return found
 
 
 class Turn:
@@ -168,29 +197,18 @@ def _text(text: str) -> Text:
     return Text(raw, len(raw))
 
 
-def _bounded(call: Callable[[], int | None], c: ctypes.CDLL) -> int:
-    """What a call into a template gives, in a thread so that Ctrl-C works and its time and memory have an
-    end."""
-    given = list[tuple[int | None, str]]()
-
-    def work() -> None:
-        found = call()
-        given.append((found, c.sixgig_chat_error().decode("utf-8", "replace")))
-
+def _excess(worker: threading.Thread) -> str:
+    """Run a thread to its end; what it took too much of, "" if nothing."""
     before, started = process_memory().resident_bytes, time.monotonic()
-    worker = threading.Thread(target=work, name="chat-template", daemon=True)
     worker.start()
     while worker.is_alive():
         worker.join(_LOOK_EVERY_S)
         if time.monotonic() - started > LONGEST_S:
-            raise _broken(f"it did not end within {LONGEST_S:.0f} s")
+            return f"it did not end within {LONGEST_S:.0f} s"
         grown = process_memory().resident_bytes - before  # by other threads too, which load or compute
         if min(grown, touched_bytes(worker.native_id)) > LARGEST_BYTES:
-            raise _broken(f"it took more than {format_bytes(LARGEST_BYTES)}")
-    found, reason = given[0]
-    if not found:
-        raise _broken(reason)
-    return found
+            return f"it took more than {format_bytes(LARGEST_BYTES)}"
+    return ""
 
 
 def _broken(reason: str) -> ModelFileError:

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 import pytest
 
 from sixgig.errors import ModelFileError
-from sixgig.inference import Conversation, Engine, EngineOptions, answer
+from sixgig.hardware import process_memory
+from sixgig.inference import Conversation, Engine, EngineOptions, answer, chat_format
 from sixgig.inference.chat_format import Turn
 from tests.null.test_prompts import Scripted, from_the_server
 from tests.tiny.lexicon import write
@@ -173,6 +176,23 @@ def test_a_template_that_does_not_work_is_told_in_the_engines_words(
     ):
         engine.chat_format().begin([{"role": "user", "content": "Hi"}])
     assert words in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("source", ENDLESS)
+def test_a_template_that_does_not_end_stands_still_from_then_on(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a program that goes on it would take the machine's memory, or a processor, for good."""
+    monkeypatch.setattr(chat_format, "LONGEST_S", 0.5)
+    with Engine(write(tmp_path / "endless.gguf", "bpe", source), OPTIONS) as engine:
+        with pytest.raises(ModelFileError, match="does not work; it "):
+            engine.chat_format().begin([{"role": "user", "content": "Hi"}])
+        worker = next(t for t in reversed(threading.enumerate()) if t.name == "chat-template")
+        stat = Path(f"/proc/self/task/{worker.native_id}/stat")
+        before_s, before_bytes = stat.read_text().split()[13:15], process_memory().resident_bytes
+        time.sleep(0.5)
+        assert stat.read_text().split()[13:15] == before_s
+        assert process_memory().resident_bytes < before_bytes + (16 << 20)
 
 
 @pytest.mark.parametrize("source", ENDLESS)
