@@ -1,6 +1,8 @@
 """What callers hand in is checked once, for every job: one clear error, and numpy's numbers count as ours."""
 
+import copy
 import inspect
+import pickle
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -113,3 +115,11 @@ def test_one_stop_string_is_not_one_for_each_of_its_letters() -> None:
         pieces = model.generate("PEP: 9999\nTitle: ", 24, temperature=0, stop=stop)
         assert "".join(pieces) == whole[: whole.index(stop)] and pieces.result.finish == "stop"
         assert "".join(model.generate("PEP: 9999\nTitle: ", 24, temperature=0, stop=None)) == whole
+
+
+def test_an_error_reaches_another_process_whole() -> None:
+    with pytest.raises(sixgig.BudgetError) as refused:
+        sixgig.load(context=128, ram=10 << 20)
+    there = pickle.loads(pickle.dumps(refused.value))
+    assert type(there) is type(refused.value) and str(there) == str(refused.value)
+    assert vars(there) == vars(refused.value) and str(copy.copy(there)) == str(there)
