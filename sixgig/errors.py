@@ -32,7 +32,7 @@ class SixgigError(Exception):
         self.cure = cure
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As it stands, whatever a subclass is made of: another process's pool hangs on what it cannot read."""
+        """As it stands, whatever a subclass takes: a pool of processes hangs on what it cannot read."""
         return _remade, (type(self), self.args), vars(self)
 
     def __str__(self) -> str:
