@@ -19,6 +19,8 @@
 Each message says what is wrong, gives the numbers, and names the cure.
 """
 
+from typing import Any
+
 
 class SixgigError(Exception):
     """Root of the tree; ``str()`` is "what; numbers; cure" without the empty parts."""
@@ -29,8 +31,16 @@ class SixgigError(Exception):
         self.numbers = numbers
         self.cure = cure
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it stands, whatever a subclass takes: a pool of processes hangs on what it cannot read."""
+        return _remade, (type(self), self.args), vars(self)
+
     def __str__(self) -> str:
         return "; ".join(part for part in (self.what, self.numbers, self.cure) if part)
+
+
+def _remade(kind: type[SixgigError], arguments: tuple[Any, ...]) -> SixgigError:
+    return kind.__new__(kind, *arguments)
 
 
 class ModelFileError(SixgigError):

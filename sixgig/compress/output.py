@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -20,7 +21,7 @@ class OutputFile:
 
     def __init__(self, path: Path, work: WorkFolder) -> None:
         self.path, self._work = path, work
-        self._name = f"written-{path.name[:80]}-{sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+        self._name = f"written-{path.name[:80]}-{sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
 
     def require_new(self) -> None:
         """UsageError where the file exists, unless this very job wrote it and nobody anything since."""

@@ -8,6 +8,7 @@ from sixgig.inference.options import EngineOptions
 from sixgig.modelfile import ModelFile
 from sixgig.pager.pager import DEFAULT_READERS, CachePolicy
 from sixgig.planning import Mode, ModelNeeds, Need, Task, anatomy
+from sixgig.typed import settle
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class PagingOptions:
     readers: int = DEFAULT_READERS
     read_ahead: bool = True
     cache_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values of other types."""
+        settle(self, "")
 
 
 @dataclass(frozen=True)

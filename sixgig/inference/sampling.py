@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sixgig.errors import UsageError
 from sixgig.inference.engine import Engine
+from sixgig.typed import settle
 from sixgig.units import format_number
 
 MAX_SEED = 2**32 - 2  # the next value means "random" to llama.cpp
@@ -40,6 +41,7 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         """Refuse what llama.cpp would take without a word."""
+        settle(self, "")
         _within("temperature", self.temperature, 0, 100)
         _within("top-k", self.top_k, 0, 2**31 - 1)
         _within("top-p", self.top_p, 0, 1)

@@ -24,9 +24,9 @@ class Answer(Iterator[str]):
     Iterating on then raises UsageError, as it does once the model is closed.
     """
 
-    def __init__(self, run: TextRun, turns: OneAtATime) -> None:
+    def __init__(self, run: TextRun, turns: OneAtATime, model: object) -> None:
         self.result: Generation = run.result
-        self._run, self._turns = run, turns
+        self._run, self._turns, self._model = run, turns, model  # which is open while somebody has this
         self._ending = threading.Lock()
         self.thread = threading.current_thread()
         self.over = self.stopped = self.superseded = False

@@ -48,6 +48,7 @@ class BenchRequest(Request):
 
     def __post_init__(self) -> None:
         """Refuse before anything is opened."""
+        super().__post_init__()
         at_least(0, "--seed", self.seed, MAX_SEED)
         at_least(1, "--prompt-tokens", self.prompt_tokens)
         at_least(1, "--tokens", self.tokens)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sixgig.errors import UsageError
 from sixgig.inference import Asking, Sampler, TextRun
 from sixgig.inference.conversation import Progress
 from sixgig.inference.file_sampling import FileSampling
 from sixgig.jobs.answers import Answer, OneAtATime
 from sixgig.jobs.opening import at_least
+from sixgig.typed import require
 
 Thinking = Callable[[str], object]
 
@@ -35,18 +37,21 @@ class Dialogue:
         text: str,
         max_tokens: int | None = None,
         *,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] | None = None,
         thinking: Thinking = lambda piece: None,
     ) -> Answer:
         """The next answer, piece by piece. Where the context has room for `text` alone, not for all that was
-        said, the earlier turns are forgotten; result.dropped_turns says how many.
+        said, the earlier turns are forgotten; result.dropped_turns says how many. stop: a string or several
+        that end the answer and are no part of it.
 
         A turn is kept once its answer has ended, or was left after it had said something. Of one that failed
         nothing stays.
         """
         require_count(max_tokens)
+        require("a text", text, str)
+        stops = stop_strings(stop)
         return self._begin(
-            lambda progress: self._asking.ask(text, max_tokens, self._sampler, stop, progress, thinking)
+            lambda progress: self._asking.ask(text, max_tokens, self._sampler, stops, progress, thinking)
         )
 
     @property
@@ -66,4 +71,18 @@ class Dialogue:
 def require_count(max_tokens: int | None) -> None:
     """UsageError for a length that cannot be."""
     if max_tokens is not None:
+        require("--max-tokens", max_tokens, int)
         at_least(1, "--max-tokens", max_tokens)
+
+
+def stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Those given: a string alone is one, as with OpenAI's API, not one for each letter. UsageError for
+    what ends no text.
+    """
+    strings = (stop,) if isinstance(stop, str) else () if stop is None else stop
+    require("stop", strings, Sequence)
+    for string in strings:
+        require("a stop string", string, str)
+        if not string:
+            raise UsageError("a stop string is empty", cure="give one of a character or more")
+    return tuple(strings)

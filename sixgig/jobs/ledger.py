@@ -51,6 +51,7 @@ class LedgerRequest(Request):
     tariff: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.by not in get_args(By):
             known = ", ".join(get_args(By))
             raise UsageError(f"a ledger cannot be added up by {self.by!a}", cure=f"choose one of {known}")

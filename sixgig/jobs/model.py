@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
+from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
@@ -24,13 +27,14 @@ from sixgig.inference import (
 from sixgig.inference.conversation import Progress
 from sixgig.inference.file_sampling import FileSampling, file_sampling
 from sixgig.jobs.answers import Answer, OneAtATime
-from sixgig.jobs.dialogue import Dialogue, Thinking, require_count
+from sixgig.jobs.dialogue import Dialogue, Thinking, require_count, stop_strings
 from sixgig.jobs.lessons import Pace, learn
 from sixgig.jobs.opening import Opened, Opening
 from sixgig.jobs.reporter import Reporter
 from sixgig.jobs.work import ModelStats, Work
 from sixgig.pager.trace import open_for_writing
 from sixgig.planning import MemoryPlan
+from sixgig.typed import require, shown
 
 Message = Mapping[str, str]
 
@@ -73,27 +77,31 @@ class Model:
             stack.enter_context(pager.tracing(trace) if pager and trace else nullcontext())
             self._resources = stack.pop_all()
         self._looking = threading.Lock()  # at what goes when the model is closed
-        self._turns = OneAtATime(self._engine.abort, self._release)
+        self._turns = OneAtATime(self._engine.abort, _Release(self._looking, self._resources))
+        # let go of without close(), it need not wait for the garbage collector; an answer keeps its model
+        weakref.finalize(self, self._turns.close).atexit = False
 
     def generate(
         self,
         prompt: str,
         max_tokens: int | None = None,
         *,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] | None = None,
         **sampling: Unpack[Sampling],
     ) -> Answer:
         """Continue `prompt` as it stands, without a chat template, piece by piece.
 
-        max_tokens: by default until the model ends or the context is full. stop: strings that end the text
-        and are no part of it. `sampling`: as class Sampling. What the prompt has in common with the last one
-        and its text is not evaluated again.
+        max_tokens: by default until the model ends or the context is full. stop: a string, or several, that
+        end the text and are no part of it. `sampling`: as class Sampling. What the prompt has in common with
+        the last one and its text is not evaluated again.
         """
         require_count(max_tokens)
+        require("a prompt", prompt, str)
+        stops = stop_strings(stop)
 
         def ask(progress: Progress) -> TextRun:
             tokens, sampler = self._engine.vocabulary.prompt(prompt), self._sampler(sampling)
-            return generate(self._engine, tokens, max_tokens, sampler, stop, progress=progress)
+            return generate(self._engine, tokens, max_tokens, sampler, stops, progress=progress)
 
         return self._begin(ask)
 
@@ -102,7 +110,7 @@ class Model:
         messages: Sequence[Message],
         max_tokens: int | None = None,
         *,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] | None = None,
         thinking: Thinking = lambda piece: None,
         **sampling: Unpack[Sampling],
     ) -> Answer:
@@ -114,10 +122,11 @@ class Model:
         """
         require_count(max_tokens)
         _require_messages(messages)
+        stops = stop_strings(stop)
 
         def ask(progress: Progress) -> TextRun:
             sampler = self._sampler(sampling)
-            return self._chat.answer(messages, max_tokens, sampler, stop, progress, thinking)
+            return self._chat.answer(messages, max_tokens, sampler, stops, progress, thinking)
 
         return self._begin(ask)
 
@@ -125,6 +134,7 @@ class Model:
         self, *, raw: bool = False, system: str | None = None, **sampling: Unpack[Sampling]
     ) -> Dialogue:
         """Turns that remember each other, of which one can be taken back; raw: one text that goes on."""
+        require("a system message", "" if system is None else system, str)
 
         def make() -> Dialogue:
             chat = None if raw else Conversation(self._engine, self._format, system)
@@ -151,11 +161,13 @@ class Model:
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text as generate() reads it. special: BOS or EOS where the model wants them, and
         with names of control tokens read as those tokens."""
-        return self._turns.look(lambda: self._engine.vocabulary.tokenize(text, special, special))
+        require("a text", text, str)
+        return self._turns.look(lambda: self._engine.vocabulary.tokenize(text, bool(special), bool(special)))
 
     def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
         """The text of tokens; control tokens are left out unless `special`, no UTF-8 becomes U+FFFD."""
-        return self._turns.look(lambda: self._engine.vocabulary.text(tokens, special))
+        tokens = _plain(tokens)
+        return self._turns.look(lambda: self._engine.vocabulary.text(tokens, bool(special)))
 
     @property
     def plan(self) -> MemoryPlan:
@@ -190,7 +202,7 @@ class Model:
             run = ask(lambda fraction: show(fraction))
             if run.result.dropped_turns:
                 self._reporter.say(_dropped(run.result.dropped_turns, self.context))
-            return Answer(TextRun(pieces(run), run.result), self._turns)
+            return Answer(TextRun(pieces(run), run.result), self._turns, self)
 
         show: Progress = lambda fraction: None  # noqa: E731 (until the prompt is read)
 
@@ -247,9 +259,17 @@ class Model:
             self._told.add(words)
             how(words)
 
-    def _release(self) -> None:
-        with self._looking:
-            self._resources.close()
+
+@dataclass(frozen=True)
+class _Release:
+    """Frees what a model holds; knows nothing of the model, which it would keep alive."""
+
+    looking: threading.Lock
+    resources: ExitStack
+
+    def __call__(self) -> None:
+        with self.looking:
+            self.resources.close()
 
 
 def _check(trace: Path | None, plan: MemoryPlan) -> None:
@@ -260,7 +280,16 @@ def _check(trace: Path | None, plan: MemoryPlan) -> None:
         open_for_writing(trace).close()
 
 
+def _plain(tokens: Sequence[int]) -> list[int]:
+    """Token ids as Python's integers, whatever sequence they come in."""
+    try:
+        return [index(token) for token in tokens]
+    except TypeError as error:
+        raise UsageError(f"{shown(tokens)} are no token ids", "whole numbers are needed") from error
+
+
 def _require_messages(messages: Sequence[Message]) -> None:
+    require("messages", messages, Sequence)
     for number, message in enumerate(messages, 1):
         texts = isinstance(message, Mapping) and [message.get("role"), message.get("content")]
         if not texts or not all(isinstance(text, str) for text in texts):

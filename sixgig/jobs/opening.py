@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
-from numbers import Integral
 from pathlib import Path
 
 from sixgig.errors import UsageError
@@ -225,7 +225,7 @@ def find_adapter(name: str | Path | None, model: ModelFile) -> Adapter | None:
         return None
     path = Path(name)
     inside = path / ADAPTER
-    return Adapter.open(inside if inside.is_file() else path, model)
+    return Adapter.open(inside if os.path.isfile(inside) else path, model)
 
 
 def demo_path() -> Path:
@@ -235,9 +235,6 @@ def demo_path() -> Path:
 
 def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
     """`value`, a whole number, or UsageError."""
-    if not isinstance(value, Integral):
-        cure = "sizes are bytes: 6 << 30 is 6 GiB"
-        raise UsageError(f"{name} of {value!a} is not possible", "a whole number is needed", cure)
     if value < lowest:
         raise UsageError(f"{name} of {value} is not possible", f"at least {lowest}")
     if value > most:

@@ -62,6 +62,7 @@ class PlanRequest(Request):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
+        super().__post_init__()
         require_resources(self.ram, self.vram or 0, None)
         at_least(1, "--prompt-tokens", self.prompt_tokens)
         at_least(1, "--ubatch", self.ubatch)

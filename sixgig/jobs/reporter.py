@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sixgig.errors import Cancelled
+from sixgig.typed import settle
 
 if TYPE_CHECKING:
     from sixgig.hardware import Absent
@@ -129,3 +130,7 @@ class Request:
     """What every job is asked with. reporter: who hears of it; by default nobody."""
 
     reporter: Reporter = field(default=SILENT, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse values of other types than the fields say."""
+        settle(self)

@@ -49,6 +49,7 @@ class LoadRequest(Request):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
+        super().__post_init__()
         require_resources(self.ram, self.vram, self.threads)
         at_least(1, "--ubatch", self.ubatch)
         if self.context is not None:

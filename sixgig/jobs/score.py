@@ -69,6 +69,7 @@ class ScoreRequest(Request):
 
     def __post_init__(self) -> None:
         """Refuse before anything is opened."""
+        super().__post_init__()
         limits = ("windows", 1), ("context", SHORTEST), ("ubatch", 1)
         for name, lowest in limits:
             if (value := getattr(self, name)) is not None:

@@ -15,6 +15,7 @@ from sixgig.errors import UsageError
 from sixgig.jobs.reporter import Request
 from sixgig.jobs.served_models import model_specs
 from sixgig.settings import ServerSettings, Settings, check_exposure, load_settings
+from sixgig.typed import require
 
 # As [server] of the configuration calls them.
 OPTIONS = ("ram", "vram", "context", "parallel", "keep_alive", "queue", "host", "port", "threads")
@@ -48,6 +49,9 @@ class ServeRequest(Request):
         for name, unit in (("ram", "bytes"), ("vram", "bytes"), ("keep_alive_s", "seconds")):
             if isinstance(value := getattr(self, name), str):
                 raise UsageError(f"{name} of {value!a} is not possible", cure=f"give a number of {unit}")
+        super().__post_init__()
+        for model in () if isinstance(self.models, str | Path) else self.models or ():
+            require("a model", model, str, Path)
         _overridden(Settings(), self.options)
 
     @property

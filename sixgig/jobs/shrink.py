@@ -77,6 +77,7 @@ class ShrinkRequest(Request):
 
     def __post_init__(self) -> None:
         """Refuse before anything is opened."""
+        super().__post_init__()
         if self.size is None and self.ram is None:
             raise UsageError("no size was named", cure="give --size, or --ram and --vram to run in")
         if self.size is not None:

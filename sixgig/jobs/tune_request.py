@@ -63,7 +63,7 @@ class TuneRequest(Request):
     held_out: str | Path | None = None
     epochs: int | None = None
     steps: int | None = None
-    targets: Sequence[str] = DEFAULT_TARGETS
+    targets: str | Sequence[str] = DEFAULT_TARGETS
     rank: int = 16
     alpha: float | None = None
     optimizer: str = "adamw"
@@ -79,6 +79,7 @@ class TuneRequest(Request):
 
     def __post_init__(self) -> None:
         """Refuse before anything is read."""
+        super().__post_init__()
         if self.optimizer not in LEARNING_RATES:
             known = f"known: {', '.join(LEARNING_RATES)}"
             raise UsageError(f"there is no optimiser {self.optimizer!r}", cure=known)
@@ -181,8 +182,6 @@ class TuneResult:
 def _whole(name: str, value: int | None, low: float = -math.inf, high: float = math.inf) -> None:
     if value is None:
         return
-    if not isinstance(value, int):
-        raise UsageError(f"{name} of {value!r} is not possible", "a whole number is needed; sizes are bytes")
     _within(name, value, low, high)
 
 

@@ -4,6 +4,7 @@ import gc
 import json
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -272,3 +273,19 @@ def test_a_program_that_closes_nothing_ends_in_order() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_a_model_let_go_of_is_freed_at_once_and_an_answer_keeps_its_own() -> None:
+    gc.collect()
+    gc.disable()  # what waits for it would hold gigabytes beside the next model
+    try:
+        model = sixgig.load(context=128, threads=1)
+        pieces = model.generate(PROMPT, 4, temperature=0)
+        begun, opened = next(pieces), model.opened
+        del model
+        assert begun and "".join(pieces) and pieces.result.finish == "length"
+        engine = weakref.ref(opened.engine)
+        del opened, pieces
+        assert engine() is None
+    finally:
+        gc.enable()
