@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sixgig.errors import UsageError
 from sixgig.inference import Asking, Sampler, TextRun
 from sixgig.inference.conversation import Progress
 from sixgig.inference.file_sampling import FileSampling
@@ -35,18 +36,20 @@ class Dialogue:
         text: str,
         max_tokens: int | None = None,
         *,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         thinking: Thinking = lambda piece: None,
     ) -> Answer:
         """The next answer, piece by piece. Where the context has room for `text` alone, not for all that was
-        said, the earlier turns are forgotten; result.dropped_turns says how many.
+        said, the earlier turns are forgotten; result.dropped_turns says how many. stop: a string or several
+        that end the answer and are no part of it.
 
         A turn is kept once its answer has ended, or was left after it had said something. Of one that failed
         nothing stays.
         """
         require_count(max_tokens)
+        ends = stop_strings(stop)
         return self._begin(
-            lambda progress: self._asking.ask(text, max_tokens, self._sampler, stop, progress, thinking)
+            lambda progress: self._asking.ask(text, max_tokens, self._sampler, ends, progress, thinking)
         )
 
     @property
@@ -67,3 +70,14 @@ def require_count(max_tokens: int | None) -> None:
     """UsageError for a length that cannot be."""
     if max_tokens is not None:
         at_least(1, "--max-tokens", max_tokens)
+
+
+def stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
+    """Those given: a string is one, not its characters. UsageError for what ends no text."""
+    strings = (stop,) if isinstance(stop, str) else tuple(stop)
+    for string in strings:
+        if not isinstance(string, str) or not string:
+            raise UsageError(
+                f"stop of {string!a} is not possible", cure="give a string of one character or more"
+            )
+    return strings

@@ -24,7 +24,7 @@ from sixgig.inference import (
 from sixgig.inference.conversation import Progress
 from sixgig.inference.file_sampling import FileSampling, file_sampling
 from sixgig.jobs.answers import Answer, OneAtATime
-from sixgig.jobs.dialogue import Dialogue, Thinking, require_count
+from sixgig.jobs.dialogue import Dialogue, Thinking, require_count, stop_strings
 from sixgig.jobs.lessons import Pace, learn
 from sixgig.jobs.opening import Opened, Opening
 from sixgig.jobs.reporter import Reporter
@@ -80,20 +80,21 @@ class Model:
         prompt: str,
         max_tokens: int | None = None,
         *,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         **sampling: Unpack[Sampling],
     ) -> Answer:
         """Continue `prompt` as it stands, without a chat template, piece by piece.
 
-        max_tokens: by default until the model ends or the context is full. stop: strings that end the text
-        and are no part of it. `sampling`: as class Sampling. What the prompt has in common with the last one
-        and its text is not evaluated again.
+        max_tokens: by default until the model ends or the context is full. stop: a string or several that
+        end the text and are no part of it. `sampling`: as class Sampling. What the prompt has in common with
+        the last one and its text is not evaluated again.
         """
         require_count(max_tokens)
+        ends = stop_strings(stop)
 
         def ask(progress: Progress) -> TextRun:
             tokens, sampler = self._engine.vocabulary.prompt(prompt), self._sampler(sampling)
-            return generate(self._engine, tokens, max_tokens, sampler, stop, progress=progress)
+            return generate(self._engine, tokens, max_tokens, sampler, ends, progress=progress)
 
         return self._begin(ask)
 
@@ -102,7 +103,7 @@ class Model:
         messages: Sequence[Message],
         max_tokens: int | None = None,
         *,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         thinking: Thinking = lambda piece: None,
         **sampling: Unpack[Sampling],
     ) -> Answer:
@@ -113,11 +114,12 @@ class Model:
         generate().
         """
         require_count(max_tokens)
+        ends = stop_strings(stop)
         _require_messages(messages)
 
         def ask(progress: Progress) -> TextRun:
             sampler = self._sampler(sampling)
-            return self._chat.answer(messages, max_tokens, sampler, stop, progress, thinking)
+            return self._chat.answer(messages, max_tokens, sampler, ends, progress, thinking)
 
         return self._begin(ask)
 
