@@ -129,6 +129,27 @@ def test_stop_strings_end_a_text_and_are_no_part_of_it(model: sixgig.Model) -> N
     assert "".join(answer) == whole[: whole.index(stop)] and answer.result.finish == "stop"
 
 
+def test_a_string_to_stop_at_is_one_not_its_characters(model: sixgig.Model) -> None:
+    several = "".join(model.generate(PROMPT, 24, temperature=0))[10:13]
+    text = "".join(model.generate(PROMPT, 24, temperature=0, stop=[several]))
+    assert several not in text
+    assert "".join(model.generate(PROMPT, 24, temperature=0, stop=several)) == text
+    talk = model.converse(raw=True, temperature=0)
+    assert "".join(talk.ask(PROMPT, 24, stop=several)) == text
+
+
+@pytest.mark.parametrize("stop", ["", [""], ["a", 3], [None]])
+def test_what_ends_no_text_is_refused(model: sixgig.Model, stop: Any) -> None:
+    asked: list[Any] = [
+        lambda: model.generate(PROMPT, stop=stop),
+        lambda: model.chat(chat("x"), stop=stop),
+        lambda: model.converse(raw=True).ask("x", stop=stop),
+    ]
+    for ask in asked:
+        with pytest.raises(sixgig.UsageError, match=r"stop of .* is not possible"):
+            ask()
+
+
 def test_tokens_and_back(model: sixgig.Model) -> None:
     assert model.detokenize(model.tokenize("The interpreter.", special=False)) == "The interpreter."
 
