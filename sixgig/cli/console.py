@@ -24,6 +24,7 @@ from sixgig.units import format_bytes, format_rate, format_seconds
 
 LATE_S = 1.0
 FIRST_LINE_S, LONGEST_SILENCE_S = 10.0, 300.0
+TELLING_SHARE = 0.05  # of the work: less than this in the later half says nothing about the rest
 LINE_SHARE = 0.2  # of the time that has passed, until the next line
 
 
@@ -33,7 +34,8 @@ def error_console() -> Console:
 
 
 class Pace:
-    """When work that is so far will be done, by how fast it was lately. Times are seconds of any clock."""
+    """When work that is so far will be done, by how fast it was lately, or since the start where little was
+    done lately. Times are seconds of any clock."""
 
     def __init__(self, now_s: float, fraction: float = 0.0) -> None:
         self._known = [(now_s, fraction)]
@@ -49,6 +51,8 @@ class Pace:
         fraction = self._known[-1][1]
         if fraction <= before or now_s <= then_s:
             return None
+        if fraction - before < TELLING_SHARE:
+            then_s, before = self._known[0]
         return (1 - fraction) * (now_s - then_s) / (fraction - before)
 
 

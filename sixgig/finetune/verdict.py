@@ -29,7 +29,8 @@ class Outcome(StrEnum):
 @dataclass(frozen=True)
 class Verdict:
     """gain: nats a token by which the held-out loss fell. error: half of its 95% interval, over documents;
-    None for a single one. fall: of the training loss, from the first tenth of the steps to the last.
+    None for a single one. fall: of the training loss, from the first tenth of the steps to the last; 0 of one
+    step, which tells nothing.
     advice: what the user should know, "" where all is well.
     """
 
@@ -46,9 +47,10 @@ def judge(run: Progress, length: str = "--epochs") -> Verdict:
     gain, error, fall = before - best, gain_error(run), _fall(run.losses)
     first = _mean(run.losses[: _tenth(run.losses)])
     if best_step == 0:
-        return Verdict(Outcome.NOTHING, gain, error, fall, _nothing(run, fall))
+        return Verdict(Outcome.NOTHING, gain, error, fall, _nothing(run, fall, length))
     is_small = gain < max(error or 0.0, LEAST_GAIN * before)
-    if is_small or (run.step < FEW_STEPS and fall < LEAST_FALL * first):
+    can_fall = len(run.losses) > 1
+    if is_small or (can_fall and run.step < FEW_STEPS and fall < LEAST_FALL * first):
         return Verdict(Outcome.HARDLY, gain, error, fall, _hardly(run, gain, error, fall, length))
     last = run.held_out[-1][1]
     if last > best * (1 + OVER):
@@ -75,18 +77,21 @@ def gain_error(run: Progress) -> float | None:
     return Z_95 * math.sqrt(n / (n - 1) * rest) / n_tokens
 
 
-def _nothing(run: Progress, fall: float) -> str:
+def _nothing(run: Progress, fall: float, length: str) -> str:
     what = "no step lowered the held-out loss: this adapter changes nothing"
     if fall > 0:
         return (
             f"{what}; the training loss fell by {fall:.4f}: what is held out is of another kind than the rest"
         )
+    if len(run.losses) < 2:
+        return f"{what}; one step tells little: try {_more_steps(length)} or a lower --learning-rate"
     return f"{what}, and the training loss did not fall: try a lower --learning-rate"
 
 
 def _hardly(run: Progress, gain: float, error: float | None, fall: float, length: str) -> str:
-    about = "" if error is None else f" within an error of {error:.4f}"
-    losses = f"the held-out loss fell by {gain:.4f}{about}, the training loss by {fall:.4f}"
+    about = "" if error is None else f" {'within' if gain < error else 'with'} an error of {error:.4f}"
+    trained = f", the training loss by {fall:.4f}" if len(run.losses) > 1 else ""
+    losses = f"the held-out loss fell by {gain:.4f}{about}{trained}"
     cure = f"try {_more_steps(length)} or a higher --learning-rate"
     return f"hardly anything was learnt in {counted(run.step, 'step')}: {losses}; {cure}"
 

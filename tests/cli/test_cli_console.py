@@ -134,6 +134,14 @@ def test_what_an_earlier_run_did_does_not_count_as_fast() -> None:
     assert pace.left_s(10) == pytest.approx(40)
 
 
+def test_a_hardly_told_latest_half_is_judged_by_the_whole() -> None:
+    """A third of the work in twelve seconds and next to nothing since are not hours to come."""
+    pace = Pace(0.0)
+    pace.reached(0.33, 12.0)
+    pace.reached(0.332, 19.9)
+    assert pace.left_s(30.0) == pytest.approx(30 * 0.668 / 0.332)
+
+
 def test_work_that_stands_still_promises_nothing() -> None:
     pace = Pace(0.0)
     assert pace.left_s(0.0) is None and pace.left_s(60.0) is None

@@ -53,6 +53,20 @@ def test_advice_names_the_option_that_decided_how_long_the_run_was(run: Progress
     assert "more --steps" in advice and "--epochs" not in advice and "--batch" not in advice
 
 
+def test_one_step_is_judged_by_the_held_out_loss_alone() -> None:
+    """Its training loss has nothing to fall from."""
+    learnt = judge(run_of([4.0], [4.0, 3.6453], spread=0.01))
+    assert learnt.outcome is Outcome.LEARNT and learnt.advice.startswith("only 1 step was taken")
+    for held_out in ([4.0, 3.99], [4.0, 4.1]):
+        advice = judge(run_of([4.0], held_out)).advice
+        assert "training loss" not in advice and "more --epochs" in advice
+
+
+def test_a_gain_beyond_its_error_is_not_said_to_be_within_it() -> None:
+    advice = judge(run_of([4.0, 4.0, 4.0], [4.0, 3.9, 3.8, 3.8], spread=0.01)).advice
+    assert "fell by 0.2000 with an error of 0.0" in advice and "within" not in advice
+
+
 def test_the_error_is_that_of_a_bootstrap_over_documents() -> None:
     rng = np.random.default_rng(0)
     counts = rng.integers(5, 60, 40)
