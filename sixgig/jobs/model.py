@@ -121,7 +121,6 @@ class Model:
         generate().
         """
         require_count(max_tokens)
-        ends = stop_strings(stop)
         _require_messages(messages)
         stops = stop_strings(stop)
 

@@ -146,7 +146,7 @@ def test_what_ends_no_text_is_refused(model: sixgig.Model, stop: Any) -> None:
         lambda: model.converse(raw=True).ask("x", stop=stop),
     ]
     for ask in asked:
-        with pytest.raises(sixgig.UsageError, match=r"stop of .* is not possible"):
+        with pytest.raises(sixgig.UsageError, match=r"a stop string "):
             ask()
 
 
