@@ -36,8 +36,8 @@ class Dialogue:
         text: str,
         max_tokens: int | None = None,
         *,
-        stop: str | Sequence[str] = (),
-        thinking: Thinking = lambda piece: None,
+        stop: str | Sequence[str] | None = None,
+        thinking: Thinking | None = None,
     ) -> Answer:
         """The next answer, piece by piece. Where the context has room for `text` alone, not for all that was
         said, the earlier turns are forgotten; result.dropped_turns says how many. stop: a string or several
@@ -47,9 +47,9 @@ class Dialogue:
         nothing stays.
         """
         require_count(max_tokens)
-        ends = stop_strings(stop)
+        ends, thought = stop_strings(stop), thinking or unheard
         return self._begin(
-            lambda progress: self._asking.ask(text, max_tokens, self._sampler, ends, progress, thinking)
+            lambda progress: self._asking.ask(text, max_tokens, self._sampler, ends, progress, thought)
         )
 
     @property
@@ -72,9 +72,13 @@ def require_count(max_tokens: int | None) -> None:
         at_least(1, "--max-tokens", max_tokens)
 
 
-def stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
+def unheard(piece: str) -> None:
+    """Thinking that nobody asked to hear."""
+
+
+def stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     """Those given: a string is one, not its characters. UsageError for what ends no text."""
-    strings = (stop,) if isinstance(stop, str) else tuple(stop)
+    strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
     for string in strings:
         if not isinstance(string, str) or not string:
             raise UsageError(

@@ -51,7 +51,7 @@ def _doctor(request: DoctorRequest) -> DoctorResult:
     any thread.
     """
     path = models_folder() if request.disk is None else _existing(request.disk)
-    machine, engine = survey(path, request.again, request.reporter)
+    machine, engine = survey(path, request.again, request.listener)
     disturbed = (Finding("machine", "note", line, _CALMER) for line in disturbances(machine))
     return DoctorResult(machine, engine, path, (*findings(machine, engine), *disturbed))
 

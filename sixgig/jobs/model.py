@@ -24,7 +24,7 @@ from sixgig.inference import (
 from sixgig.inference.conversation import Progress
 from sixgig.inference.file_sampling import FileSampling, file_sampling
 from sixgig.jobs.answers import Answer, OneAtATime
-from sixgig.jobs.dialogue import Dialogue, Thinking, require_count, stop_strings
+from sixgig.jobs.dialogue import Dialogue, Thinking, require_count, stop_strings, unheard
 from sixgig.jobs.lessons import Pace, learn
 from sixgig.jobs.opening import Opened, Opening
 from sixgig.jobs.reporter import Reporter
@@ -80,7 +80,7 @@ class Model:
         prompt: str,
         max_tokens: int | None = None,
         *,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = None,
         **sampling: Unpack[Sampling],
     ) -> Answer:
         """Continue `prompt` as it stands, without a chat template, piece by piece.
@@ -103,8 +103,8 @@ class Model:
         messages: Sequence[Message],
         max_tokens: int | None = None,
         *,
-        stop: str | Sequence[str] = (),
-        thinking: Thinking = lambda piece: None,
+        stop: str | Sequence[str] | None = None,
+        thinking: Thinking | None = None,
         **sampling: Unpack[Sampling],
     ) -> Answer:
         """The answer to a chat, through the model's own template, piece by piece.
@@ -114,12 +114,12 @@ class Model:
         generate().
         """
         require_count(max_tokens)
-        ends = stop_strings(stop)
+        ends, thought = stop_strings(stop), thinking or unheard
         _require_messages(messages)
 
         def ask(progress: Progress) -> TextRun:
             sampler = self._sampler(sampling)
-            return self._chat.answer(messages, max_tokens, sampler, ends, progress, thinking)
+            return self._chat.answer(messages, max_tokens, sampler, ends, progress, thought)
 
         return self._begin(ask)
 

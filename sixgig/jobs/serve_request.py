@@ -79,7 +79,7 @@ class Plan:
         settings = Settings() if request.config is None else load_settings(Path(request.config))
         settings = _overridden(settings, request.options)
         check_exposure(settings)
-        return cls(settings, model_specs(request.named, settings, request.reporter))
+        return cls(settings, model_specs(request.named, settings, request.listener))
 
 
 def _overridden(settings: Settings, given: Mapping[str, Any]) -> Settings:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -119,6 +119,26 @@ def test_the_arguments_of_a_job_are_its_requests_fields_and_all_are_told(name: s
     assert request.__dataclass_params__.frozen
 
 
+@pytest.mark.parametrize("name", JOBS)
+def test_a_signature_shows_types_and_values_and_the_reporter_last(name: str) -> None:
+    signature = inspect.signature(getattr(sixgig, name))
+    shown = str(signature)
+    assert not [one for one in signature.parameters.values() if isinstance(one.annotation, str)]
+    assert not isinstance(signature.return_annotation, str)
+    assert " at 0x" not in shown and "<factory>" not in shown
+    assert list(signature.parameters)[-1] == "reporter"
+    for method in (sixgig.Model.generate, sixgig.Model.chat, sixgig.Dialogue.ask):
+        assert " at 0x" not in str(inspect.signature(method))
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_none_may_be_said_wherever_a_signature_shows_it(name: str) -> None:
+    parameters = inspect.signature(getattr(sixgig, name)).parameters.values()
+    allowing = [one for one in parameters if type(None) in get_args(one.annotation)]
+    assert {"reporter"} <= {one.name for one in allowing if one.default is None}
+    assert not [one for one in allowing if one.default is not None]
+
+
 @pytest.mark.timeout(PATIENCE_S)
 def test_the_first_program_runs_as_it_stands(folder: Path) -> None:
     *_, took, speed, perplexity = program(SNIPPET, folder).splitlines()
@@ -131,6 +151,13 @@ def test_the_first_program_runs_as_it_stands(folder: Path) -> None:
 def test_the_code_of_the_manual_runs_as_it_stands(folder: Path) -> None:
     assert len(BLOCKS) > 10
     program(HURRY + "\n".join(BLOCKS), folder)
+
+
+def test_the_manual_says_which_verbs_are_functions() -> None:
+    (told,) = re.findall(r"`sixgig run` is `sixgig.load`; (.*?)\. `import sixgig`", MANUAL, re.DOTALL)
+    functions, verbs_only = (re.findall(r"`(\w+)`", part) for part in told.split(";"))
+    assert {*functions, "load"} == set(JOBS)
+    assert not set(verbs_only) & set(sixgig.__all__)
 
 
 def test_the_manual_names_what_is_offered() -> None:

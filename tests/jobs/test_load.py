@@ -149,6 +149,16 @@ def test_what_ends_no_text_is_refused(model: sixgig.Model, stop: Any) -> None:
             ask()
 
 
+def test_none_is_the_default_of_every_option_that_shows_it() -> None:
+    nothing = dict.fromkeys(("ram", "vram", "threads", "ubatch", "adapter", "paging", "trace", "reporter"))
+    with sixgig.load(context=256, **nothing) as model:
+        assert model.plan.mode == "unpaged"
+        answer = model.generate(PROMPT, 4, stop=None, temperature=None, seed=None)
+        assert "".join(answer) == answer.result.text
+        talk = model.converse(raw=True, system=None)
+        assert "".join(talk.ask(PROMPT, 4, stop=None, thinking=None))
+
+
 def test_tokens_and_back(model: sixgig.Model) -> None:
     assert model.detokenize(model.tokenize("The interpreter.", special=False)) == "The interpreter."
 
