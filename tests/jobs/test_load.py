@@ -137,6 +137,16 @@ def test_a_string_to_stop_at_is_one_not_its_characters(model: sixgig.Model) -> N
     assert "".join(talk.ask(PROMPT, 24, stop=several)) == text
 
 
+def test_the_budget_that_a_refusal_names_works() -> None:
+    assert sixgig.BudgetError("it does not fit").smallest_bytes is None
+    with pytest.raises(sixgig.BudgetError) as refused:
+        sixgig.load(ram=10 << 20)
+    smallest = refused.value.smallest_bytes
+    assert smallest and f"{smallest >> 20}M" in refused.value.cure
+    with sixgig.load(ram=smallest) as model:
+        assert model.plan.ram_budget_bytes == smallest
+
+
 @pytest.mark.parametrize("stop", ["", [""], ["a", 3], [None]])
 def test_what_ends_no_text_is_refused(model: sixgig.Model, stop: Any) -> None:
     asked: list[Any] = [
