@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from sixgig.errors import UsageError
@@ -25,6 +25,7 @@ class DoctorRequest(Request):
     """
 
     disk: str | Path | None = None
+    _: KW_ONLY
     again: bool = False
 
 

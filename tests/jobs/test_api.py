@@ -120,6 +120,13 @@ def test_the_arguments_of_a_job_are_its_requests_fields_and_all_are_told(name: s
 
 
 @pytest.mark.parametrize("name", JOBS)
+def test_only_what_a_job_works_on_is_told_apart_by_its_place(name: str) -> None:
+    parameters = inspect.signature(getattr(sixgig, name)).parameters.values()
+    placed = {one.name for one in parameters if one.kind is not one.KEYWORD_ONLY}
+    assert placed <= {"model", "models", "data", "output", "disk"}
+
+
+@pytest.mark.parametrize("name", JOBS)
 def test_a_signature_shows_types_and_values_and_the_reporter_last(name: str) -> None:
     signature = inspect.signature(getattr(sixgig, name))
     shown = str(signature)
