@@ -86,8 +86,14 @@ class Model:
         """Continue `prompt` as it stands, without a chat template, piece by piece.
 
         max_tokens: by default until the model ends or the context is full. stop: a string or several that
-        end the text and are no part of it. `sampling`: as class Sampling. What the prompt has in common with
-        the last one and its text is not evaluated again.
+        end the text and are no part of it. What the prompt has in common with the last one and its text is
+        not evaluated again.
+
+        sampling: how tokens are chosen (sixgig.Sampling); what is left out the model file decides, else the
+        value in brackets holds. temperature (0.8; 0: always the likeliest). seed: 0 to 4294967294 (drawn).
+        top_k (40; 0: all). top_p (0.95), min_p (0.05), xtc_probability (0), xtc_threshold (0.1): 0 to 1.
+        penalty_repeat (1: none), over the last penalty_last_n tokens (64). mirostat: 0, 1 or 2 (0), with
+        mirostat_tau (5) and mirostat_eta (0.1). sequence: the steps in their order.
         """
         require_count(max_tokens)
         ends = stop_strings(stop)

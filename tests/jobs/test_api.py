@@ -9,11 +9,13 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 
 import sixgig
+from sixgig.inference import SamplingOptions
+from sixgig.inference.sampling import MAX_SEED
 from sixgig.jobs.opening import demo_path
 from tests.cli.shrink_source import SMALL, written_text
 
@@ -98,8 +100,10 @@ def test_names_are_listed_typed_and_found() -> None:
     typed = {alias.name for node in imports for alias in node.names}
     assert sorted(typed) == sorted(sixgig.__all__)
     assert typed <= set(dir(sixgig))
+    aliases = {"Message", "Thinking"}
     for name in sixgig.__all__:
-        assert getattr(sixgig, name).__name__ == name
+        assert name in aliases or getattr(sixgig, name).__name__ == name
+    assert all(get_origin(getattr(sixgig, name)) for name in aliases)
     with pytest.raises(AttributeError, match="sing"):
         _ = sixgig.sing  # type: ignore[attr-defined]
 
@@ -117,6 +121,15 @@ def test_the_arguments_of_a_job_are_its_requests_fields_and_all_are_told(name: s
     told = inspect.getdoc(job) or ""
     assert not [field for field in named - {"reporter"} if not re.search(rf"\b{field}\b", told)]
     assert request.__dataclass_params__.frozen
+
+
+def test_all_that_decides_how_tokens_are_chosen_is_told_with_its_default() -> None:
+    told, options = inspect.getdoc(sixgig.Model.generate) or "", SamplingOptions()
+    for name in sixgig.Sampling.__annotations__:
+        assert re.search(rf"\b{name}\b", told)
+    for name in ("temperature", "top_k", "top_p", "min_p", "xtc_threshold", "mirostat_tau", "mirostat_eta"):
+        assert f"{name} ({getattr(options, name):g}" in told
+    assert str(MAX_SEED) in told
 
 
 @pytest.mark.parametrize("name", JOBS)
