@@ -65,10 +65,10 @@ class Model:
         self._reporter, self._remembers, self._told = reporter, remember, set[str]()
         self._work, self._text = Work(), Generation()  # what is over, and what is not
         with ExitStack() as stack:
-            self.opened: Opened = stack.enter_context(
+            self._opened: Opened = stack.enter_context(
                 opening.open(reporter, lambda plan: _check(trace, plan))
             )
-            self._engine = self.opened.engine
+            self._engine = self._opened.engine
             pager = self._engine.pager
             stack.enter_context(pager.tracing(trace) if pager and trace else nullcontext())
             self._resources = stack.pop_all()
@@ -153,7 +153,7 @@ class Model:
         work = self._work
         if self._remembers and work.n_texts:
             pace = (work.first_prompt_tokens, work.first_prompt_s, work.decode_steps, work.decode_s)
-            learn(self.opened, Pace(*pace))
+            learn(self._opened, Pace(*pace))
         self._remembers = False
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
@@ -168,7 +168,7 @@ class Model:
     @property
     def plan(self) -> MemoryPlan:
         """How memory was planned."""
-        return self.opened.plan
+        return self._opened.plan
 
     @property
     def context(self) -> int:
@@ -179,7 +179,7 @@ class Model:
     def stats(self) -> ModelStats:
         """What was done so far; final once the model is closed."""
         with self._looking:
-            stats = self.opened.stats
+            stats = self._opened.stats
         return ModelStats(**vars(stats), work=self._work.plus(self._text))
 
     def __enter__(self) -> Self:

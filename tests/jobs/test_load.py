@@ -147,6 +147,31 @@ def test_the_budget_that_a_refusal_names_works() -> None:
         assert model.plan.ram_budget_bytes == smallest
 
 
+def test_an_answer_is_read_in_one_word_and_says_where_it_stands(model: sixgig.Model) -> None:
+    answer = model.generate(PROMPT, 8, temperature=0)
+    assert repr(answer) == "<Answer: not begun>" and not answer.result.prefill_tokens
+    first = next(answer)
+    assert repr(answer).endswith("so far>")
+    whole = answer.read()
+    assert whole == answer.read() == answer.result.text and whole.startswith(first)
+    assert repr(answer) == "<Answer: 8 tokens, length>"
+    assert model.generate(PROMPT, 8, temperature=0).read() == whole
+    left = model.generate(PROMPT, 8)
+    next(left)
+    left.close()
+    assert repr(left).endswith(", left>")
+
+
+def test_an_answer_and_a_model_show_only_what_is_there_for_others(model: sixgig.Model) -> None:
+    def offered(one: object) -> set[str]:
+        return {name for name in dir(one) if not name.startswith("_")}
+
+    assert offered(model.generate(PROMPT)) == {"close", "read", "result"}
+    assert sixgig.Answer.result.__doc__
+    lent = {"generate", "chat", "converse", "tokenize", "detokenize", "context", "plan", "stats"}
+    assert offered(model) == lent | {"stop", "close"}
+
+
 @pytest.mark.parametrize("stop", ["", [""], ["a", 3], [None]])
 def test_what_ends_no_text_is_refused(model: sixgig.Model, stop: Any) -> None:
     asked: list[Any] = [
