@@ -99,7 +99,7 @@ def test_names_are_listed_typed_and_found() -> None:
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     typed = {alias.name for node in imports for alias in node.names}
     assert sorted(typed) == sorted(sixgig.__all__)
-    assert typed <= set(dir(sixgig))
+    assert typed == set(dir(sixgig))
     aliases = {"Message", "Thinking"}
     for name in sixgig.__all__:
         assert name in aliases or getattr(sixgig, name).__name__ == name
@@ -171,6 +171,18 @@ def test_the_first_program_runs_as_it_stands(folder: Path) -> None:
 def test_the_code_of_the_manual_runs_as_it_stands(folder: Path) -> None:
     assert len(BLOCKS) > 10
     program(HURRY + "\n".join(BLOCKS), folder)
+
+
+def test_the_manual_tells_every_way_in_which_a_text_ends() -> None:
+    (told,) = re.findall(r"`result.finish` is (.*?)\. `model.stats`", MANUAL, re.DOTALL)
+    known = re.findall(r'"(\w*)"', (inspect.getdoc(sixgig.Generation) or "").partition("finish:")[2])
+    assert set(re.findall(r'`"(\w*)"`', told)) == set(known) >= {"", "end", "length"}
+
+
+def test_the_manual_says_what_requests_are_for() -> None:
+    assert "`LoadRequest`" in MANUAL and "`sixgig.load(**vars(request))`" in MANUAL
+    with sixgig.load(**vars(sixgig.LoadRequest(context=256))) as model:
+        assert model.context == 256
 
 
 def test_the_manual_says_which_verbs_are_functions() -> None:
