@@ -14,12 +14,16 @@ from .errors import (
     TrainingError,
     UsageError,
 )
+from .evaluate.score import Divergence
+from .hardware import Machine
 from .inference import Generation
 from .inference.request import PagingOptions
 from .jobs.answers import Answer
-from .jobs.dialogue import Dialogue
+from .jobs.candidates import Candidate
+from .jobs.dialogue import Dialogue, Thinking
 from .jobs.doctor import DoctorRequest, DoctorResult, doctor
-from .jobs.model import Model
+from .jobs.findings import Finding
+from .jobs.model import Message, Model, Sampling
 from .jobs.plan import PlanRequest, PlanResult, plan
 from .jobs.reporter import Reporter
 from .jobs.run import LoadRequest, load
@@ -29,19 +33,30 @@ from .jobs.serve_request import ServeRequest
 from .jobs.shrink import ShrinkRequest, ShrinkResult, shrink
 from .jobs.tune import TuneRequest, TuneResult, tune
 from .jobs.work import ModelStats
+from .ledger.database import LedgerError
+from .pager.pager import CachePolicy
+from .planning import MemoryPlan
 
 __all__ = [
     "Answer",
     "BudgetError",
+    "CachePolicy",
     "Cancelled",
+    "Candidate",
     "Dialogue",
     "DivergedError",
+    "Divergence",
     "DoctorRequest",
     "DoctorResult",
     "EngineError",
     "EngineLostError",
+    "Finding",
     "Generation",
+    "LedgerError",
     "LoadRequest",
+    "Machine",
+    "MemoryPlan",
+    "Message",
     "Model",
     "ModelFileError",
     "ModelStats",
@@ -51,6 +66,7 @@ __all__ = [
     "PurposeError",
     "ReadError",
     "Reporter",
+    "Sampling",
     "ScoreRequest",
     "ScoreResult",
     "ServeRequest",
@@ -59,6 +75,7 @@ __all__ = [
     "ShrinkRequest",
     "ShrinkResult",
     "SixgigError",
+    "Thinking",
     "TrainingError",
     "TuneRequest",
     "TuneResult",

@@ -52,7 +52,13 @@ class PurposeError(ModelFileError):
 
 
 class BudgetError(SixgigError):
-    """The model or the context does not fit the stated budget."""
+    """The model or the context does not fit the stated budget.
+
+    smallest_bytes: the smallest budget that works: of `vram` where it is the GPU's memory that is too small,
+    else of `ram`. None where that is not known.
+    """
+
+    smallest_bytes: int | None = None
 
 
 class EngineError(SixgigError):

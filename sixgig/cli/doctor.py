@@ -51,7 +51,7 @@ def doctor(
     from sixgig.cli.terminal import say
     from sixgig.jobs.doctor import doctor as doctor_job
 
-    result = doctor_job(disk, again, reporter=TerminalReporter())
+    result = doctor_job(disk, again=again, reporter=TerminalReporter())
     if save is not None:
         result.save(save)
         say(f"saved as {save}")

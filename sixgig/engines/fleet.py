@@ -153,7 +153,7 @@ class Fleet:
             try:
                 return await self._spawn(seated, granted_bytes, never_page=whole and not tried)
             except BudgetError as error:
-                smallest = getattr(error, "smallest_bytes", None)
+                smallest = error.smallest_bytes
                 if smallest and granted_bytes < smallest <= self._limit(seated.card):
                     granted_bytes = await self._make_room(seated.card, Appetite(smallest, smallest, smallest))
                 elif tried or not (whole and seated.card.paged_bytes):

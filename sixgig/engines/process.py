@@ -17,7 +17,7 @@ from sixgig import errors
 from sixgig.engines.client import EngineClient
 from sixgig.engines.guard import MemoryGuard
 from sixgig.engines.order import EngineOrder
-from sixgig.errors import EngineError, EngineLostError, SixgigError
+from sixgig.errors import BudgetError, EngineError, EngineLostError, SixgigError
 from sixgig.hardware import ProcessMemory, process_memory
 from sixgig.units import format_bytes
 
@@ -220,5 +220,6 @@ def _error(event: dict[str, Any], said: str = "") -> SixgigError:
     """
     kind = getattr(errors, event["kind"], EngineError)
     error: SixgigError = kind(event["what"], event["numbers"] or said, event["cure"])
-    error.smallest_bytes = event.get("smallest_bytes")  # type: ignore[attr-defined]
+    if isinstance(error, BudgetError):
+        error.smallest_bytes = event.get("smallest_bytes")
     return error

@@ -151,6 +151,7 @@ def measure(
     try:
         context = _context(library, model, options, options.n_outputs)
         try:
+            give_back()  # what an earlier load left to the heap is used again
             process = process_memory()
             if adapter is not None:
                 adapter.apply(library, context, adapter.load(library, model))

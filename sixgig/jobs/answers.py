@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from sixgig.errors import EngineError, UsageError
 from sixgig.inference import Generation, TextRun
+from sixgig.units import counted
 
 T = TypeVar("T")
 _ABORT_EVERY_S = 0.01
@@ -18,18 +19,18 @@ _BUSY = "wait for its end, stop() the model, or load it once more"
 
 
 class Answer(Iterator[str]):
-    """The pieces of one text, each when it is certain; `result` may be read at any time, from any thread.
+    """The pieces of one text, each when it is certain; read() is for all of them at once.
 
+    Nothing is generated before the first piece is asked for.
     Leaving it half read is fine: it ends when it is let go of, at close(), or when another is iterated on.
     Iterating on then raises UsageError, as it does once the model is closed.
     """
 
     def __init__(self, run: TextRun, turns: OneAtATime, model: object) -> None:
-        self.result: Generation = run.result
         self._run, self._turns, self._model = run, turns, model  # which is open while somebody has this
         self._ending = threading.Lock()
-        self.thread = threading.current_thread()
-        self.over = self.stopped = self.superseded = False
+        self._thread = threading.current_thread()
+        self._over = self._stopped = self._superseded = False
 
     def __iter__(self) -> Answer:
         """Itself."""
@@ -37,45 +38,63 @@ class Answer(Iterator[str]):
 
     def __next__(self) -> str:
         """The next piece, never empty. Raises what generating raises, and Cancelled."""
-        if self.over and self.result.finish:
+        if self._over and self.result.finish:
             raise StopIteration
         piece = self._turns.step(self)
         if piece is None:
             raise StopIteration
         return piece
 
+    def read(self) -> str:
+        """The whole text, once it is generated to its end. Raises as iterating does."""
+        for _ in self:
+            pass
+        return self.result.text
+
+    @property
+    def result(self) -> Generation:
+        """What was generated so far, why it ended and how fast it was; at any time, from any thread. Of the
+        prompt nothing is evaluated before the first piece."""
+        return self._run.result
+
+    def __repr__(self) -> str:
+        tokens, finish = counted(len(self.result.token_ids), "token"), self.result.finish
+        if finish or self._over:
+            return f"<Answer: {tokens}, {finish or 'left'}>"
+        return f"<Answer: {tokens} so far>" if self.result.token_ids else "<Answer: not begun>"
+
     def close(self) -> None:
         """Leave the rest; safe to call twice."""
-        if not self.over and not self._turns.closed:
-            self._turns.use(self.leave)
+        if not self._over and not self._turns.closed:
+            self._turns.use(self._leave)
 
-    def leave(self) -> None:
+    def _leave(self) -> None:
         """End where it is; for whoever has the model to itself."""
-        if not self.over:
+        if not self._over:
             self._run.close()
             self._end()
 
-    def abort(self, abort: Callable[[], object]) -> None:
+    def _abort(self, abort: Callable[[], object]) -> None:
         """`abort` unless it is over: what comes after it is never hit."""
         with self._ending:
-            if not self.over:
+            if not self._over:
                 abort()
 
-    def advance(self) -> str | None:
+    def _advance(self) -> str | None:
         """The next piece, None at the end; for whoever has the model to itself."""
-        if self.superseded:
+        if self._superseded:
             raise UsageError("this text was left", "another was begun on the model", "ask for it anew")
-        if self.over:
+        if self._over:
             return None
-        self.thread = threading.current_thread()
-        if self.stopped:
-            self.leave()
+        self._thread = threading.current_thread()
+        if self._stopped:
+            self._leave()
             return None
         try:
             piece = next(self._run, None)
         except BaseException as error:
             self._end()
-            if not isinstance(error, EngineError) or not (self.stopped or self._turns.closed):
+            if not isinstance(error, EngineError) or not (self._stopped or self._turns.closed):
                 raise
             return None
         if piece is None:
@@ -84,8 +103,8 @@ class Answer(Iterator[str]):
 
     def _end(self) -> None:
         with self._ending:
-            self.over = True
-        if self.stopped and not self.result.finish:
+            self._over = True
+        if self._stopped and not self.result.finish:
             self.result.finish = "stopped"
 
 
@@ -120,11 +139,11 @@ class OneAtATime:
         """The next piece of an answer, None at its end. The first ends the answer before it."""
 
         def stepped() -> str | None:
-            if self._current() is not answer and not answer.over:
+            if self._current() is not answer and not answer._over:
                 self._supersede()
                 self._current = weakref.ref(answer)
             self._generating = True
-            return answer.advance()
+            return answer._advance()
 
         return self.use(stepped)
 
@@ -154,14 +173,14 @@ class OneAtATime:
     def stop(self) -> None:
         """End the answer in flight, or the one about to begin; once this returns another may be begun."""
         current, newest = self._current(), self._newest()
-        answer = newest if current is None or current.over else current
-        if answer is None or answer.over:
+        answer = newest if current is None or current._over else current
+        if answer is None or answer._over:
             return
-        answer.stopped = True
-        answer.abort(self._abort)
-        while self._generating and not self._inside and not answer.over:
+        answer._stopped = True
+        answer._abort(self._abort)
+        while self._generating and not self._inside and not answer._over:
             time.sleep(_ABORT_EVERY_S)
-            answer.abort(self._abort)  # a prompt that was about to begin may have passed the first one over
+            answer._abort(self._abort)  # a prompt that was about to begin may have passed the first one over
 
     def close(self) -> None:
         """Release the model: now, or as soon as the step that this is called from is done."""
@@ -202,20 +221,20 @@ class OneAtATime:
     def _supersede(self) -> None:
         self._require_free()
         current = self._current()
-        if current is not None and not current.over:
-            current.leave()
-            current.superseded = not current.stopped
+        if current is not None and not current._over:
+            current._leave()
+            current._superseded = not current._stopped
 
     def _let_go(self) -> None:
         current = self._current()
         if current is not None:
-            current.leave()
+            current._leave()
         self._release()
 
 
 def _is_iterated_elsewhere(answer: Answer) -> bool:
-    others = answer.thread is not threading.current_thread() and answer.thread.is_alive()
-    return others and not (answer.over or answer.stopped)
+    others = answer._thread is not threading.current_thread() and answer._thread.is_alive()
+    return others and not (answer._over or answer._stopped)
 
 
 def _busy() -> UsageError:

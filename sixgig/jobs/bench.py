@@ -26,7 +26,8 @@ class BenchRequest(Request):
     """model: a GGUF file or hf:OWNER/REPO[:QUANT|:FILE]; None is the demo in the package.
     ram: bytes for the whole process, by default what is free, less a margin.
     vram: use a GPU, with this much of its memory; by default none.
-    prompt_tokens: read together, in parts of `ubatch`. tokens: decoded after them, one by one.
+    prompt_tokens: read together, in parts of `ubatch`, by default 512.
+    tokens: decoded after them, one by one.
     text: the file whose tokens are fed; by default random ones, half of them repeated, drawn by `seed`.
     paging: how experts are paged. threads: that compute, by default the performance cores that others leave
     free.
@@ -42,9 +43,9 @@ class BenchRequest(Request):
     tokens: int = 64
     text: str | Path | None = None
     seed: int = 0
-    paging: PagingOptions = field(default_factory=PagingOptions)
+    paging: PagingOptions | None = None
     threads: int | None = None
-    ubatch: int = 512
+    ubatch: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse before anything is opened."""
@@ -52,8 +53,7 @@ class BenchRequest(Request):
         at_least(0, "--seed", self.seed, MAX_SEED)
         at_least(1, "--prompt-tokens", self.prompt_tokens)
         at_least(1, "--tokens", self.tokens)
-        at_least(1, "--ubatch", self.ubatch)
-        require_resources(self.ram, self.vram, self.threads)
+        require_resources(self.ram, self.vram, self.threads, self.ubatch)
 
     @property
     def count(self) -> int:
@@ -89,7 +89,7 @@ def _bench(request: BenchRequest) -> BenchResult:
 
     Raises UsageError, ModelFileError, BudgetError, ReadError, EngineError, Cancelled.
     """
-    reporter, disks = request.reporter, list[Bandwidth]()
+    reporter, disks = request.listener, list[Bandwidth]()
     model = find_model(request.model, reporter)
     opening = Opening(
         model, request.ram, request.vram or 0, request.count, request.threads, request.ubatch, request.paging

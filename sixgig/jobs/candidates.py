@@ -20,8 +20,9 @@ SAME_MODEL = 0.05  # files whose numbers of weights differ by less are quantisat
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file that fits, and how it would be used. None where something is not known; `explanation` says why.
+    """A file that fits, and how it would be used. None where something is not known.
 
+    explanation: how it would be used, and why a speed is not known.
     mode: "unpaged" or "paged"; of other work than running, that task. ram_bytes: the most held in main
     memory, beside which margin_bytes stay free. disk_bytes: routed experts that no memory holds; of other
     work, what is read. work_s: of a tuning step, or of shrinking. expected_kld: loss in nats per token, as

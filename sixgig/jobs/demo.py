@@ -85,14 +85,14 @@ def _demo(request: DemoRequest) -> DemoResult:
 
 
 def _run(model: ModelFile, paging: PagingOptions, words: str, request: DemoRequest) -> DemoRun:
-    request.reporter.say(f"running the demo model {words} ...")
+    request.listener.say(f"running the demo model {words} ...")
     with Opening(model, context=CONTEXT, paging=paging, extra_buffers=False).open() as opened:
         engine = opened.engine
         sampler = Sampler(engine, SamplingOptions(temperature=0))
         pieces = generate(engine, engine.vocabulary.prompt(PROMPT), N_TOKENS, sampler, ignore_end=True)
         with abort_on_interrupt(engine):
             for _ in pieces:
-                request.reporter.check()
+                request.listener.check()
     return DemoRun(opened.stats, pieces.result)
 
 

@@ -38,7 +38,7 @@ class Dialogue:
         max_tokens: int | None = None,
         *,
         stop: str | Sequence[str] | None = None,
-        thinking: Thinking = lambda piece: None,
+        thinking: Thinking | None = None,
     ) -> Answer:
         """The next answer, piece by piece. Where the context has room for `text` alone, not for all that was
         said, the earlier turns are forgotten; result.dropped_turns says how many. stop: a string or several
@@ -49,9 +49,9 @@ class Dialogue:
         """
         require_count(max_tokens)
         require("a text", text, str)
-        stops = stop_strings(stop)
+        ends, thought = stop_strings(stop), thinking or unheard
         return self._begin(
-            lambda progress: self._asking.ask(text, max_tokens, self._sampler, stops, progress, thinking)
+            lambda progress: self._asking.ask(text, max_tokens, self._sampler, ends, progress, thought)
         )
 
     @property
@@ -73,6 +73,10 @@ def require_count(max_tokens: int | None) -> None:
     if max_tokens is not None:
         require("--max-tokens", max_tokens, int)
         at_least(1, "--max-tokens", max_tokens)
+
+
+def unheard(piece: str) -> None:
+    """Thinking that nobody asked to hear."""
 
 
 def stop_strings(stop: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from sixgig.errors import UsageError
@@ -25,6 +25,7 @@ class DoctorRequest(Request):
     """
 
     disk: str | Path | None = None
+    _: KW_ONLY
     again: bool = False
 
 
@@ -51,7 +52,7 @@ def _doctor(request: DoctorRequest) -> DoctorResult:
     any thread.
     """
     path = models_folder() if request.disk is None else _existing(request.disk)
-    machine, engine = survey(path, request.again, request.reporter)
+    machine, engine = survey(path, request.again, request.listener)
     disturbed = (Finding("machine", "note", line, _CALMER) for line in disturbances(machine))
     return DoctorResult(machine, engine, path, (*findings(machine, engine), *disturbed))
 

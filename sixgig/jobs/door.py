@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,6 +21,13 @@ def door(request: Callable[P, R], job: Callable[[R], T]) -> Callable[P, T]:
 
     enter.__name__ = enter.__qualname__ = job.__name__.lstrip("_")
     enter.__doc__ = f"{inspect.getdoc(job)}\n\nArguments. {inspect.getdoc(request)}"
-    returned = inspect.signature(job).return_annotation
-    enter.__signature__ = inspect.signature(request).replace(return_annotation=returned)  # type: ignore[attr-defined]
+    enter.__signature__ = _signature(request, get_type_hints(job)["return"])  # type: ignore[attr-defined]
     return enter
+
+
+def _signature(request: Callable[..., Any], returned: Any) -> inspect.Signature:
+    """As help() shows it: with types rather than their names in quotes, the reporter last."""
+    types, made = get_type_hints(request), inspect.signature(request)
+    shown = (one.replace(annotation=types[name]) for name, one in made.parameters.items())
+    last = sorted(shown, key=lambda one: (one.kind, one.name == "reporter"))
+    return made.replace(parameters=last, return_annotation=returned)

@@ -27,7 +27,7 @@ from sixgig.inference import (
 from sixgig.inference.conversation import Progress
 from sixgig.inference.file_sampling import FileSampling, file_sampling
 from sixgig.jobs.answers import Answer, OneAtATime
-from sixgig.jobs.dialogue import Dialogue, Thinking, require_count, stop_strings
+from sixgig.jobs.dialogue import Dialogue, Thinking, require_count, stop_strings, unheard
 from sixgig.jobs.lessons import Pace, learn
 from sixgig.jobs.opening import Opened, Opening
 from sixgig.jobs.reporter import Reporter
@@ -69,10 +69,10 @@ class Model:
         self._reporter, self._remembers, self._told = reporter, remember, set[str]()
         self._work, self._text = Work(), Generation()  # what is over, and what is not
         with ExitStack() as stack:
-            self.opened: Opened = stack.enter_context(
+            self._opened: Opened = stack.enter_context(
                 opening.open(reporter, lambda plan: _check(trace, plan))
             )
-            self._engine = self.opened.engine
+            self._engine = self._opened.engine
             pager = self._engine.pager
             stack.enter_context(pager.tracing(trace) if pager and trace else nullcontext())
             self._resources = stack.pop_all()
@@ -91,17 +91,23 @@ class Model:
     ) -> Answer:
         """Continue `prompt` as it stands, without a chat template, piece by piece.
 
-        max_tokens: by default until the model ends or the context is full. stop: a string, or several, that
-        end the text and are no part of it. `sampling`: as class Sampling. What the prompt has in common with
-        the last one and its text is not evaluated again.
+        max_tokens: by default until the model ends or the context is full. stop: a string or several that
+        end the text and are no part of it. What the prompt has in common with the last one and its text is
+        not evaluated again.
+
+        sampling: how tokens are chosen (sixgig.Sampling); what is left out the model file decides, else the
+        value in brackets holds. temperature (0.8; 0: always the likeliest). seed: 0 to 4294967294 (drawn).
+        top_k (40; 0: all). top_p (0.95), min_p (0.05), xtc_probability (0), xtc_threshold (0.1): 0 to 1.
+        penalty_repeat (1: none), over the last penalty_last_n tokens (64). mirostat: 0, 1 or 2 (0), with
+        mirostat_tau (5) and mirostat_eta (0.1). sequence: the steps in their order.
         """
         require_count(max_tokens)
         require("a prompt", prompt, str)
-        stops = stop_strings(stop)
+        ends = stop_strings(stop)
 
         def ask(progress: Progress) -> TextRun:
             tokens, sampler = self._engine.vocabulary.prompt(prompt), self._sampler(sampling)
-            return generate(self._engine, tokens, max_tokens, sampler, stops, progress=progress)
+            return generate(self._engine, tokens, max_tokens, sampler, ends, progress=progress)
 
         return self._begin(ask)
 
@@ -111,7 +117,7 @@ class Model:
         max_tokens: int | None = None,
         *,
         stop: str | Sequence[str] | None = None,
-        thinking: Thinking = lambda piece: None,
+        thinking: Thinking | None = None,
         **sampling: Unpack[Sampling],
     ) -> Answer:
         """The answer to a chat, through the model's own template, piece by piece.
@@ -121,12 +127,12 @@ class Model:
         generate().
         """
         require_count(max_tokens)
+        ends, thought = stop_strings(stop), thinking or unheard
         _require_messages(messages)
-        stops = stop_strings(stop)
 
         def ask(progress: Progress) -> TextRun:
             sampler = self._sampler(sampling)
-            return self._chat.answer(messages, max_tokens, sampler, stops, progress, thinking)
+            return self._chat.answer(messages, max_tokens, sampler, ends, progress, thought)
 
         return self._begin(ask)
 
@@ -155,7 +161,7 @@ class Model:
         work = self._work
         if self._remembers and work.n_texts:
             pace = (work.first_prompt_tokens, work.first_prompt_s, work.decode_steps, work.decode_s)
-            learn(self.opened, Pace(*pace))
+            learn(self._opened, Pace(*pace))
         self._remembers = False
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
@@ -172,7 +178,7 @@ class Model:
     @property
     def plan(self) -> MemoryPlan:
         """How memory was planned."""
-        return self.opened.plan
+        return self._opened.plan
 
     @property
     def context(self) -> int:
@@ -183,7 +189,7 @@ class Model:
     def stats(self) -> ModelStats:
         """What was done so far; final once the model is closed."""
         with self._looking:
-            stats = self.opened.stats
+            stats = self._opened.stats
         return ModelStats(**vars(stats), work=self._work.plus(self._text))
 
     def __enter__(self) -> Self:

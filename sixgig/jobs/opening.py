@@ -30,6 +30,7 @@ from sixgig.units import format_bytes, format_number
 DEMO_MODEL = "pep-moe-31m.gguf"
 ADAPTER = "adapter.gguf"  # in the folder that `tune` writes
 DEFAULT_CONTEXT = 4096
+DEFAULT_UBATCH = 512
 MOST_COUNT = 2**31 - 1  # of tokens, steps, windows: the engine counts in 32 bits
 MOST_BYTES = 2**63 - 1
 _DEMO_NOTICE = (
@@ -115,8 +116,8 @@ class Opening:
     vram_bytes: int = 0
     context: int | None = None
     threads: int | None = None
-    ubatch: int = 512
-    paging: PagingOptions = field(default_factory=PagingOptions)
+    ubatch: int | None = None
+    paging: PagingOptions | None = None
     extra_buffers: bool = True
     all_logits: bool = False
     checkpoint: bool = False
@@ -158,7 +159,7 @@ class Opening:
             self.model,
             self.ram_bytes,
             observing(options, self.observe),
-            self.paging,
+            self.paging or PagingOptions(),
             self.vram_bytes,
             gpu_machine(self.model.parts[0].parent) if self.vram_bytes else None,
             self.adapter,
@@ -192,7 +193,7 @@ class Opening:
             context = min(self.model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
         return EngineOptions(
             context=context,
-            ubatch=min(self.ubatch, context),  # more are never evaluated together
+            ubatch=min(self.ubatch or DEFAULT_UBATCH, context),  # more are never evaluated together
             threads=self.thread_count,
             extra_buffers=self.extra_buffers,
             all_logits=self.all_logits,
@@ -242,8 +243,11 @@ def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
     return value
 
 
-def require_resources(ram: int | None, vram: int | None, threads: int | None) -> None:
-    """UsageError for bytes or threads that cannot be."""
+def require_resources(
+    ram: int | None, vram: int | None, threads: int | None, ubatch: int | None = None
+) -> None:
+    """UsageError for bytes, threads or tokens evaluated together that cannot be."""
+    at_least(1, "--ubatch", 1 if ubatch is None else ubatch)
     at_least(1, "--ram", 1 if ram is None else ram, MOST_BYTES)
     at_least(0, "--vram", vram or 0, MOST_BYTES)
     at_least(1, "--threads", 1 if threads is None else threads)

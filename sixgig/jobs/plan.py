@@ -16,7 +16,7 @@ from sixgig.jobs import machines
 from sixgig.jobs.candidates import Candidate, Refused, recommended, refusal
 from sixgig.jobs.door import door
 from sixgig.jobs.file_plans import FilePlans
-from sixgig.jobs.opening import at_least, demo_path, require_resources
+from sixgig.jobs.opening import DEFAULT_UBATCH, at_least, demo_path, require_resources
 from sixgig.jobs.reporter import Reporter, Request
 from sixgig.modelfile import offers, open_all
 from sixgig.pager.hit_curve import recorded_curve
@@ -30,7 +30,7 @@ VRAM_SHARE = 0.95  # of a GPU's free memory, unless said: a desktop takes some
 
 @dataclass(frozen=True)
 class PlanRequest(Request):
-    """Sizes are bytes; None means the default.
+    """Sizes are bytes; where `= None` is shown, None means the default told here.
 
     model: a GGUF file, a folder of them, "hf:OWNER/REPO" (all its quantisations), "hf:OWNER/REPO:QUANT", or
         None: the demo model.
@@ -38,7 +38,7 @@ class PlanRequest(Request):
     vram: budget of one GPU's memory, 0 for none; by default what is free of a GPU that the engine can use.
     context: tokens the model sees at once; by default the model's own, at most 4096.
     prompt_tokens: length of the prompt that times are told for.
-    ubatch: prompt tokens evaluated together.
+    ubatch: prompt tokens evaluated together; by default 512.
     task: what the model is to be used for, "run", "tune" or "shrink".
     machine: another machine than this one: as a DoctorResult has it, a file that its save() wrote, or a name
         of sixgig.hardware.profiles().
@@ -53,7 +53,7 @@ class PlanRequest(Request):
     vram: int | None = None
     context: int | None = None
     prompt_tokens: int = 512
-    ubatch: int = 512
+    ubatch: int | None = None
     task: TaskKind = "run"
     machine: Machine | str | Path | None = None
     versus: str | Path | None = None
@@ -63,9 +63,8 @@ class PlanRequest(Request):
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         super().__post_init__()
-        require_resources(self.ram, self.vram or 0, None)
+        require_resources(self.ram, self.vram or 0, None, self.ubatch)
         at_least(1, "--prompt-tokens", self.prompt_tokens)
-        at_least(1, "--ubatch", self.ubatch)
         if self.context is not None:
             at_least(1, "--context", self.context, MAX_CONTEXT)
         if self.task not in get_args(TaskKind):
@@ -113,10 +112,10 @@ def _plan(request: PlanRequest) -> PlanResult:
     model; UsageError; Cancelled. May be called from any thread.
     """
     plans = _file_plans(request)
-    first = _survey(request.model, plans, request.reporter)
+    first = _survey(request.model, plans, request.listener)
     if request.versus is None:
         return first
-    return replace(first, versus=_survey(request.versus, plans, request.reporter))
+    return replace(first, versus=_survey(request.versus, plans, request.listener))
 
 
 plan = door(PlanRequest, _plan)
@@ -167,7 +166,7 @@ def _file_plans(request: PlanRequest) -> FilePlans:
         machine=machine,
         is_here=is_here,
         budgets=_budgets(request, machine),
-        task=Task(request.task, ubatch=request.ubatch, prompt_tokens=request.prompt_tokens),
+        task=Task(request.task, ubatch=request.ubatch or DEFAULT_UBATCH, prompt_tokens=request.prompt_tokens),
         context=request.context,
         hits=hits,
         records=past_runs() if is_here else (),
@@ -183,7 +182,7 @@ def _machine(request: PlanRequest) -> Machine:
         return load_machine(request.machine)
     path = Path(request.model or demo_path()).expanduser()
     folder = path if path.is_dir() else path.parent if path.is_file() else None
-    return machines.this_machine(folder, reporter=request.reporter)
+    return machines.this_machine(folder, reporter=request.listener)
 
 
 def _budgets(request: PlanRequest, machine: Machine) -> Budgets:
@@ -194,7 +193,7 @@ def _budgets(request: PlanRequest, machine: Machine) -> Budgets:
         allowance = allowed(ram_bytes)
         ram_bytes = allowance.ram_bytes
         if allowance.remark:
-            request.reporter.warn(allowance.remark)
+            request.listener.warn(allowance.remark)
     return Budgets(ram_bytes, vram_bytes)
 
 

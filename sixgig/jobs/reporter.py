@@ -129,8 +129,13 @@ SILENT = Reporter()
 class Request:
     """What every job is asked with. reporter: who hears of it; by default nobody."""
 
-    reporter: Reporter = field(default=SILENT, compare=False, repr=False)
+    reporter: Reporter | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse values of other types than the fields say."""
         settle(self)
+
+    @property
+    def listener(self) -> Reporter:
+        """Who hears of it, or one that keeps it to itself."""
+        return SILENT if self.reporter is None else self.reporter

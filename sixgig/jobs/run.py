@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from sixgig.inference.request import PagingOptions
@@ -15,7 +15,7 @@ from sixgig.modelfile import ModelFile
 
 @dataclass(frozen=True)
 class LoadRequest(Request):
-    """Sizes are bytes; None means the default.
+    """Sizes are bytes; where `= None` is shown, None means the default told here.
 
     model: a GGUF file (any part of a split one), "hf:OWNER/REPO[:QUANT|:FILE]", fetched where it is not here,
         or None: a small demo in the package.
@@ -24,7 +24,7 @@ class LoadRequest(Request):
     context: tokens the model sees at once, prompt and answer together; by default the model's own, at most
         4096.
     threads: that compute; by default as many as there are performance cores that others leave free.
-    ubatch: prompt tokens evaluated together.
+    ubatch: prompt tokens evaluated together; by default 512.
     adapter: a LoRA made for this model, a GGUF file or the folder that tune writes.
     paging: how experts are paged where the model is larger than the budget.
     checkpoint: also keep, where a model has recurrent layers or sliding windows, a copy of their state before
@@ -40,9 +40,9 @@ class LoadRequest(Request):
     vram: int | None = None
     context: int | None = None
     threads: int | None = None
-    ubatch: int = 512
+    ubatch: int | None = None
     adapter: str | Path | None = None
-    paging: PagingOptions = field(default_factory=PagingOptions)
+    paging: PagingOptions | None = None
     checkpoint: bool = True
     trace: str | Path | None = None
     remember: bool = False
@@ -50,8 +50,7 @@ class LoadRequest(Request):
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         super().__post_init__()
-        require_resources(self.ram, self.vram, self.threads)
-        at_least(1, "--ubatch", self.ubatch)
+        require_resources(self.ram, self.vram, self.threads, self.ubatch)
         if self.context is not None:
             at_least(1, "--context", self.context)
 
@@ -66,7 +65,7 @@ def _load(request: LoadRequest) -> Model:
     Raises BudgetError, whose words tell the smallest budget that works, ModelFileError, EngineError,
     ReadError and UsageError.
     """
-    model = find_model(request.model, request.reporter)
+    model = find_model(request.model, request.listener)
     adapter = find_adapter(request.adapter, model)
     opening = Opening(
         model,
@@ -81,7 +80,7 @@ def _load(request: LoadRequest) -> Model:
     )
     trace = None if request.trace is None else Path(request.trace)
     # an adapter costs time that the model does not
-    return Model(opening, request.reporter, trace, request.remember and adapter is None)
+    return Model(opening, request.listener, trace, request.remember and adapter is None)
 
 
 load = door(LoadRequest, _load)

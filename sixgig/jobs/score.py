@@ -140,7 +140,7 @@ class _Scoring:
     """One run: what was asked for, found and read."""
 
     def __init__(self, request: ScoreRequest) -> None:
-        self._request, self._reporter = request, request.reporter
+        self._request, self._reporter = request, request.listener
         self.model = find_model(request.model, self._reporter)
         self._adapter = find_adapter(request.adapter, self.model)
         self._text = None if request.text is None else read_text(Path(request.text), self._reporter)

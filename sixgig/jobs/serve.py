@@ -54,7 +54,7 @@ class Server:
         plan = Plan.of(request)
         self.settings, self._specs = plan.settings, plan.specs
         self.models = tuple(spec.name for spec in plan.specs)
-        self._reporter = request.reporter
+        self._reporter = request.listener
         self._url = ""
         self._http: HttpServer | None = None
         self._stopping = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,24 @@ OPTIONS = ("ram", "vram", "context", "parallel", "keep_alive", "queue", "host", 
 
 @dataclass(frozen=True)
 class ServeRequest(Request):
-    """models: one or several GGUF files, folders or hf:OWNER/REPO[:QUANT|:FILE]; none: those of the
-    configuration, or the demo. config: its TOML file (docs/serve.md); what is given here wins over it.
+    """Sizes are bytes; None means what the configuration says, else the default told here.
 
-    ram: bytes for all models and this whole process, what it held before included; None: what is free. vram:
-    bytes of a GPU; 0: none. context: tokens of one request, prompt and answer; parallel: requests that a
-    model answers side by side (4). keep_alive_s: how long a model stays loaded when nobody asks (300); below
-    zero, for ever. queue: requests that may wait (64). host, port: where to listen (127.0.0.1, 8333); port 0
-    is any that is free. threads: that compute. Raises UsageError for a value that cannot be.
+    models: one or several GGUF files, folders or hf:OWNER/REPO[:QUANT|:FILE]; by default those of the
+        configuration, or the demo.
+    config: the configuration's TOML file (docs/serve.md); what is given here wins over it.
+    ram: for all models and this whole process, what it held before included; by default what is free.
+    vram: of a GPU; by default, and with 0, none.
+    context: tokens of one request, prompt and answer together.
+    parallel: requests that a model answers side by side; by default 4.
+    keep_alive_s: seconds that a model stays loaded when nobody asks, by default 300; below zero, for ever.
+    queue: requests that may wait; by default 64.
+    host: address to listen at; by default 127.0.0.1.
+    port: to listen at, by default 8333; 0 is any that is free.
+    threads: that compute.
     """
 
     models: str | Path | Sequence[str | Path] | None = None
+    _: KW_ONLY
     config: str | Path | None = None
     ram: int | None = None
     vram: int | None = None
@@ -83,7 +90,7 @@ class Plan:
         settings = Settings() if request.config is None else load_settings(Path(request.config))
         settings = _overridden(settings, request.options)
         check_exposure(settings)
-        return cls(settings, model_specs(request.named, settings, request.reporter))
+        return cls(settings, model_specs(request.named, settings, request.listener))
 
 
 def _overridden(settings: Settings, given: Mapping[str, Any]) -> Settings:

@@ -116,7 +116,7 @@ def _shrink(request: ShrinkRequest) -> ShrinkResult:
     or a budget too small and for a full disk, ModelFileError for what is no sound model or generates no text,
     Cancelled.
     """
-    return shrink_with(request, BudgetedEngines(request.ram, request.threads, request.reporter))
+    return shrink_with(request, BudgetedEngines(request.ram, request.threads, request.listener))
 
 
 shrink = door(ShrinkRequest, _shrink)
@@ -124,7 +124,7 @@ shrink = door(ShrinkRequest, _shrink)
 
 def shrink_with(request: ShrinkRequest, engines: BudgetedEngines) -> ShrinkResult:
     """As shrink(), with engines that are opened otherwise: to watch them."""
-    reporter, out = request.reporter, Path(request.output).absolute()
+    reporter, out = request.listener, Path(request.output).absolute()
     _require_places(request)
     text = read_text(Path(request.text), reporter)
     held_out = read_text(Path(request.held_out), reporter) if request.held_out else None
@@ -146,7 +146,7 @@ def shrink_with(request: ShrinkRequest, engines: BudgetedEngines) -> ShrinkResul
 
 def _made(request: ShrinkRequest, engines: BudgetedEngines, texts: Texts, places: WorkPlaces) -> ShrinkResult:
     """Everything from the source to the judged file."""
-    reporter, notices = request.reporter, list[str]()
+    reporter, notices = request.listener, list[str]()
 
     def note(*words: str) -> None:
         """What to be careful about: said now, since the run takes long."""
@@ -212,7 +212,7 @@ def _room(request: ShrinkRequest, model: ModelFile, threads: int) -> int:
     budgets, task = Budgets(request.ram, request.vram), Task(context=context)
     measured = engine_figures(model, task, threads)(Placement(), "unpaged")
     room = room_for_weights(model, task, budgets, measured)
-    request.reporter.say(f"{format_bytes(room)} are left for weights at a context of {context}")
+    request.listener.say(f"{format_bytes(room)} are left for weights at a context of {context}")
     return room
 
 

@@ -83,10 +83,10 @@ class _Tuning:
     """One run. What can be refused by the model's header and the folder is refused when it is made."""
 
     def __init__(self, request: TuneRequest) -> None:
-        self._request, self._reporter = request, request.reporter
+        self._request, self._reporter = request, request.listener
         self._vram_bytes = request.vram or None
         device_of(self._vram_bytes)
-        self._model = open_model(fetched(request.model, request.reporter))
+        self._model = open_model(fetched(request.model, request.listener))
         context = request.context_of(self._model.context_length)
         self._size = StepSize(context, request.batch, request.epochs)
         self._net, self._targets = build_net(self._model, context), targets(self._model, request.parts)

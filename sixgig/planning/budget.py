@@ -178,8 +178,10 @@ class MemoryPlan:
 class Refusal(BudgetError):
     """Nothing fits. smallest_bytes: the budget of `tier` that would do.
 
-    uses: the largest needs there, in words; context: a shorter one that fits the budget as it is, 0 for none.
+    uses: the largest needs there, in words; context: a shorter one that fits the budget as it is, or None.
     """
+
+    smallest_bytes: int
 
     def __init__(
         self,
@@ -189,7 +191,7 @@ class Refusal(BudgetError):
         cure: str,
         tier: Tier = Tier.RAM,
         uses: str = "",
-        context: int = 0,
+        context: int | None = None,
     ) -> None:
         super().__init__(what, numbers, cure)
         self.smallest_bytes, self.tier, self.uses, self.context = smallest_bytes, tier, uses, context
@@ -263,7 +265,7 @@ def _refusal(ways: Sequence[Needs], budgets: Budgets, job: Job) -> Refusal:
     ways = within or ways
     least = min(ways, key=wanted)
     smallest = smallest_budget(wanted(least), tier)
-    context = 0
+    context = None
     if tier is Tier.RAM and least.kv_bytes_per_token:
         room = budgets.room(tier)
         context = _longest_context(least.context_tokens, lambda n: min(wanted(w, n) for w in ways) <= room)
@@ -275,8 +277,8 @@ def _refusal(ways: Sequence[Needs], budgets: Budgets, job: Job) -> Refusal:
     return Refusal(smallest, what, f"{format_bytes(smallest)} needed ({uses})", cure, tier, uses, context)
 
 
-def _longest_context(context: int, fits: Callable[[int], bool]) -> int:
-    """The longest shorter context that fits, in steps of 256 tokens; 0 where none does."""
+def _longest_context(context: int, fits: Callable[[int], bool]) -> int | None:
+    """The longest shorter context that fits, in steps of 256 tokens; None where none does."""
     shorter = range((context - 1) // CONTEXT_STEP * CONTEXT_STEP, 0, -CONTEXT_STEP)
     found = bisect_left(shorter, True, key=fits)
-    return shorter[found] if found < len(shorter) else 0
+    return shorter[found] if found < len(shorter) else None

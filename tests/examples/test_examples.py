@@ -17,6 +17,7 @@ EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 SAYS = {
+    "cancel_a_job.py": "ended early: the job was cancelled",
     "chat.py": "prompt tokens evaluated]",
     "generate.py": "tokens/s, loaded in ",
     "plan_models.py": "the demo model: ",
@@ -46,13 +47,19 @@ def cells(path: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in made["cells"] if cell["cell_type"] == "code"]
 
 
-def test_there_are_five_scripts_and_a_notebook() -> None:
+def test_there_are_six_scripts_and_a_notebook() -> None:
     assert {path.name for path in SCRIPTS} == set(SAYS) and len(NOTEBOOKS) == 1
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_a_script_runs_as_it_stands(script: Path, tmp_path: Path) -> None:
     assert SAYS[script.name] in ran(tmp_path, str(script), typed="What is a PEP?\nAnd then?\n")
+
+
+def test_a_job_that_ends_before_it_is_cancelled_gives_its_result(tmp_path: Path) -> None:
+    assert "done before that: perplexity " in ran(
+        tmp_path, str(EXAMPLES / "cancel_a_job.py"), "--after", "100"
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

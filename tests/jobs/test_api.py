@@ -9,11 +9,13 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pytest
 
 import sixgig
+from sixgig.inference import SamplingOptions
+from sixgig.inference.sampling import MAX_SEED
 from sixgig.jobs.opening import demo_path
 from tests.cli.shrink_source import SMALL, written_text
 
@@ -97,9 +99,11 @@ def test_names_are_listed_typed_and_found() -> None:
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     typed = {alias.name for node in imports for alias in node.names}
     assert sorted(typed) == sorted(sixgig.__all__)
-    assert typed <= set(dir(sixgig))
+    assert typed == set(dir(sixgig))
+    aliases = {"Message", "Thinking"}
     for name in sixgig.__all__:
-        assert getattr(sixgig, name).__name__ == name
+        assert name in aliases or getattr(sixgig, name).__name__ == name
+    assert all(get_origin(getattr(sixgig, name)) for name in aliases)
     with pytest.raises(AttributeError, match="sing"):
         _ = sixgig.sing  # type: ignore[attr-defined]
 
@@ -119,6 +123,42 @@ def test_the_arguments_of_a_job_are_its_requests_fields_and_all_are_told(name: s
     assert request.__dataclass_params__.frozen
 
 
+def test_all_that_decides_how_tokens_are_chosen_is_told_with_its_default() -> None:
+    told, options = inspect.getdoc(sixgig.Model.generate) or "", SamplingOptions()
+    for name in sixgig.Sampling.__annotations__:
+        assert re.search(rf"\b{name}\b", told)
+    for name in ("temperature", "top_k", "top_p", "min_p", "xtc_threshold", "mirostat_tau", "mirostat_eta"):
+        assert f"{name} ({getattr(options, name):g}" in told
+    assert str(MAX_SEED) in told
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_only_what_a_job_works_on_is_told_apart_by_its_place(name: str) -> None:
+    parameters = inspect.signature(getattr(sixgig, name)).parameters.values()
+    placed = {one.name for one in parameters if one.kind is not one.KEYWORD_ONLY}
+    assert placed <= {"model", "models", "data", "output", "disk"}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_signature_shows_types_and_values_and_the_reporter_last(name: str) -> None:
+    signature = inspect.signature(getattr(sixgig, name))
+    shown = str(signature)
+    assert not [one for one in signature.parameters.values() if isinstance(one.annotation, str)]
+    assert not isinstance(signature.return_annotation, str)
+    assert " at 0x" not in shown and "<factory>" not in shown
+    assert list(signature.parameters)[-1] == "reporter"
+    for method in (sixgig.Model.generate, sixgig.Model.chat, sixgig.Dialogue.ask):
+        assert " at 0x" not in str(inspect.signature(method))
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_none_may_be_said_wherever_a_signature_shows_it(name: str) -> None:
+    parameters = inspect.signature(getattr(sixgig, name)).parameters.values()
+    allowing = [one for one in parameters if type(None) in get_args(one.annotation)]
+    assert {"reporter"} <= {one.name for one in allowing if one.default is None}
+    assert not [one for one in allowing if one.default is not None]
+
+
 @pytest.mark.timeout(PATIENCE_S)
 def test_the_first_program_runs_as_it_stands(folder: Path) -> None:
     *_, took, speed, perplexity = program(SNIPPET, folder).splitlines()
@@ -131,6 +171,25 @@ def test_the_first_program_runs_as_it_stands(folder: Path) -> None:
 def test_the_code_of_the_manual_runs_as_it_stands(folder: Path) -> None:
     assert len(BLOCKS) > 10
     program(HURRY + "\n".join(BLOCKS), folder)
+
+
+def test_the_manual_tells_every_way_in_which_a_text_ends() -> None:
+    (told,) = re.findall(r"`result.finish` is (.*?)\. `model.stats`", MANUAL, re.DOTALL)
+    known = re.findall(r'"(\w*)"', (inspect.getdoc(sixgig.Generation) or "").partition("finish:")[2])
+    assert set(re.findall(r'`"(\w*)"`', told)) == set(known) >= {"", "end", "length"}
+
+
+def test_the_manual_says_what_requests_are_for() -> None:
+    assert "`LoadRequest`" in MANUAL and "`sixgig.load(**vars(request))`" in MANUAL
+    with sixgig.load(**vars(sixgig.LoadRequest(context=256))) as model:
+        assert model.context == 256
+
+
+def test_the_manual_says_which_verbs_are_functions() -> None:
+    (told,) = re.findall(r"`sixgig run` is `sixgig.load`; (.*?)\. `import sixgig`", MANUAL, re.DOTALL)
+    functions, verbs_only = (re.findall(r"`(\w+)`", part) for part in told.split(";"))
+    assert {*functions, "load"} == set(JOBS)
+    assert not set(verbs_only) & set(sixgig.__all__)
 
 
 def test_the_manual_names_what_is_offered() -> None:

@@ -138,6 +138,41 @@ def test_a_string_to_stop_at_is_one_not_its_characters(model: sixgig.Model) -> N
     assert "".join(talk.ask(PROMPT, 24, stop=several)) == text
 
 
+def test_the_budget_that_a_refusal_names_works() -> None:
+    assert sixgig.BudgetError("it does not fit").smallest_bytes is None
+    with pytest.raises(sixgig.BudgetError) as refused:
+        sixgig.load(ram=10 << 20)
+    smallest = refused.value.smallest_bytes
+    assert smallest and f"{smallest >> 20}M" in refused.value.cure
+    with sixgig.load(ram=smallest) as model:
+        assert model.plan.ram_budget_bytes == smallest
+
+
+def test_an_answer_is_read_in_one_word_and_says_where_it_stands(model: sixgig.Model) -> None:
+    answer = model.generate(PROMPT, 8, temperature=0)
+    assert repr(answer) == "<Answer: not begun>" and not answer.result.prefill_tokens
+    first = next(answer)
+    assert repr(answer).endswith("so far>")
+    whole = answer.read()
+    assert whole == answer.read() == answer.result.text and whole.startswith(first)
+    assert repr(answer) == "<Answer: 8 tokens, length>"
+    assert model.generate(PROMPT, 8, temperature=0).read() == whole
+    left = model.generate(PROMPT, 8)
+    next(left)
+    left.close()
+    assert repr(left).endswith(", left>")
+
+
+def test_an_answer_and_a_model_show_only_what_is_there_for_others(model: sixgig.Model) -> None:
+    def offered(one: object) -> set[str]:
+        return {name for name in dir(one) if not name.startswith("_")}
+
+    assert offered(model.generate(PROMPT)) == {"close", "read", "result"}
+    assert sixgig.Answer.result.__doc__
+    lent = {"generate", "chat", "converse", "tokenize", "detokenize", "context", "plan", "stats"}
+    assert offered(model) == lent | {"stop", "close"}
+
+
 @pytest.mark.parametrize("stop", ["", [""], ["a", 3], [None]])
 def test_what_ends_no_text_is_refused(model: sixgig.Model, stop: Any) -> None:
     asked: list[Any] = [
@@ -148,6 +183,16 @@ def test_what_ends_no_text_is_refused(model: sixgig.Model, stop: Any) -> None:
     for ask in asked:
         with pytest.raises(sixgig.UsageError, match=r"a stop string "):
             ask()
+
+
+def test_none_is_the_default_of_every_option_that_shows_it() -> None:
+    nothing = dict.fromkeys(("ram", "vram", "threads", "ubatch", "adapter", "paging", "trace", "reporter"))
+    with sixgig.load(context=256, **nothing) as model:
+        assert model.plan.mode == "unpaged"
+        answer = model.generate(PROMPT, 4, stop=None, temperature=None, seed=None)
+        assert "".join(answer) == answer.result.text
+        talk = model.converse(raw=True, system=None)
+        assert "".join(talk.ask(PROMPT, 4, stop=None, thinking=None))
 
 
 def test_tokens_and_back(model: sixgig.Model) -> None:
@@ -302,7 +347,7 @@ def test_a_model_let_go_of_is_freed_at_once_and_an_answer_keeps_its_own() -> Non
     try:
         model = sixgig.load(context=128, threads=1)
         pieces = model.generate(PROMPT, 4, temperature=0)
-        begun, opened = next(pieces), model.opened
+        begun, opened = next(pieces), model._opened
         del model
         assert begun and "".join(pieces) and pieces.result.finish == "length"
         engine = weakref.ref(opened.engine)
