@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sixgig.cli.once import saving_at_signals
-from sixgig.cli.parameters import Context, Json, Quiet, Threads, Vram, budget_bytes, size_bytes
+from sixgig.cli.parameters import Context, Json, Quiet, Threads, budget_bytes, size_bytes
 
 EPILOG = """\b
 Examples:
@@ -33,7 +33,12 @@ Source = Annotated[
 Out = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write.")]
 Size = Annotated[
     str | None,
-    typer.Option("--size", metavar="SIZE", help="Largest size of the file.", show_default="what --ram holds"),
+    typer.Option(
+        "--size",
+        metavar="SIZE",
+        help="Largest size of the file; needed, unless --ram is given.",
+        show_default="what --ram and --vram hold",
+    ),
 ]
 ShrinkRam = Annotated[
     str | None,
@@ -42,6 +47,15 @@ ShrinkRam = Annotated[
         metavar="SIZE",
         help="Memory this run keeps within; without --size also what the result is to run in.",
         show_default="what is free, less a margin",
+    ),
+]
+ShrinkVram = Annotated[
+    str | None,
+    typer.Option(
+        "--vram",
+        metavar="SIZE",
+        help="Memory of a GPU that the result is to run in; this run itself uses none.",
+        show_default="0",
     ),
 ]
 TextPath = Annotated[Path, typer.Option("--text", metavar="FILE", help="The text to calibrate on.")]
@@ -89,7 +103,7 @@ def shrink(
     text: TextPath,
     size: Size = None,
     ram: ShrinkRam = None,
-    vram: Vram = None,
+    vram: ShrinkVram = None,
     no_prune: NoPrune = False,
     held_out: HeldOut = None,
     context: Context = None,

@@ -105,7 +105,7 @@ class ShrinkResult(Outcome):
 
 
 def _shrink(request: ShrinkRequest) -> ShrinkResult:
-    """Make a smaller file of a model and say what it cost.
+    """Make a smaller file of a model and say what it cost; `size` or `ram` is needed.
 
     Reads the model within `ram` whatever its size, measures on the text which weights matter, gives each
     tensor the storage type that loses least for its bytes, and measures the result on text it has not seen,
@@ -120,17 +120,18 @@ def _shrink(request: ShrinkRequest) -> ShrinkResult:
 
 
 shrink = door(ShrinkRequest, _shrink)
+"""Make a smaller file of a model; arguments: ShrinkRequest."""
 
 
 def shrink_with(request: ShrinkRequest, engines: BudgetedEngines) -> ShrinkResult:
     """As shrink(), with engines that are opened otherwise: to watch them."""
-    reporter, out = request.listener, Path(request.output).absolute()
+    reporter = request.listener
     _require_places(request)
     text = read_text(Path(request.text), reporter)
     held_out = read_text(Path(request.held_out), reporter) if request.held_out else None
     with reporter.progress("looking for passages that recur"):
         texts = divide(text, held_out)
-    places = WorkPlaces(Path(request.work or out.with_name(out.name + ".work")))
+    places = WorkPlaces(_work_folder(request))
     with places.held():
         try:
             made = _made(request, engines, texts, places)
@@ -216,6 +217,11 @@ def _room(request: ShrinkRequest, model: ModelFile, threads: int) -> int:
     return room
 
 
+def _work_folder(request: ShrinkRequest) -> Path:
+    out = Path(request.output).absolute()
+    return Path(request.work or out.with_name(out.name + ".work"))
+
+
 def _require_places(request: ShrinkRequest) -> None:
     """UsageError for files that could not be written after hours of work."""
     for place in [Path(path).absolute() for path in (request.output, request.imatrix, request.plot) if path]:
@@ -223,5 +229,8 @@ def _require_places(request: ShrinkRequest) -> None:
             raise UsageError(f"cannot write {place}", f"no folder {place.parent}", "make it first")
         if place.is_dir():
             raise UsageError(f"cannot write {place}", "it is a folder", "name a file")
+    out = Path(request.output).absolute()
+    if out.exists() and not _work_folder(request).exists():  # else this job may have written it
+        raise UsageError(f"{out} exists", cure="remove it, or name another file with -o")
     if request.plot is not None:
         require_drawable(Path(request.plot))
