@@ -13,6 +13,7 @@ from sixgig.cli.tables import show_table
 from sixgig.cli.terminal import harmless
 from sixgig.evaluate import Divergence, Score
 from sixgig.jobs.score import ScoreResult
+from sixgig.units import counted
 
 
 def score_document(result: ScoreResult) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def show_score(result: ScoreResult) -> None:
     """The table on stdout, memory below it."""
     console = Console(file=sys.stdout, highlight=False)
     stats, reference = result.stats, result.reference_stats
-    counts = f"{result.n_tokens} tokens in {result.n_windows} windows of {result.window_tokens}"
+    counts = f"{result.n_tokens} tokens in {counted(result.n_windows, 'window')} of {result.window_tokens}"
     console.print(f"{harmless(stats.model.name)}: {counts}", markup=False, soft_wrap=True)
     show_table(console, _table(result))
     if reference is not None:
@@ -88,6 +89,6 @@ def _compared_rows(score: Score, divergence: Divergence) -> list[tuple[str, str,
 
 def _row(score: Score, title: str, name: str, form: str) -> tuple[str, str, str]:
     """A figure with what it is known to."""
-    found = score.intervals[name]
+    found, form = score.intervals[name], form.replace(".", "z.")  # z: no "-0.00000"
     upper = "" if found.upper is None else f"{found.lower:{form}} to {found.upper:{form}}"
     return title, f"{found.value:{form}}", upper or f"≥ {found.lower:{form}}"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sixgig.evaluate.log_probabilities import Floats
+from sixgig.units import counted
 
 TOKENS_WANTED, WINDOWS_WANTED = 3000, 8  # fewer, and a divergence is known to a fifth or worse
 _Z = 1.959964
@@ -78,8 +79,8 @@ def few_tokens(what: str, n_tokens: int, n_windows: int) -> str:
     if n_tokens >= TOKENS_WANTED and n_windows >= WINDOWS_WANTED:
         return ""
     return (
-        f"warning: {what} on {n_tokens} tokens in {n_windows} {'window' if n_windows == 1 else 'windows'}, "
-        f"{TOKENS_WANTED} in {WINDOWS_WANTED} are wanted"
+        f"warning: {what} on {n_tokens} tokens in {counted(n_windows, 'window')}, too few to rely on: "
+        f"{TOKENS_WANTED} tokens in {WINDOWS_WANTED} windows are wanted"
     )
 
 

@@ -66,6 +66,8 @@ def _content(path: Path, name: str) -> bytes:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except (OSError, ValueError) as error:
         known = f"the profiles are {', '.join(profiles())}"
+        if isinstance(error, FileNotFoundError):
+            raise UsageError(f"there is no profile or file {name!r}", cure=f"name a file; {known}") from error
         raise UsageError(
             f"cannot read a machine from {name!r}", _why(error), f"name a file; {known}"
         ) from error

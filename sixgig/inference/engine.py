@@ -26,6 +26,7 @@ from sixgig.interrupts import InterruptShield
 from sixgig.llamacpp import Batch, Library, load_library
 from sixgig.llamacpp.disturb import Watcher, watch
 from sixgig.pager.pager import Pager
+from sixgig.units import counted
 
 Logits = NDArray[np.float32]
 _GO, _STOP = b"0", b"1"
@@ -339,13 +340,15 @@ class Engine:
     def _require_room(self, needed: int, room: int) -> None:
         if needed <= room:
             return
-        numbers = f"{needed} tokens, {room} of {self.context} positions free"
+        fit = f"{room} fit" if room == self.context else f"{room} of {self.context} positions free"
+        numbers = f"{counted(needed, 'token')}, {fit}"
         wanted, trained = self.context - room + needed, self.trained_context or sys.maxsize
         if wanted <= trained:
             roomy = -(-(wanted + _ANSWER) // _ANSWER) * _ANSWER
             cure = f"raise it: --context {min(roomy, trained)}"
         else:
-            cure = f"shorten the text: the model was trained for {trained} positions"
+            gives = f", which --context {trained} gives" if self.context < trained else ""
+            cure = f"shorten it: the model was trained for {trained} tokens{gives}"
         raise UsageError("the text is longer than the context", numbers, cure)
 
 

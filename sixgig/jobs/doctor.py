@@ -58,6 +58,7 @@ def _doctor(request: DoctorRequest) -> DoctorResult:
 
 
 doctor = door(DoctorRequest, _doctor)
+"""Find out about this machine; arguments: DoctorRequest."""
 
 
 def _existing(disk: str | Path) -> Path:

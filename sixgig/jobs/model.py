@@ -280,6 +280,8 @@ class _Release:
 
 def _check(trace: Path | None, plan: MemoryPlan) -> None:
     """Refuse a trace that cannot be, before anything is loaded."""
+    if trace and not plan.routed_bytes:
+        raise UsageError("there is no routing to record", "the model has no routed experts", "leave it out")
     if trace and plan.mode == "unpaged":
         raise UsageError("there is no routing to record", "the model runs unpaged", "add --always-page")
     if trace:

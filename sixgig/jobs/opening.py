@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from sixgig.errors import UsageError
+from sixgig.errors import ModelFileError, UsageError
 from sixgig.hardware import Peak, PeakSampler
 from sixgig.hardware.conditions import Watch
 from sixgig.inference import Adapter, EngineOptions, Watcher
@@ -226,6 +226,9 @@ def find_adapter(name: str | Path | None, model: ModelFile) -> Adapter | None:
         return None
     path = Path(name)
     inside = path / ADAPTER
+    if not os.path.lexists(path):
+        cure = "name an adapter: a GGUF file, or the folder that tune wrote"
+        raise ModelFileError(f"{path} does not exist", cure=cure)
     return Adapter.open(inside if os.path.isfile(inside) else path, model)
 
 

@@ -119,6 +119,7 @@ def _plan(request: PlanRequest) -> PlanResult:
 
 
 plan = door(PlanRequest, _plan)
+"""Say what fits and how fast; arguments: PlanRequest."""
 
 
 def _survey(name: str | Path | None, plans: FilePlans, reporter: Reporter) -> PlanResult:

@@ -84,3 +84,4 @@ def _load(request: LoadRequest) -> Model:
 
 
 load = door(LoadRequest, _load)
+"""Open a model within a memory budget; arguments: LoadRequest."""

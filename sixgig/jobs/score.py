@@ -134,6 +134,7 @@ def _score(request: ScoreRequest) -> ScoreResult:
 
 
 score = door(ScoreRequest, _score)
+"""Measure how well a model predicts a text; arguments: ScoreRequest."""
 
 
 class _Scoring:
@@ -158,7 +159,11 @@ class _Scoring:
         score, windows, stats = self._run(self.model, self._adapter, base, keep)
         if words := few_tokens("scored", score.n_tokens, score.n_windows):
             n_wanted = max(WINDOWS_WANTED, ceil(TOKENS_WANTED / windows.n_scored))
-            self._note(f"{words}: {n_wanted} windows of {windows.context} tokens of text")
+            limit = self._request.windows
+            cure = f"give a text of {n_wanted} windows ({n_wanted * windows.context} tokens) or more"
+            if limit is not None and limit < n_wanted:
+                cure = f"ask for {n_wanted} windows or more, of a text that has them"
+            self._note(f"{words}; {cure}")
         return ScoreResult(
             **{figure.name: getattr(score, figure.name) for figure in fields(score)},
             window_tokens=windows.context,

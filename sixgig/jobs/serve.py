@@ -242,3 +242,4 @@ def _serve(request: ServeRequest) -> Server:
 
 
 serve = door(ServeRequest, _serve)
+"""Serve models over HTTP; arguments: ServeRequest."""

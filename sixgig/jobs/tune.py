@@ -40,6 +40,7 @@ def _tune(request: TuneRequest) -> TuneResult:
 
 
 tune = door(TuneRequest, _tune)
+"""Learn DATA as an adapter; arguments: TuneRequest."""
 
 
 def _require_room(ram_bytes: int | None) -> None:

@@ -57,7 +57,7 @@ def test_a_line_that_is_too_long_is_refused_and_forgotten():
         first = said(chat.ask(FIRST), FIRST)
         refused = chat.ask("word " * 300)
         assert "error: the text is longer than the context; " in refused
-        assert re.search(r"256 of 256 positions free; raise it: --context \d+\b", refused)
+        assert re.search(r"256 fit; raise it: --context \d+\b", refused)
         shown = chat.ask(NEXT)
         assert evaluated(shown) < 40
         assert first + said(shown, NEXT) == undisturbed(FIRST, NEXT, options=options)

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -227,7 +228,8 @@ def test_each_figure_comes_with_its_interval_and_few_tokens_with_the_number_want
     assert {"perplexity", "kld_mean", "kld_p999", "same_top1"} <= set(made["intervals"])
     assert made["intervals"]["kld_p999"][1] is None and made["n_tokens_wanted"] == 3000
     words = (
-        f"warning: scored on {made['n_tokens']} tokens in {made['n_windows']} windows, 3000 in 8 are wanted"
+        f"warning: scored on {made['n_tokens']} tokens in {made['n_windows']} windows, too few to rely on: "
+        "3000 tokens in 8 windows are wanted; give a text of "
     )
     assert [notice[: len(words)] for notice in made["notices"]] == [words]
     assert main(["score", *models, *CONTEXT]) == 0
@@ -237,6 +239,14 @@ def test_each_figure_comes_with_its_interval_and_few_tokens_with_the_number_want
     for name in ("perplexity", "divergence from it (KL, nats), mean", "99%", "same likeliest token"):
         assert " to " in rows[name]
     assert "≥" in rows["99.9%"]
+
+
+def test_the_table_counts_one_window_and_has_no_negative_zero(capsys: Capture, text: str, tiny: Tiny) -> None:
+    model = str(tiny("qwen3moe", "F16"))
+    assert main(["score", model, "--reference", model, "--text", text, "--windows", "1", *CONTEXT]) == 0
+    said = capsys.readouterr()
+    assert " in 1 window of " in said.out and not re.search(r"-0\.0+(?!\d)", said.out)
+    assert "; ask for " in said.err
 
 
 def test_a_quantised_reference_is_named(capsys: Capture, text: str, tiny: Tiny) -> None:

@@ -158,7 +158,9 @@ def test_every_figure_has_its_interval_and_its_tokens(made: Callable[[str], Run]
     warned = [
         notice for notice in document["notices"] if "the result is judged on 255 tokens in 1 " in notice
     ]
-    assert len(warned) == 1 and "3000 in 8 are wanted" in warned[0] and "--held-out" in warned[0]
+    assert (
+        len(warned) == 1 and "3000 tokens in 8 windows are wanted" in warned[0] and "--held-out" in warned[0]
+    )
 
 
 def test_a_quantised_source_is_named_in_the_output_the_document_and_the_file(

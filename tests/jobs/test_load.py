@@ -279,6 +279,13 @@ def test_a_closed_model_says_so_whatever_is_asked() -> None:
     half.close()
 
 
+def test_a_model_without_experts_is_not_told_to_page_for_a_trace(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(sixgig.UsageError, match="the model has no routed experts; leave it out"):
+        sixgig.load(tiny("llama"), context=64, trace=tmp_path / "trace")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -295,7 +302,7 @@ def test_a_closed_model_says_so_whatever_is_asked() -> None:
         ({"ram": 10 << 20}, "the model does not fit in 10.00 MiB"),
         ({"model": "/no/such/file.gguf"}, "does not exist"),
         ({"model": Path("/")}, "is a directory"),
-        ({"adapter": "/no/such/file.gguf"}, "does not exist"),
+        ({"adapter": "/no/such/file.gguf"}, "does not exist; name an adapter: a GGUF file, or the folder"),
         ({"trace": "/tmp/trace"}, "there is no routing to record"),
     ],
 )

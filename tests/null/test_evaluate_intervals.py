@@ -113,4 +113,5 @@ def test_few_tokens_are_a_warning_with_the_number_wanted(n_tokens: int, n_window
     words = few_tokens("scored", n_tokens, n_windows)
     assert bool(words) == warned
     if warned:
+        assert "too few to rely on" in words and "in 1 windows" not in words
         assert all(str(n) in words for n in (n_tokens, n_windows, TOKENS_WANTED, WINDOWS_WANTED))

@@ -133,7 +133,7 @@ def test_a_file_goes_before_a_profile_of_the_same_name(
 
 
 def test_an_unknown_name_lists_the_profiles() -> None:
-    with pytest.raises(UsageError, match=r"'nix'; No such file.*gtx-1060-6g-24g, m3-max-48g"):
+    with pytest.raises(UsageError, match=r"there is no profile or file 'nix'; .*gtx-1060-6g-24g, m3-max-48g"):
         load_machine("nix")
 
 

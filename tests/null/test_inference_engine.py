@@ -128,17 +128,19 @@ def test_the_same_prompt_again_gives_its_logits_again(tiny):
 def test_a_prompt_longer_than_the_context_names_the_numbers(tiny):
     with Engine(tiny("llama"), SMALL) as engine:
         trained = engine.trained_context
-        message = f"300 tokens, 256 of 256 positions free; raise it: --context {min(768, trained)}$"
+        message = f"300 tokens, 256 fit; raise it: --context {min(768, trained)}$"
         with pytest.raises(UsageError, match=message):
             engine.prefill([5] * 300)
-        message = f"256 positions free; raise it: --context {trained}$"
+        message = f"256 fit; raise it: --context {trained}$"
         with pytest.raises(UsageError, match=message):
             engine.prefill([5] * trained)
-        message = f"positions free; shorten the text: the model was trained for {trained} positions$"
+        message = (
+            f"256 fit; shorten it: the model was trained for {trained} tokens, which --context {trained} "
+        )
         with pytest.raises(UsageError, match=message):
             engine.prefill([5] * (trained + 1))
         engine.prefill([5] * 256)
-        with pytest.raises(UsageError, match="1 tokens, 0 of 256"):
+        with pytest.raises(UsageError, match="1 token, 0 of 256"):
             engine.decode(5)
         with pytest.raises(UsageError, match="empty"):
             engine.prefill([])
