@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sixgig.cli import app as commands
-from sixgig.cli import opening
 from sixgig.cli.main import main
+from sixgig.jobs import opening
 from sixgig.jobs.opening import demo_path
 from sixgig.planning import Allowance
 

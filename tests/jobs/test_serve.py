@@ -39,8 +39,10 @@ def own_ledger(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def silence(capfd):
-    """Nothing is printed, not even by a library."""
+def silence(capfd, monkeypatch):
+    """Nothing is printed, not even by a library; what other tests left to write to is not there any more."""
+    for name in LOGGERS:
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
     yield
     assert capfd.readouterr() == ("", "")
 

@@ -10,7 +10,7 @@ import pytest
 
 from sixgig.cli.main import main
 from sixgig.finetune.state import load_state
-from sixgig.jobs import tune, tune_output
+from sixgig.jobs import tune_output, tune_request
 from sixgig.modelfile import open_model
 from tests.tiny.edited import other_weights
 from tests.tune.tune_command import (
@@ -94,7 +94,7 @@ def test_a_resumed_run_must_be_the_same_run(data: Path, tmp_path: Path, capsys: 
 @pytest.fixture
 def any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rates that are refused: this model's norms bear all others."""
-    monkeypatch.setattr(tune, "MOST_RATE", 1e30)
+    monkeypatch.setattr(tune_request, "MOST_RATE", 1e30)
 
 
 @pytest.mark.usefixtures("any_rate")

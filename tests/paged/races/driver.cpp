@@ -348,7 +348,7 @@ void foreign(int times) {
         }
     };
     in_parallel({loading, loading, looking});
-    expect(computed >= times, "at any time one of them has it");
+    expect(computed > 0, "one of them has it");  // how often the other comes while it does is chance
     sixgig_pager_close(pager);
 }
 
