@@ -1,4 +1,4 @@
-"""Values that callers hand in are what a dataclass's annotations say: checked, and made plain, in one place.
+"""Values that callers hand in: of the types a dataclass's annotations say, made plain, and within bounds.
 
 numpy's integers become Python's: sizes are multiplied, and numpy's wrap around in 32 bits or fewer.
 """
@@ -17,6 +17,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from sixgig.errors import UsageError
+from sixgig.units import format_number
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -29,6 +30,8 @@ _NEEDED = {
     Path: "a path is needed, as text or Path",
 }
 _BYTES = "sizes are bytes: 6 << 30 is 6 GiB"
+MOST_COUNT = 2**31 - 1  # of tokens, steps, windows: the engine counts in 32 bits
+MOST_BYTES = 2**63 - 1
 
 
 def settle(values: DataclassInstance, option: str = "--") -> None:
@@ -46,6 +49,20 @@ def settle(values: DataclassInstance, option: str = "--") -> None:
 def require(name: str, value: object, *kinds: type) -> None:
     """UsageError for a value that is of none of these kinds."""
     _plain(value, kinds, name)
+
+
+def at_least(lowest: int, name: str, value: int | None, most: int = MOST_COUNT) -> None:
+    """UsageError for a number that is too small or too large; None is the default, and no number."""
+    if value is not None and value < lowest:
+        raise UsageError(f"{name} of {value} is not possible", f"at least {lowest}")
+    if value is not None and value > most:
+        raise UsageError(f"{name} of {format_number(value)} is not possible", f"at most {most}")
+
+
+def within(name: str, value: float | None, low: float, high: float) -> None:
+    """UsageError for a number outside, or that is none; None is the default."""
+    if value is not None and not low <= value <= high:  # NaN included
+        raise UsageError(f"{name} of {format_number(value)} is not possible", f"from {low} to {high}")
 
 
 def shown(value: object) -> str:

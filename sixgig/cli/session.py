@@ -13,7 +13,7 @@ from sixgig.errors import UsageError
 from sixgig.inference import Generation, SamplingOptions
 from sixgig.jobs.dialogue import Dialogue
 from sixgig.jobs.model import Model
-from sixgig.jobs.opening import at_least
+from sixgig.typed import at_least
 
 DEMO_MAX_TOKENS = 256  # the demo model has no reason to stop
 

@@ -109,7 +109,7 @@ class ChatFormat:
     def __init__(self, model: int, vocabulary: Vocabulary) -> None:
         self._c = load_chat_library()
         self._vocabulary = vocabulary
-        self._endless: ModelFileError | None = None
+        self._excess = ""
         handle = self._bounded(lambda: self._c.sixgig_chat_open(model))
         self._handle: int = handle
         weakref.finalize(self, self._c.sixgig_chat_close, handle).atexit = False
@@ -130,8 +130,8 @@ class ChatFormat:
     def _bounded(self, call: Callable[[], int | None]) -> int:
         """What a call into the template gives, in a thread so that Ctrl-C works and its time and memory have
         an end."""
-        if self._endless is not None:
-            raise self._endless
+        if self._excess:
+            raise _broken(self._excess)
         given = list[tuple[int | None, str]]()
 
         def work() -> None:
@@ -140,14 +140,13 @@ class ChatFormat:
 
         worker = threading.Thread(target=work, name="chat-template", daemon=True)
         try:
-            excess = _excess(worker)
+            self._excess = _excess(worker)
         finally:
             if worker.is_alive():
                 with _HALTING:
                     self._c.sixgig_chat_halt(worker.native_id)
-        if excess:
-            self._endless = _broken(excess)
-            raise self._endless
+        if self._excess:
+            raise _broken(self._excess)
         found, reason = given[0]
         if not found:
             raise _broken(reason)

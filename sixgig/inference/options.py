@@ -6,7 +6,7 @@ from sixgig.errors import UsageError
 from sixgig.hardware.cores import usable_cores
 from sixgig.llamacpp import structs
 from sixgig.llamacpp.structs import ContextParams, ModelParams
-from sixgig.units import format_number
+from sixgig.typed import within
 
 MAX_CONTEXT = 1 << 24
 CONTEXT_STEP = 256  # the engine rounds each sequence's cache up to a multiple of it
@@ -51,11 +51,11 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         """Refuse what llama.cpp would refuse later or, worse, replace silently."""
-        _within("context", self.context, 1, MAX_CONTEXT)
-        _within("sequences", self.sequences, 1, MAX_SEQUENCES)
-        _within("ubatch", self.ubatch, 1, MAX_CONTEXT)
-        _within("threads", self.threads, 0, 512)
-        _within("gpu layers", self.gpu_layers, 0, 1 << 20)
+        within("context", self.context, 1, MAX_CONTEXT)
+        within("sequences", self.sequences, 1, MAX_SEQUENCES)
+        within("ubatch", self.ubatch, 1, MAX_CONTEXT)
+        within("threads", self.threads, 0, 512)
+        within("gpu layers", self.gpu_layers, 0, 1 << 20)
         _among("K cache type", self.type_k, structs.KV_TYPES)
         _among("V cache type", self.type_v, structs.KV_TYPES)
         if self.pooling is not None:
@@ -99,11 +99,6 @@ class EngineOptions:
         params.offload_kqv = self.gpu_layers > 0
         params.op_offload = self.gpu_layers > 0 and self.offload_products
         params.swa_full = False
-
-
-def _within(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise UsageError(f"{name} of {format_number(value)} is not possible", f"from {low} to {high}")
 
 
 def _among(name: str, value: str, known: dict[str, int]) -> None:

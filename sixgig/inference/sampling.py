@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from sixgig.errors import UsageError
 from sixgig.inference.engine import Engine
-from sixgig.typed import settle
-from sixgig.units import format_number
+from sixgig.typed import settle, within
 
 MAX_SEED = 2**32 - 2  # the next value means "random" to llama.cpp
 MAX_LAST_N = 1 << 16  # a penalty's memory is allocated at once
@@ -42,18 +41,18 @@ class SamplingOptions:
     def __post_init__(self) -> None:
         """Refuse what llama.cpp would take without a word."""
         settle(self, "")
-        _within("temperature", self.temperature, 0, 100)
-        _within("top-k", self.top_k, 0, 2**31 - 1)
-        _within("top-p", self.top_p, 0, 1)
-        _within("min-p", self.min_p, 0, 1)
-        _within("xtc probability", self.xtc_probability, 0, 1)
-        _within("xtc threshold", self.xtc_threshold, 0, 1)
-        _within("penalised tokens", self.penalty_last_n, 0, MAX_LAST_N)
-        _within("repeat penalty", self.penalty_repeat, 1e-3, 1e3)
-        _within("mirostat", self.mirostat, 0, 2)
-        _within("mirostat tau", self.mirostat_tau, 0, 1e3)
-        _within("mirostat eta", self.mirostat_eta, 0, 1e3)
-        _within("seed", 0 if self.seed is None else self.seed, 0, MAX_SEED)
+        within("temperature", self.temperature, 0, 100)
+        within("top-k", self.top_k, 0, 2**31 - 1)
+        within("top-p", self.top_p, 0, 1)
+        within("min-p", self.min_p, 0, 1)
+        within("xtc probability", self.xtc_probability, 0, 1)
+        within("xtc threshold", self.xtc_threshold, 0, 1)
+        within("penalised tokens", self.penalty_last_n, 0, MAX_LAST_N)
+        within("repeat penalty", self.penalty_repeat, 1e-3, 1e3)
+        within("mirostat", self.mirostat, 0, 2)
+        within("mirostat tau", self.mirostat_tau, 0, 1e3)
+        within("mirostat eta", self.mirostat_eta, 0, 1e3)
+        within("seed", self.seed, 0, MAX_SEED)
         if unknown := [step for step in self.sequence if step not in SEQUENCE]:
             raise UsageError(f"sampling step {unknown[0]!r} is unknown", "known: " + ", ".join(SEQUENCE))
 
@@ -130,8 +129,3 @@ class Sampler:
     def close(self) -> None:
         """Free the chain; safe to call twice."""
         self._finalizer()
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # NaN included
-        raise UsageError(f"{name} of {format_number(value)} is not possible", f"from {low} to {high}")

@@ -13,10 +13,11 @@ from sixgig.inference.sampling import MAX_SEED
 from sixgig.jobs.door import door
 from sixgig.jobs.lessons import Pace, learn
 from sixgig.jobs.measuring import Phase, PhaseLimit, measure_disk, measure_memory, measure_phases
-from sixgig.jobs.opening import Opening, RunStats, at_least, find_model, require_resources
+from sixgig.jobs.opening import Opening, RunStats, find_model, require_resources
 from sixgig.jobs.reporter import Request
 from sixgig.jobs.texts import drawn_tokens, read_text, text_tokens
 from sixgig.planning import MemoryPlan
+from sixgig.typed import at_least
 
 TOKENS_WANTED = 32
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import NoneType
 
 from sixgig.errors import UsageError
 from sixgig.inference import Asking, Sampler, TextRun
 from sixgig.inference.conversation import Progress
 from sixgig.inference.file_sampling import FileSampling
 from sixgig.jobs.answers import Answer, OneAtATime
-from sixgig.jobs.opening import at_least
-from sixgig.typed import require
+from sixgig.typed import at_least, require
 
 Thinking = Callable[[str], object]
 
@@ -70,9 +70,8 @@ class Dialogue:
 
 def require_count(max_tokens: int | None) -> None:
     """UsageError for a length that cannot be."""
-    if max_tokens is not None:
-        require("--max-tokens", max_tokens, int)
-        at_least(1, "--max-tokens", max_tokens)
+    require("--max-tokens", max_tokens, int, NoneType)
+    at_least(1, "--max-tokens", max_tokens)
 
 
 def unheard(piece: str) -> None:

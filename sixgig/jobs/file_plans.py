@@ -11,7 +11,7 @@ from sixgig.hardware import Machine
 from sixgig.inference import dry_load, trial
 from sixgig.inference.purpose import require_text, require_whole
 from sixgig.jobs.candidates import Candidate, Refused
-from sixgig.jobs.opening import DEFAULT_CONTEXT
+from sixgig.jobs.opening import usual_context
 from sixgig.modelfile import ModelFile, OpenedOffer
 from sixgig.planning import (
     Budgets,
@@ -150,7 +150,7 @@ class FilePlans:
         )
 
     def _task(self, model: ModelFile) -> Task:
-        context = self.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+        context = self.context or usual_context(model)
         return replace(self.task, context=context)
 
     def lesson(self, model: ModelFile, mode: Mode) -> Lesson:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
-from sixgig.errors import ModelFileError, UsageError
+from sixgig.errors import ModelFileError
 from sixgig.hardware import Peak, PeakSampler
 from sixgig.hardware.conditions import Watch
 from sixgig.inference import Adapter, EngineOptions, Watcher
@@ -25,14 +25,13 @@ from sixgig.jobs.reporter import SILENT, Reporter
 from sixgig.modelfile import ModelFile, open_model, resolve
 from sixgig.pager.pager import Counters
 from sixgig.planning import MemoryPlan, Need, Use
-from sixgig.units import format_bytes, format_number
+from sixgig.typed import MOST_BYTES, at_least
+from sixgig.units import format_bytes
 
 DEMO_MODEL = "pep-moe-31m.gguf"
 ADAPTER = "adapter.gguf"  # in the folder that `tune` writes
 DEFAULT_CONTEXT = 4096
 DEFAULT_UBATCH = 512
-MOST_COUNT = 2**31 - 1  # of tokens, steps, windows: the engine counts in 32 bits
-MOST_BYTES = 2**63 - 1
 _DEMO_NOTICE = (
     "No MODEL named: this is the demo model inside the package. It is tiny and knows nothing but Python's\n"
     "enhancement proposals: it continues your text with some that looks like a PEP. It cannot answer."
@@ -174,7 +173,8 @@ class Opening:
     @property
     def thread_count(self) -> int:
         """Threads that compute, as EngineOptions takes them: 0 unless said."""
-        return 0 if self.threads is None else at_least(1, "--threads", self.threads)
+        at_least(1, "--threads", self.threads)
+        return self.threads or 0
 
     def _beyond_training(self, context: int) -> str:
         """What to expect of positions that the model was not trained for, "" where there are none."""
@@ -190,7 +190,7 @@ class Opening:
     def _options(self) -> EngineOptions:
         context = self.context
         if context is None:
-            context = min(self.model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+            context = usual_context(self.model)
         return EngineOptions(
             context=context,
             ubatch=min(self.ubatch or DEFAULT_UBATCH, context),  # more are never evaluated together
@@ -232,25 +232,21 @@ def find_adapter(name: str | Path | None, model: ModelFile) -> Adapter | None:
     return Adapter.open(inside if os.path.isfile(inside) else path, model)
 
 
+def usual_context(model: ModelFile) -> int:
+    """Tokens that a model sees at once where nobody says how many: its own, at most DEFAULT_CONTEXT."""
+    return min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+
+
 def demo_path() -> Path:
     """The demo model's file. The package is always unpacked: its native library is a file too."""
     return Path(str(resources.files("sixgig") / "demo" / DEMO_MODEL))
-
-
-def at_least(lowest: int, name: str, value: int, most: int = MOST_COUNT) -> int:
-    """`value`, a whole number, or UsageError."""
-    if value < lowest:
-        raise UsageError(f"{name} of {value} is not possible", f"at least {lowest}")
-    if value > most:
-        raise UsageError(f"{name} of {format_number(value)} is not possible", f"at most {most}")
-    return value
 
 
 def require_resources(
     ram: int | None, vram: int | None, threads: int | None, ubatch: int | None = None
 ) -> None:
     """UsageError for bytes, threads or tokens evaluated together that cannot be."""
-    at_least(1, "--ubatch", 1 if ubatch is None else ubatch)
-    at_least(1, "--ram", 1 if ram is None else ram, MOST_BYTES)
-    at_least(0, "--vram", vram or 0, MOST_BYTES)
-    at_least(1, "--threads", 1 if threads is None else threads)
+    at_least(1, "--ubatch", ubatch)
+    at_least(1, "--ram", ram, MOST_BYTES)
+    at_least(0, "--vram", vram, MOST_BYTES)
+    at_least(1, "--threads", threads)

@@ -16,13 +16,14 @@ from sixgig.jobs import machines
 from sixgig.jobs.candidates import Candidate, Refused, recommended, refusal
 from sixgig.jobs.door import door
 from sixgig.jobs.file_plans import FilePlans
-from sixgig.jobs.opening import DEFAULT_UBATCH, at_least, demo_path, require_resources
+from sixgig.jobs.opening import DEFAULT_UBATCH, demo_path, require_resources
 from sixgig.jobs.reporter import Reporter, Request
 from sixgig.modelfile import offers, open_all
 from sixgig.pager.hit_curve import recorded_curve
 from sixgig.pager.trace import TraceFile
 from sixgig.planning import PUBLISHED, Budgets, Lesson, Plan, Task, default_budget, usable_gpu
 from sixgig.planning.task import TaskKind
+from sixgig.typed import at_least
 from sixgig.units import format_bytes
 
 VRAM_SHARE = 0.95  # of a GPU's free memory, unless said: a desktop takes some
@@ -63,10 +64,9 @@ class PlanRequest(Request):
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         super().__post_init__()
-        require_resources(self.ram, self.vram or 0, None, self.ubatch)
+        require_resources(self.ram, self.vram, None, self.ubatch)
         at_least(1, "--prompt-tokens", self.prompt_tokens)
-        if self.context is not None:
-            at_least(1, "--context", self.context, MAX_CONTEXT)
+        at_least(1, "--context", self.context, MAX_CONTEXT)
         if self.task not in get_args(TaskKind):
             raise UsageError(
                 f"there is no task {self.task!r}", cure=f"one of {', '.join(get_args(TaskKind))}"

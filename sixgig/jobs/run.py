@@ -8,9 +8,10 @@ from pathlib import Path
 from sixgig.inference.request import PagingOptions
 from sixgig.jobs.door import door
 from sixgig.jobs.model import Model
-from sixgig.jobs.opening import Opening, at_least, find_adapter, find_model, require_resources
+from sixgig.jobs.opening import Opening, find_adapter, find_model, require_resources
 from sixgig.jobs.reporter import Request
 from sixgig.modelfile import ModelFile
+from sixgig.typed import at_least
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ class LoadRequest(Request):
         """Refuse what cannot be."""
         super().__post_init__()
         require_resources(self.ram, self.vram, self.threads, self.ubatch)
-        if self.context is not None:
-            at_least(1, "--context", self.context)
+        at_least(1, "--context", self.context)
 
 
 def _load(request: LoadRequest) -> Model:

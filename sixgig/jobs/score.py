@@ -26,12 +26,13 @@ from sixgig.evaluate.intervals import TOKENS_WANTED, WINDOWS_WANTED
 from sixgig.evaluate.windows import SHORTEST
 from sixgig.inference import Adapter, Vocabulary, abort_on_interrupt
 from sixgig.jobs.door import door
-from sixgig.jobs.opening import Opened, RunStats, at_least, find_adapter, find_model, require_resources
+from sixgig.jobs.opening import Opened, RunStats, find_adapter, find_model, require_resources
 from sixgig.jobs.references import reference_cache, require_disk, require_place
 from sixgig.jobs.reporter import Request
 from sixgig.jobs.texts import read_text
 from sixgig.jobs.window_logits import logits_of, logits_opening, quantised_words
 from sixgig.modelfile import ModelFile
+from sixgig.typed import at_least
 from sixgig.units import format_bytes
 
 WINDOW_TOKENS = 512
@@ -72,8 +73,7 @@ class ScoreRequest(Request):
         super().__post_init__()
         limits = ("windows", 1), ("context", SHORTEST), ("ubatch", 1)
         for name, lowest in limits:
-            if (value := getattr(self, name)) is not None:
-                at_least(lowest, f"--{name}", value)
+            at_least(lowest, f"--{name}", getattr(self, name))
         require_resources(self.ram, self.vram, self.threads)
         if self.text is None and self.stored is None:
             cure = "name a text file with --text, or a stored base file with --reference"

@@ -21,7 +21,7 @@ from sixgig.inference.dry_load import engine_figures
 from sixgig.inference.purpose import require_text, require_vocabulary
 from sixgig.jobs.door import door
 from sixgig.jobs.machines import WHEEL
-from sixgig.jobs.opening import DEFAULT_CONTEXT, at_least, require_resources
+from sixgig.jobs.opening import require_resources, usual_context
 from sixgig.jobs.pictures import draw, require_drawable
 from sixgig.jobs.reporter import Request
 from sixgig.jobs.shrink_engines import BudgetedEngines
@@ -33,6 +33,7 @@ from sixgig.modelfile.imatrix import write_imatrix
 from sixgig.planning import Budgets, Placement, Task
 from sixgig.planning.sizing import room_for_weights
 from sixgig.pruning.structure import can_be_cut
+from sixgig.typed import at_least
 from sixgig.units import format_bytes
 
 # How many changes of the recipe are tried, by the source's size: each writes and measures a file.
@@ -80,10 +81,8 @@ class ShrinkRequest(Request):
         super().__post_init__()
         if self.size is None and self.ram is None:
             raise UsageError("no size was named", cure="give --size, or --ram and --vram to run in")
-        if self.size is not None:
-            at_least(0, "--size", self.size, most=sys.maxsize)
-        if self.context is not None:
-            at_least(1, "--context", self.context)
+        at_least(0, "--size", self.size, most=sys.maxsize)
+        at_least(1, "--context", self.context)
         require_resources(self.ram, self.vram, self.threads)
 
 
@@ -209,7 +208,7 @@ def _made(request: ShrinkRequest, engines: BudgetedEngines, texts: Texts, places
 def _room(request: ShrinkRequest, model: ModelFile, threads: int) -> int:
     """Bytes of weights that run whole in the memory named."""
     assert request.ram is not None, "the request saw to it"
-    context = request.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+    context = request.context or usual_context(model)
     budgets, task = Budgets(request.ram, request.vram), Task(context=context)
     measured = engine_figures(model, task, threads)(Placement(), "unpaged")
     room = room_for_weights(model, task, budgets, measured)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from sixgig.errors import UsageError
 from sixgig.finetune.choices import DEFAULT_PARTS, LEARNING_RATES, LEAST_RATE, MOST_RATE, Part
+from sixgig.jobs.opening import require_resources
 from sixgig.jobs.reporter import Request
-from sixgig.units import format_number
+from sixgig.typed import within
 
 if TYPE_CHECKING:  # these import PyTorch, which takes seconds
     from sixgig.finetune.train import Recipe
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # these import PyTorch, which takes seconds
 
 DEFAULT_CONTEXT = 1024
 DEFAULT_TARGETS = tuple(part.value for part in DEFAULT_PARTS)
-MOST, MOST_BYTES, MOST_EPOCHS, MOST_THREADS = 1 << 30, 2**63 - 1, 1000, 512
+MOST, MOST_EPOCHS, MOST_THREADS = 1 << 30, 1000, 512
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,16 @@ class TuneRequest(Request):
         _ = self.parts
 
     def _check_numbers(self) -> None:
-        _whole("--ram", self.ram, 1, MOST_BYTES)
-        _whole("--vram", self.vram, 0, MOST_BYTES)
-        _whole("--rank", self.rank, 1, MOST)
-        _whole("--batch", self.batch, 1, MOST)
-        _whole("--steps", self.steps, 1, MOST)
-        _whole("--epochs", self.epochs, 1, MOST_EPOCHS)
-        _whole("--context", self.context, 2, MOST)
-        _whole("--threads", self.threads, 1, MOST_THREADS)
-        _whole("--seed", self.seed)
-        _within("--learning-rate", self.peak_rate, LEAST_RATE, MOST_RATE)
-        _within("--alpha", self.scaling, 1e-6, 1e9)
-        _within("--save-every", self.save_every_s / 60, 0, 1e6)
+        require_resources(self.ram, self.vram, None)
+        within("--rank", self.rank, 1, MOST)
+        within("--batch", self.batch, 1, MOST)
+        within("--steps", self.steps, 1, MOST)
+        within("--epochs", self.epochs, 1, MOST_EPOCHS)
+        within("--context", self.context, 2, MOST)
+        within("--threads", self.threads, 1, MOST_THREADS)
+        within("--learning-rate", self.peak_rate, LEAST_RATE, MOST_RATE)
+        within("--alpha", self.scaling, 1e-6, 1e9)
+        within("--save-every, in seconds,", self.save_every_s, 0, 6e7)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -177,17 +175,6 @@ class TuneResult:
     n_weights: int
     notices: tuple[str, ...]
     findings: tuple[str, ...]
-
-
-def _whole(name: str, value: int | None, low: float = -math.inf, high: float = math.inf) -> None:
-    if value is None:
-        return
-    _within(name, value, low, high)
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise UsageError(f"{name} of {format_number(value)} is not possible", f"from {low:g} to {high:g}")
 
 
 def _require_new(path: Path, output: Path) -> None:

@@ -1,7 +1,7 @@
 """A memory budget as a contract: what fits, how, and the smallest budget that does.
 
 A budget of main memory covers the whole resident process; one of a GPU what this process holds there. What is
-needed is said by whoever allocates it, or estimated (plan.needs); here it is only added up and held against
+needed is said by whoever allocates it, or estimated (needs.py); here it is only added up and held against
 the budgets.
 """
 
